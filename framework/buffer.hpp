@@ -1,0 +1,117 @@
+// Memory that packets and streams share without copying: a `buffer` is a ref-counted block from a pool, a
+// `chunk` a slice of one. A block goes back to its pool when its last reference does; a pool lives as long as
+// any of its blocks, so a chunk may outlive the connection and the host it came from. Counts are not atomic:
+// blocks stay on the thread of their pool.
+//
+//     tapir::buffer_pool pool;
+//     tapir::buffer b = pool.allocate(2048);
+//     tapir::chunk c(b, 14, 100);        // shares b
+#pragma once
+
+#include <tapir/framework/bytes.hpp>
+
+#include <cassert>
+#include <cstddef>
+#include <cstdint>
+#include <utility>
+
+namespace tapir {
+
+class buffer_pool;
+
+namespace detail {
+struct pool_state;
+
+struct block {
+    pool_state* pool;
+    block* next_free;
+    std::uint32_t capacity;
+    std::uint32_t refs;
+    std::byte* data() { return reinterpret_cast<std::byte*>(this + 1); }
+};
+void release(block* b) noexcept;
+} // namespace detail
+
+class buffer {
+  public:
+    buffer() = default;
+    buffer(const buffer& other) noexcept : block_(other.block_) {
+        if (block_ != nullptr) ++block_->refs;
+    }
+    buffer(buffer&& other) noexcept : block_(std::exchange(other.block_, nullptr)) {}
+    buffer& operator=(buffer other) noexcept {
+        std::swap(block_, other.block_);
+        return *this;
+    }
+    ~buffer() {
+        if (block_ != nullptr && --block_->refs == 0) detail::release(block_);
+    }
+
+    explicit operator bool() const { return block_ != nullptr; }
+    std::byte* data() const { return block_ == nullptr ? nullptr : block_->data(); }
+    std::size_t capacity() const { return block_ == nullptr ? 0 : block_->capacity; }
+    mutable_bytes span() const { return {data(), capacity()}; }
+    bool unique() const { return block_ != nullptr && block_->refs == 1; }
+
+  private:
+    friend class buffer_pool;
+    explicit buffer(detail::block* b) noexcept : block_(b) {}
+    detail::block* block_ = nullptr;
+};
+
+/// Blocks in size classes (powers of two from 256 bytes to 128 KiB), kept for reuse.
+class buffer_pool {
+  public:
+    buffer_pool();
+    buffer_pool(const buffer_pool&) = delete;
+    buffer_pool& operator=(const buffer_pool&) = delete;
+    ~buffer_pool();
+
+    /// At least `capacity` bytes, uninitialised. Throws std::bad_alloc when the system has none.
+    buffer allocate(std::size_t capacity);
+
+    /// A new buffer that holds a copy of `b`.
+    buffer copy_of(bytes b);
+
+    std::size_t live_blocks() const;
+    std::size_t live_bytes() const; ///< true size: capacities, not contents
+
+  private:
+    detail::pool_state* state_;
+};
+
+/// A slice of a buffer, sharing it.
+class chunk {
+  public:
+    chunk() = default;
+    explicit chunk(buffer b) : buffer_(std::move(b)), size_(static_cast<std::uint32_t>(buffer_.capacity())) {}
+    chunk(buffer b, std::size_t offset, std::size_t size)
+        : buffer_(std::move(b)), offset_(static_cast<std::uint32_t>(offset)),
+          size_(static_cast<std::uint32_t>(size)) {
+        assert(offset + size <= buffer_.capacity());
+    }
+
+    bytes data() const { return buffer_.span().subspan(offset_, size_); }
+    std::size_t size() const { return size_; }
+    bool empty() const { return size_ == 0; }
+    /// What this slice keeps alive, in bytes: the capacity of its whole buffer.
+    std::size_t true_size() const { return buffer_.capacity(); }
+
+    void drop_front(std::size_t n) {
+        assert(n <= size_);
+        offset_ += static_cast<std::uint32_t>(n);
+        size_ -= static_cast<std::uint32_t>(n);
+    }
+    void drop_back(std::size_t n) {
+        assert(n <= size_);
+        size_ -= static_cast<std::uint32_t>(n);
+    }
+    chunk slice(std::size_t offset, std::size_t n) const { return chunk(buffer_, offset_ + offset, n); }
+
+  private:
+    buffer buffer_;
+    std::uint32_t offset_ = 0;
+    std::uint32_t size_ = 0;
+};
+
+} // namespace tapir
