@@ -1,10 +1,10 @@
-#include "tests/support/tcp_world.hpp"
-
 #include <doctest/doctest.h>
 
 #include <algorithm>
 #include <string>
 #include <vector>
+
+#include "tests/support/tcp_world.hpp"
 
 namespace tapir::test {
 namespace {
@@ -57,9 +57,7 @@ struct exchange {
         a.turn(w.now);
         b.turn(w.now);
     }
-    bool done() const {
-        return a.e.state() == tcp::state::closed && b.e.state() == tcp::state::closed;
-    }
+    bool done() const { return a.e.state() == tcp::state::closed && b.e.state() == tcp::state::closed; }
     void check() const {
         CHECK(a.received == b.to_send);
         CHECK(b.received == a.to_send);
