@@ -60,7 +60,8 @@ result<> host::add_interface(link& over, ethernet::mac_address mac, ip::prefix a
     return {};
 }
 
-task<result<tcp::connection>> host::connect(ip::endpoint to, tcp::connection_options options) {
+task<result<tcp::connection>> host::connect(ip::endpoint to, tcp::connection_options options,
+                                            std::uint16_t local_port) {
     promise_base& self = co_await this_coroutine;
     const promise_base& caller = self.parent() != nullptr ? *self.parent() : self;
     if (to.port == 0 || to.addr.is_multicast() || routes_.is_broadcast(to.addr))
@@ -72,7 +73,7 @@ task<result<tcp::connection>> host::connect(ip::endpoint to, tcp::connection_opt
     if (out == nullptr) co_return errc::network_unreachable;
     const tcp::path path(hop->source, to.addr, ip::pseudo_header_sum(hop->source, to.addr, ip::protocol::tcp),
                          static_cast<std::uint16_t>(std::min<std::size_t>(out->mtu(), 65535)));
-    auto opened = tcp_.connect(path, to.port, 0, options, reactor_.now());
+    auto opened = tcp_.connect(path, to.port, local_port, options, reactor_.now());
     if (!opened) co_return opened.error();
     (*opened)->set_owner(tcp::owner(caller.id(), caller.at(), reactor_.now()));
     tcp::connection c(context_, std::move(*opened));
