@@ -202,7 +202,7 @@ void cache::on_packet(const packet& p, instant now) {
         return;
     }
 
-    // [RFC 826, Packet Reception]: a known sender is refreshed by any packet, a new one remembered only if
+    // [RFC 826]: a known sender is refreshed by any packet, a new one remembered only if
     // the packet is for us. Stricter than that: not from a mere reply, which nobody here asked for.
     const bool for_us = is_own(p.target_ip);
     const auto known = table_.find(p.sender_ip.v4_value());

@@ -39,18 +39,15 @@ struct cache_config {
     duration idle_lifetime = 10min;
     /// Between two requests for one address; RFC 1122 2.3.2.1 recommends at most one a second.
     duration retry_interval = 1s;
-    /// Unicast requests to a stale entry's station before everybody is asked; RFC 1122 2.3.2.1: "typically
-    /// two".
+    /// Unicast requests to a stale entry's station before everybody is asked: two, after RFC 1122 2.3.2.1.
     unsigned max_unicast_requests = 2;
     /// Broadcast requests before the address counts as unreachable: three, as elsewhere; a failure takes 3 s.
     unsigned max_broadcast_requests = 3;
     /// Entries in all, at least 1. More than a /23 network has stations.
     std::size_t max_entries = 1024;
-    /// Frames that wait for one address; past it the oldest is dropped. An initial window of 10 segments
-    /// fits.
+    /// Frames that wait for one address; past it the oldest is dropped. An initial window of 10 fits.
     std::size_t max_queued_frames = 16;
-    /// Frames that wait in all entries together, so that a sweep over silent addresses cannot fill the
-    /// memory.
+    /// Frames that wait in all entries together: a sweep over silent addresses must not fill the memory.
     std::size_t max_queued_total = 512;
     /// Packets made but not yet pulled: more than a host lets pile up between two pulls.
     std::size_t max_transmissions = 256;
@@ -122,7 +119,8 @@ class cache {
     void announce(instant now);
 
     /// Where frames for `next_hop` go; nothing while that is being asked for (starts asking if need be).
-    /// Broadcast and multicast addresses are mapped, never asked for.
+    /// Broadcast and multicast addresses are mapped, never asked for. Not for own addresses: what a host
+    /// sends to itself never reaches the link.
     std::optional<ethernet::mac_address> resolve(ip::address next_hop, instant now);
     /// Keeps `packet` until `next_hop` is resolved or given up; if it is resolved, releases it at once. The
     /// frame shares its buffer: its bytes must not be rewritten before it is released.

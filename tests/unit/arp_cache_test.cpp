@@ -200,6 +200,7 @@ TEST_CASE("a station that does not answer for itself is asked for by broadcast, 
     REQUIRE(sent.size() == 1);
     CHECK(is_broadcast_request(sent[0], peer_ip));
     CHECK(!s.cache.resolve(peer_ip, s.now)); // what it said before is forgotten
+    CHECK(s.cache.entries(s.now)[0].mac.is_unspecified());
     s.enqueue(peer_ip, 9);
     s.after(1s);
     s.after(1s);
@@ -235,6 +236,20 @@ TEST_CASE("an entry that nobody uses is removed after its idle lifetime") {
     CHECK(s.cache.entries(s.now).empty());
     CHECK(s.cache.count().expired == 1);
     CHECK(s.cache.next_deadline() == never);
+}
+
+TEST_CASE("a used entry outlives its idle lifetime without being asked for again") {
+    arp::cache_config config;
+    config.reachable_time = 24h;
+    station s(config);
+    s.ask(peer_ip, peer, own_ip);
+    s.after(6min);
+    CHECK(s.cache.resolve(peer_ip, s.now) == peer);
+    s.after(4min); // the deadline that was set when it was learned
+    CHECK(s.cache.entries(s.now).size() == 1);
+    CHECK(s.cache.next_deadline() == s.now + 6min);
+    s.after(6min);
+    CHECK(s.cache.entries(s.now).empty());
 }
 
 TEST_CASE("requests for our address are answered to the asker, and the asker is remembered") { // [RFC 826]

@@ -29,6 +29,15 @@ TEST_CASE("a neighbour is reached directly, from the address on its network") {
     CHECK(!r.is_own(a("10.0.0.2")));
 }
 
+TEST_CASE("of two own addresses on one network the first is the source") {
+    ipv4::routes r;
+    REQUIRE(r.add_address(p("192.0.2.2/24")));
+    REQUIRE(r.add_address(p("192.0.2.3/24")));
+    CHECK(r.lookup(a("192.0.2.77"))->source == a("192.0.2.2"));
+    REQUIRE(r.add(p("0.0.0.0/0"), a("192.0.2.1")));
+    CHECK(r.lookup(a("203.0.113.1"))->source == a("192.0.2.2"));
+}
+
 TEST_CASE("anything else goes through the default gateway, from the address on the gateway's network") {
     ipv4::routes r;
     REQUIRE(r.add_address(p("10.0.0.1/8")));
