@@ -64,8 +64,9 @@ class host final : private interface_owner, private tcp::output_sink {
 
     /// Opens a connection: errc::refused, reset, timed_out, host_unreachable, network_unreachable, no_ports,
     /// invalid_argument (port 0, a group), host_stopped. Cancelling it abandons the attempt (a RST only if
-    /// the peer's SYN had come).
-    task<result<tcp::connection>> connect(ip::endpoint to, tcp::connection_options options);
+    /// the peer's SYN had come). `local_port` 0 picks one (RFC 6056).
+    task<result<tcp::connection>> connect(ip::endpoint to, tcp::connection_options options,
+                                          std::uint16_t local_port = 0);
     task<result<tcp::connection>> connect(ip::endpoint to) { return connect(to, config_.tcp.connections); }
 
     /// Listens on one of this host's addresses, or on all if the address is unspecified; port 0 picks a free
