@@ -32,11 +32,13 @@ tcp::icmp_kind kind_for_tcp(icmp::error_kind kind) {
 
 } // namespace
 
+// The draws are statements of their own: the order in which arguments are evaluated differs between
+// compilers, and would make their runs differ.
 host::host(reactor& on, host_config config)
     : reactor_(on), config_(std::move(config)), icmp_(config_.icmp),
       context_(std::make_shared<tcp::detail::connection_context>(on)),
-      tcp_(config_.tcp, config_.secret ? *config_.secret : drawn_secret(on.rng()), on.rng().fork(), pool_,
-           on.timers(), config_.trace) {
+      secret_(config_.secret ? *config_.secret : drawn_secret(on.rng())), random_(on.rng().fork()),
+      tcp_(config_.tcp, secret_, random_, pool_, on.timers(), config_.trace) {
     tcp_.on_want_flush([](void* self) { static_cast<host*>(self)->want_flush(); }, this);
     context_->dropped_open = [name = config_.name](const tcp::endpoint& e) {
         const tcp::owner& o = e.owned_by();

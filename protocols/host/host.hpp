@@ -126,6 +126,8 @@ class host final : private interface_owner, private tcp::output_sink {
     icmp::responder icmp_;
     std::vector<std::unique_ptr<interface>> interfaces_;
     std::shared_ptr<tcp::detail::connection_context> context_;
+    siphash_key secret_;
+    random random_;
     tcp::stack tcp_;
     flush_hook flush_{this};
     counters counters_;
