@@ -64,8 +64,9 @@ struct config {
     std::uint32_t max_stretch_bytes = 64 * 1024;
     /// Acknowledgements owed to duplicates and out-of-order segments of one batch; more are dropped.
     std::uint8_t max_acks_owed = 64;
-    /// Challenge ACKs of the whole stack in one second. [RFC 5961 7]
-    std::uint32_t challenge_acks_per_second = 1000;
+    /// ACKs that one connection sends within a second to segments that fit nowhere and carry nothing. Per
+    /// connection: a limit shared by all could be read from outside by watching one's own. [RFC 5961 7]
+    std::uint8_t challenge_acks_per_second = 10;
 
     // Congestion
     std::uint32_t initial_window_segments = 10; ///< [RFC 6928 2]
