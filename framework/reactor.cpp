@@ -62,7 +62,7 @@ void reactor::run_posted() {
     for (auto& job : jobs) job();
 }
 
-bool reactor::turn() {
+bool reactor::turn(const promise_base& root) {
     run_posted();
     run_ready();
     // Hooks that are asked for while hooks run (a wire between two hosts) wait for the next turn.
@@ -72,7 +72,9 @@ bool reactor::turn() {
         turn_hook& hook = hooks.pop_front();
         hook.on_turn_end_(hook, now_);
     }
-    const bool idle = ready_.empty() && hooks_.empty() && !has_posted_.load(std::memory_order_relaxed);
+    // Nor may it sleep when the root has just ended: its caller waits for the value.
+    const bool idle =
+        !root.ended() && ready_.empty() && hooks_.empty() && !has_posted_.load(std::memory_order_relaxed);
     if (stalls_) stalls_->turn_ended();
     const bool alive = io_->wait(idle ? timers_.next() : now_);
     now_ = std::max(now_, io_->now());
@@ -90,7 +92,7 @@ void reactor::run_until_ended(promise_base& root) {
         ~leave() { running = false; }
     } guard{running_};
     while (!root.ended()) {
-        if (!turn() && ready_.empty() && hooks_.empty() && !root.ended())
+        if (!turn(root) && ready_.empty() && hooks_.empty() && !root.ended())
             throw deadlock("nothing can ever happen again; these coroutines wait:\n" + coroutine_tree(*this));
     }
 }

@@ -108,7 +108,7 @@ class reactor {
     friend class task;
 
     /// One turn; false when nothing can ever happen again.
-    bool turn();
+    bool turn(const promise_base& root);
     void run_ready();
     void resume(promise_base& first);
     void run_posted();

@@ -10,6 +10,8 @@
 #include <concepts>
 #include <coroutine>
 #include <cstddef>
+#include <cstdint>
+#include <string_view>
 #include <system_error>
 #include <utility>
 
@@ -31,21 +33,28 @@ class [[nodiscard]] write_result {
     std::size_t taken_;
 };
 
-/// What close() left behind, in bytes.
-struct close_report {
-    enum class ending : unsigned char {
-        orderly, ///< both directions ended with a FIN that was acknowledged
-        reset,   ///< this side sent RST: unread or late data (RFC 2525), or a passed deadline
-        by_peer, ///< the peer had reset the connection
-    };
-    close_report() = default;
-    close_report(std::size_t unsent_bytes, std::size_t unacked_bytes, std::size_t unread_bytes, ending e)
-        : unsent(unsent_bytes), unacked(unacked_bytes), unread(unread_bytes), how(e) {}
+/// How a connection ended.
+enum class ending : std::uint8_t {
+    open,             ///< it has not
+    orderly,          ///< both FINs sent and acknowledged
+    aborted,          ///< abort(), or the handle was destroyed
+    unread_data,      ///< reset by us: close() while received bytes were unread [RFC 2525 2.17]
+    data_after_close, ///< reset by us: the peer sent data that nobody would read [RFC 9293 3.6.1 SHLD-3]
+    close_timeout,    ///< reset by us: the orderly end took too long
+    reset,            ///< by the peer
+    timed_out,        ///< the peer did not answer
+    unreachable,      ///< while connecting
+    host_stopped,     ///< the host went away under it
+};
+std::string_view name(ending e);
 
-    std::size_t unsent = 0;  ///< written, never sent
-    std::size_t unacked = 0; ///< sent; may or may not have arrived
-    std::size_t unread = 0;  ///< arrived, never read
-    ending how = ending::orderly;
+/// What became of the last bytes.
+struct close_report {
+    close_report() = default;
+    std::uint64_t unsent = 0;  ///< queued, never sent
+    std::uint64_t unacked = 0; ///< sent, not acknowledged: may or may not have arrived
+    std::uint64_t unread = 0;  ///< received, never read
+    ending how = ending::open;
 };
 
 namespace detail {

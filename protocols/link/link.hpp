@@ -32,6 +32,10 @@ struct link_capabilities {
     std::size_t mtu = 1500;    ///< largest network-layer packet, in bytes, without the Ethernet header
     bool checksum = false;     ///< completes checksum_state::partial frames
     bool segmentation = false; ///< carries segmentation::tcp4 frames
+
+    static constexpr std::size_t ethernet_header = 14;
+    /// The largest frame, in bytes.
+    std::size_t max_frame() const { return mtu + ethernet_header; }
 };
 
 struct link_counters {

@@ -1,0 +1,100 @@
+// Every limit and every time of TCP, in one place, with its unit and the reason for its default.
+#pragma once
+
+#include <tapir/framework/time.hpp>
+
+#include <cstddef>
+#include <cstdint>
+
+namespace tapir::tcp {
+
+/// What may differ between connections of one host. Listeners hand theirs to what they accept.
+struct connection_options {
+    connection_options() = default;
+
+    /// Bytes queued but not yet acknowledged. 256 KiB fill 10 Gbit/s at 0.2 ms, 100 Mbit/s at 20 ms.
+    std::uint32_t send_buffer = 256 * 1024;
+    /// Bytes received but not yet read; also the largest window offered.
+    std::uint32_t receive_buffer = 256 * 1024;
+    /// Nagle's algorithm off: small segments go at once. [RFC 9293 3.7.4 MUST-17]
+    bool no_delay = false;
+    /// Silence after which a probe asks whether the peer is still there; zero: never, the default that
+    /// [RFC 9293 3.8.4 MUST-25] asks for. Two hours at least is customary. [MUST-28]
+    duration keepalive_idle{0};
+    duration keepalive_interval = 75s; ///< between unanswered probes
+    std::uint8_t keepalive_probes = 9; ///< unanswered probes until errc::timed_out [MUST-29]
+    /// How long close() may take until it becomes an abort; also bounds FIN_WAIT_2, which the RFC does not.
+    duration close_timeout = 60s;
+    /// How long sent data may stay unacknowledged (R2, at least 100 s).
+    /// [RFC 9293 3.8.3 SHLD-11] [RFC 9293 3.8.3 MUST-21]
+    duration give_up_after = 120s;
+    /// How long a SYN may stay unanswered; at least 180 s unless the application says less.
+    /// [RFC 9293 3.8.3 MUST-23]
+    duration connect_timeout = 180s;
+};
+
+struct listen_options {
+    listen_options() = default;
+
+    std::uint32_t backlog = 1024;       ///< established connections that wait for accept()
+    std::uint32_t half_open_max = 1024; ///< connections in SYN_RECEIVED
+    connection_options accepted;
+};
+
+struct config {
+    config() = default;
+
+    connection_options connections; ///< for connect() without options of its own
+
+    // Retransmission
+    duration initial_rto = 1s; ///< [RFC 6298 2.1]
+    /// RFC 6298 (2.4) says one second; 200 ms is what every widely used stack has found safe with timestamps
+    /// and delayed ACKs of at most 40 ms.
+    duration min_rto = 200ms;
+    duration max_rto = 120s;      ///< at least 60 s [RFC 6298 2.5]
+    duration rtt_floor = 1ms;     ///< G, the clock granularity in RFC 6298 (2.3)
+    duration persist_min = 200ms; ///< first zero window probe, if the RTO is less [RFC 9293 3.8.6.1]
+    duration persist_max = 60s;
+
+    // Acknowledgements
+    /// Below the 500 ms of [RFC 9293 3.8.6.3 MUST-40] and far below every minimum RTO in use.
+    duration delayed_ack = 40ms;
+    /// In-order data is acknowledged once per batch, not every second segment (a SHOULD): but never more
+    /// than this many bytes by one ACK, so that the sender's clock does not stall.
+    std::uint32_t max_stretch_bytes = 64 * 1024;
+    /// Acknowledgements owed to duplicates and out-of-order segments of one batch; more are dropped.
+    std::uint8_t max_acks_owed = 64;
+    /// Challenge ACKs of the whole stack in one second. [RFC 5961 7]
+    std::uint32_t challenge_acks_per_second = 1000;
+
+    // Congestion
+    std::uint32_t initial_window_segments = 10; ///< [RFC 6928 2]
+    bool limited_transmit = true;               ///< [RFC 3042]
+
+    // Segments
+    /// A peer that announces less gets this much anyway: tiny MSS values make us send floods of headers.
+    std::uint16_t min_mss = 88;
+    std::uint16_t default_mss = 536;  ///< of a peer that announces none [RFC 9293 3.7.1 MUST-15]
+    std::uint16_t min_path_mtu = 552; ///< ICMP cannot push the path MTU below [RFC 5927 7.2]
+    bool use_timestamps = true;       ///< [RFC 7323 3]
+    bool use_window_scale = true;     ///< [RFC 7323 2]
+
+    // Handshake
+    std::uint8_t syn_ack_retries = 5;   ///< 1+2+4+8+16+32 s, about a minute in SYN_RECEIVED
+    std::uint32_t max_half_open = 8192; ///< over all listeners: 512 KiB
+
+    // TIME_WAIT
+    /// RFC 9293 says 2 minutes, so 4 in TIME_WAIT. No path holds a segment for even 30 seconds today; like
+    /// most stacks we wait 60 s in all.
+    duration msl = 30s;
+    std::uint32_t max_time_wait = 16384; ///< 1 MiB; past it the oldest ends early, counted
+
+    // Tables
+    std::uint32_t max_connections = 65536;
+    std::uint32_t max_replies = 4096; ///< RSTs, SYN|ACKs and ACKs without a TCB that wait for the link
+    std::uint16_t max_out_of_order_ranges = 256; ///< per connection, whatever the window
+    std::uint16_t first_ephemeral_port = 49152;  ///< [RFC 6335 6]
+    std::uint16_t last_ephemeral_port = 65535;
+};
+
+} // namespace tapir::tcp

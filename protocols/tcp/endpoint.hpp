@@ -1,0 +1,214 @@
+// One connection as its user sees it: unread bytes, the path of states, how it ended, who opened it. It lives
+// as long as a handle does; the protocol state behind it (TCB, then TIME_WAIT entry, then nothing) comes and
+// goes, and the endpoint keeps answering. All calls are synchronous and return at once; `observer` is told
+// when an answer may have changed.
+//
+//     if (e.readable() > 0)  n = e.read(span);      // data first,
+//     else if (e.at_end())   ...                    // then the peer's FIN,
+//     else if (e.error())    ...                    // then how it broke;
+//     else                   wait for the observer
+//
+// Destroying an endpoint whose connection is still open aborts it (RST).
+#pragma once
+
+#include <tapir/framework/buffer.hpp>
+#include <tapir/framework/bytes.hpp>
+#include <tapir/framework/error.hpp>
+#include <tapir/framework/stream.hpp>
+#include <tapir/framework/time.hpp>
+#include <tapir/protocols/tcp/flow.hpp>
+#include <tapir/protocols/tcp/path_of_states.hpp>
+#include <tapir/protocols/tcp/receive_queue.hpp>
+#include <tapir/protocols/tcp/state.hpp>
+
+#include <cstddef>
+#include <cstdint>
+#include <source_location>
+#include <span>
+#include <system_error>
+
+namespace tapir::tcp {
+
+class endpoint;
+class stack;
+class tcb;
+
+/// Told, from inside the stack, that something a waiter may care about has changed: data, room to send, the
+/// state, an error. It may only note that (push to a ready queue); it must not call back into the stack nor
+/// destroy anything.
+struct observer {
+    virtual void changed(endpoint&) = 0;
+
+  protected:
+    ~observer() = default;
+};
+
+/// Who has this connection: what to print when it is forgotten in CLOSE_WAIT.
+struct owner {
+    owner() = default;
+    owner(std::uint64_t task_id, const std::source_location& at, instant now)
+        : task(task_id), where(at), opened(now), last_call(now) {}
+
+    std::uint64_t task = 0; ///< 0: none yet, still in the accept queue
+    std::source_location where{};
+    instant opened{};    ///< connect() called, or the SYN arrived
+    instant last_call{}; ///< last read, write, finish, close; see endpoint::note_call()
+};
+
+using tapir::close_report;
+using tapir::ending;
+
+/// What `ss -ti` would say, and more. Numbers of a connection without TCB are those at its end.
+struct info {
+    info() = default;
+    tcp::state state = state::closed;
+    std::uint32_t send_queue = 0;     ///< bytes not acknowledged
+    std::uint32_t unsent = 0;         ///< of these, never sent
+    std::uint32_t receive_queue = 0;  ///< bytes unread
+    std::uint32_t receive_memory = 0; ///< true size of the buffers that hold them
+    std::uint32_t out_of_order = 0;   ///< bytes received beyond a hole
+
+    duration srtt{0}; ///< zero: no sample yet
+    duration rttvar{0};
+    duration min_rtt{0};
+    duration rto{0};
+    std::uint32_t backoff = 0; ///< consecutive retransmission timeouts
+
+    std::uint32_t cwnd = 0;
+    std::uint32_t ssthresh = 0;
+    std::uint32_t in_flight = 0;
+    bool in_recovery = false;
+
+    std::uint16_t send_mss = 0;       ///< payload bytes of a full segment, options subtracted
+    std::uint16_t receive_mss = 0;    ///< what we announced
+    std::uint32_t send_window = 0;    ///< last offered by the peer
+    std::uint32_t receive_window = 0; ///< last offered by us
+    std::uint8_t send_scale = 0;
+    std::uint8_t receive_scale = 0;
+    bool timestamps = false;
+    bool window_scaling = false;
+    bool sack_permitted = false; ///< by the peer
+    bool no_delay = false;
+
+    std::uint64_t bytes_sent = 0; ///< retransmissions included
+    std::uint64_t bytes_acked = 0;
+    std::uint64_t bytes_received = 0; ///< in order
+    std::uint64_t bytes_retransmitted = 0;
+    std::uint32_t segments_in = 0;
+    std::uint32_t segments_out = 0;
+    std::uint32_t retransmits = 0;
+    std::uint32_t fast_retransmits = 0;
+    std::uint32_t rto_fired = 0;
+    std::uint32_t duplicate_acks = 0;
+    instant last_send{};
+    instant last_receive{};
+    instant next_timer = never;
+};
+
+class endpoint {
+  public:
+    endpoint(const endpoint&) = delete;
+    endpoint& operator=(const endpoint&) = delete;
+    /// Aborts what is still open.
+    ~endpoint();
+
+    // --- reading ---------------------------------------------------------------------------------------
+    /// Bytes that read() would give now. They stay readable after a RST and after the stack is gone.
+    std::size_t readable() const { return unread_.size(); }
+    /// Copies out what fits; opens the window.
+    std::size_t read(mutable_bytes to);
+    /// The next chunk without copying, at most `max` bytes; empty if nothing is readable.
+    chunk read_chunk(std::size_t max = SIZE_MAX);
+    /// The peer's FIN has arrived (all data before it is readable or read).
+    bool peer_finished() const { return peer_fin_; }
+    /// The peer's FIN has arrived and everything before it was read.
+    bool at_end() const { return peer_fin_ && unread_.empty(); }
+
+    // --- writing ---------------------------------------------------------------------------------------
+    /// Bytes that write() would take now; 0 also when nothing may be written any more (see write_error()).
+    std::size_t writable() const;
+    /// Queues a prefix of `data` and returns its length. Nothing is sent before the next flush.
+    std::size_t write(bytes data);
+    /// Queues a chunk (a prefix of it) without copying, unless it is small.
+    std::size_t write(chunk data);
+    /// Why write() takes nothing, if it never will again: errc::finished, or error().
+    std::error_code write_error() const;
+    /// Bytes queued and not yet acknowledged by the peer, the FIN not counted.
+    std::size_t unacked() const;
+    /// Everything written so far is acknowledged.
+    bool flushed() const { return unacked() == 0 && !error_; }
+    /// The peer has acknowledged our FIN.
+    bool fin_acked() const { return fin_acked_; }
+
+    // --- ending ----------------------------------------------------------------------------------------
+    /// Half-close: queues the FIN behind all data. Later writes get errc::finished; reading goes on. While
+    /// connecting it cancels the attempt. No effect when called again or after the end.
+    void finish(instant now);
+    /// Nobody will read any more: drops what is unread; data that still comes is answered by RST.
+    void stop_reading(instant now);
+    /// Orderly end of both directions: finish(), and nobody reads. Unread data now, or data that comes
+    /// later, makes it a RST [RFC 2525 2.17]. At `deadline` it becomes an abort; `never` leaves it to
+    /// connection_options::close_timeout.
+    void close(instant now, instant deadline = never);
+    /// RST to the peer, everything queued is dropped, error() is `reason`.
+    void abort(instant now, errc reason = errc::aborted);
+    /// TIME_WAIT or CLOSED has been entered: close_report() is final.
+    bool ended() const { return report_.how != ending::open; }
+    const tcp::close_report& report() const { return report_; }
+
+    // --- looking ---------------------------------------------------------------------------------------
+    /// How the connection broke: refused, reset, timed_out, host_unreachable, network_unreachable, aborted,
+    /// host_stopped. Empty while it lives and after an orderly end.
+    std::error_code error() const { return error_; }
+    tcp::state state() const { return path_.current(); }
+    std::span<const edge> edges() const { return path_.edges(); }
+    bool entered(tcp::state s) const { return path_.entered(s); }
+    bool can_still_enter(tcp::state s) const { return tcp::can_still_enter(state(), s); }
+    tcp::info info() const;
+    const flow_key& flow() const { return flow_; }
+    ip::endpoint local() const { return flow_.local_endpoint(); }
+    ip::endpoint remote() const { return flow_.remote_endpoint(); }
+    /// Counts up from 1 in order of opening, within one stack.
+    std::uint64_t id() const { return id_; }
+    /// The last soft ICMP error: it explains a timeout, it does not end anything. [RFC 9293 3.9.2.2 SHLD-25]
+    std::error_code soft_error() const { return soft_error_; }
+
+    void set_no_delay(bool on);
+    void set_observer(tcp::observer* o) { observer_ = o; }
+    void set_owner(const tcp::owner& o) { owner_ = o; }
+    const tcp::owner& owned_by() const { return owner_; }
+    void note_call(std::uint64_t task, const std::source_location& where, instant now) {
+        owner_.task = task;
+        owner_.where = where;
+        owner_.last_call = now;
+    }
+
+  private:
+    friend class stack;
+    friend class tcb;
+    endpoint(stack& s, const flow_key& flow, tcp::state start, std::uint64_t id)
+        : stack_(&s), id_(id), flow_(flow), path_(start) {}
+    void notify() {
+        if (observer_ != nullptr) observer_->changed(*this);
+    }
+
+    stack* stack_;                           ///< null once the stack is gone
+    tcb* tcb_ = nullptr;                     ///< null in TIME_WAIT and CLOSED
+    std::uint32_t time_wait_ = no_time_wait; ///< index of the TIME_WAIT entry that points here
+    static constexpr std::uint32_t no_time_wait = 0xffffffff;
+    tcp::observer* observer_ = nullptr;
+    std::uint64_t id_;
+    flow_key flow_;
+    receive_queue unread_;
+    std::error_code error_{};
+    std::error_code soft_error_{};
+    bool peer_fin_ = false;
+    bool fin_acked_ = false;
+    bool finished_ = false;
+    path_of_states path_;
+    tcp::close_report report_{};
+    tcp::owner owner_{};
+    tcp::info last_info_{};
+};
+
+} // namespace tapir::tcp

@@ -1,0 +1,36 @@
+// Where segments of one connection go, as far as TCP has to know: two addresses, the largest packet, and what
+// the pseudo-header adds to the checksum. Whoever routes fills it in, so that TCP serves IPv4 and IPv6 alike
+// without naming either.
+#pragma once
+
+#include <tapir/protocols/ip/address.hpp>
+
+#include <cstdint>
+
+namespace tapir::tcp {
+
+struct path {
+    path() = default;
+    path(const ip::address& local_address, const ip::address& remote_address, std::uint16_t pseudo_sum,
+         std::uint16_t mtu_bytes = 1500, std::uint16_t network_header_bytes = 20)
+        : local(local_address), remote(remote_address), pseudo_header_sum(pseudo_sum), mtu(mtu_bytes),
+          network_header(network_header_bytes) {}
+
+    ip::address local;
+    ip::address remote;
+    /// Folded ones' complement sum of the pseudo-header *without* the TCP length: both addresses and the
+    /// protocol number, not complemented. See ip::pseudo_header_sum().
+    std::uint16_t pseudo_header_sum = 0;
+    std::uint16_t mtu = 1500;          ///< bytes of one packet on this path, network header included
+    std::uint16_t network_header = 20; ///< bytes of the network header without options
+
+    /// What we may ask the peer to send at most: options of either header are not subtracted.
+    /// [RFC 9293 3.7.1 MUST-67] [RFC 6691 2]
+    std::uint16_t mss() const {
+        const unsigned headers = network_header + 20u;
+        return static_cast<std::uint16_t>(mtu > headers ? mtu - headers : 0);
+    }
+    bool operator==(const path&) const = default;
+};
+
+} // namespace tapir::tcp

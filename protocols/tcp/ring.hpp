@@ -1,0 +1,79 @@
+// A queue in one lazily allocated block: an idle connection has several and they must cost nothing.
+// (std::deque allocates 576 bytes before its first element.)
+#pragma once
+
+#include <bit>
+#include <cassert>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <utility>
+
+namespace tapir::tcp {
+
+template <class T>
+class ring {
+  public:
+    bool empty() const { return count_ == 0; }
+    std::size_t size() const { return count_; }
+
+    T& operator[](std::size_t i) {
+        assert(i < count_);
+        return slots_[(head_ + i) & (capacity_ - 1)];
+    }
+    const T& operator[](std::size_t i) const {
+        assert(i < count_);
+        return slots_[(head_ + i) & (capacity_ - 1)];
+    }
+    T& front() { return (*this)[0]; }
+    const T& front() const { return (*this)[0]; }
+    T& back() { return (*this)[count_ - 1]; }
+    const T& back() const { return (*this)[count_ - 1]; }
+
+    void push_back(T element) {
+        if (count_ == capacity_) grow();
+        ++count_;
+        back() = std::move(element);
+    }
+    T pop_front() {
+        T first = std::exchange(front(), T{});
+        head_ = (head_ + 1) & (capacity_ - 1);
+        --count_;
+        return first;
+    }
+    void pop_back() {
+        back() = T{};
+        --count_;
+    }
+    /// Before element i; i == size() appends. Moves the elements behind it.
+    void insert(std::size_t i, T element) {
+        push_back(std::move(element));
+        for (std::size_t at = count_ - 1; at > i; --at) std::swap((*this)[at], (*this)[at - 1]);
+    }
+    void erase(std::size_t i) {
+        for (std::size_t at = i; at + 1 < count_; ++at) std::swap((*this)[at], (*this)[at + 1]);
+        pop_back();
+    }
+    /// Gives the memory back as well.
+    void clear() {
+        slots_.reset();
+        head_ = count_ = capacity_ = 0;
+    }
+
+  private:
+    void grow() {
+        const std::uint32_t larger = capacity_ == 0 ? 8 : capacity_ * 2;
+        auto slots = std::make_unique<T[]>(larger);
+        for (std::uint32_t i = 0; i < count_; ++i) slots[i] = std::move((*this)[i]);
+        slots_ = std::move(slots);
+        head_ = 0;
+        capacity_ = larger;
+    }
+
+    std::unique_ptr<T[]> slots_;
+    std::uint32_t head_ = 0;
+    std::uint32_t count_ = 0;
+    std::uint32_t capacity_ = 0; ///< a power of two, or 0
+};
+
+} // namespace tapir::tcp

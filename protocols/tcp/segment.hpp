@@ -1,0 +1,48 @@
+// Segments as values. In: header fields, a payload that shares the frame's buffer, the instant it arrived.
+// Out: header fields and a gather list into the send buffer, valid only while it is being emitted.
+#pragma once
+
+#include <tapir/framework/buffer.hpp>
+#include <tapir/framework/bytes.hpp>
+#include <tapir/framework/time.hpp>
+#include <tapir/protocols/tcp/header.hpp>
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <string>
+
+namespace tapir::tcp {
+
+/// A segment that came in.
+struct segment {
+    tcp::header header{};
+    chunk payload{};
+    instant arrived{}; ///< when it was read from the link
+
+    /// SEG.LEN: payload, plus one each for SYN and FIN.
+    std::uint32_t length() const {
+        return static_cast<std::uint32_t>(payload.size()) + (header.syn() ? 1u : 0u) +
+               (header.fin() ? 1u : 0u);
+    }
+    tcp::seq end() const { return header.seq + length(); }
+    /// Equal headers and payload bytes; the time of arrival does not count.
+    bool operator==(const segment& other) const;
+};
+
+/// A segment that goes out. `payload` points into buffers that may change after emit() returns.
+struct outgoing_segment {
+    tcp::header header{};
+    std::span<const bytes> payload{};
+    std::size_t payload_size = 0;
+    /// Payload may be larger than this when the sink said so; it is then to be cut into pieces of `mss`.
+    std::uint16_t mss = 0;
+
+    std::size_t size() const { return header.size() + payload_size; }
+};
+
+/// "SYN|ACK seq=1 ack=2 win=65535 <mss 1460> len=0"
+std::string to_string(const segment& s);
+std::string to_string(const outgoing_segment& s);
+
+} // namespace tapir::tcp

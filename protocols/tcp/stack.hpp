@@ -1,0 +1,247 @@
+// TCP of one host (or one shard of it) as a plain object: segments and `now` go in, segments and notices come
+// out. It finds the connection a segment belongs to, keeps listeners, half-open connections and TIME_WAIT,
+// and asks connections for output when told that the link takes some. It calls no clock and no system.
+//
+//     tcp::stack stack(config, secret, random, pool, wheel);
+//     auto server = stack.listen({any, 80}, {}, now);
+//     stack.receive(path, segment_bytes, tcp::checksum_known::no, arrived, now);   // for each segment
+//     stack.flush(now, link);                                         // once after a batch
+//
+// One turn: receive() for everything that arrived, wheel.advance(now), let users run, flush() once. Data and
+// acknowledgements then travel together. `want_flush` tells that there is something to flush.
+//
+// [RFC 9293 3.10] throughout.
+#pragma once
+
+#include <tapir/framework/buffer.hpp>
+#include <tapir/framework/error.hpp>
+#include <tapir/framework/intrusive_list.hpp>
+#include <tapir/framework/random.hpp>
+#include <tapir/framework/siphash.hpp>
+#include <tapir/framework/timer_wheel.hpp>
+#include <tapir/protocols/tcp/config.hpp>
+#include <tapir/protocols/tcp/counters.hpp>
+#include <tapir/protocols/tcp/demux.hpp>
+#include <tapir/protocols/tcp/endpoint.hpp>
+#include <tapir/protocols/tcp/half_open.hpp>
+#include <tapir/protocols/tcp/listener.hpp>
+#include <tapir/protocols/tcp/path.hpp>
+#include <tapir/protocols/tcp/segment.hpp>
+#include <tapir/protocols/tcp/time_wait.hpp>
+#include <tapir/protocols/tcp/trace.hpp>
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <vector>
+
+namespace tapir::tcp {
+
+/// Where output goes. `segment` and its payload are valid only during emit().
+struct output_sink {
+    /// Whether a segment can be taken now; if not, what is pending stays and flush() ends.
+    virtual bool ready() = 0;
+    /// Most payload bytes of one segment; more than an MSS if somebody below cuts it. At least 1.
+    virtual std::size_t max_payload() = 0;
+    virtual void emit(const path& to, const outgoing_segment& s) = 0;
+
+  protected:
+    ~output_sink() = default;
+};
+
+enum class checksum_known : std::uint8_t { no, valid };
+
+/// What an ICMP message about one of our segments says.
+enum class icmp_kind : std::uint8_t {
+    network_unreachable, ///< soft once connected
+    host_unreachable,    ///< soft once connected
+    port_unreachable,    ///< hard, as is protocol unreachable
+    packet_too_big,      ///< with the MTU of the hop
+    time_exceeded,       ///< soft, as are parameter problem and administratively prohibited
+};
+
+class stack {
+  public:
+    /// `want_flush` is called when something to send appears while nothing was pending: once, until the next
+    /// flush() that ends with nothing pending.
+    using want_flush = void (*)(void* context);
+
+    stack(const tcp::config& c, const siphash_key& secret, tapir::random r, buffer_pool& pool,
+          timer_wheel& wheel, trace_sink* trace = nullptr);
+    stack(const stack&) = delete;
+    stack& operator=(const stack&) = delete;
+    /// As stop(). Endpoints and listeners may outlive the stack.
+    ~stack();
+
+    void on_want_flush(want_flush f, void* context) {
+        want_flush_ = f;
+        want_flush_context_ = context;
+    }
+
+    // --- from below ------------------------------------------------------------------------------------
+    /// A segment (header and payload, nothing behind) whose addresses were those of `p`, seen from here:
+    /// p.local is its destination. The payload shares `bytes_of_segment`.
+    void receive(const path& p, const chunk& bytes_of_segment, checksum_known checksum, instant arrived,
+                 instant now);
+    /// The same for a segment that is parsed and known to be intact.
+    void receive(const path& p, const segment& s, instant now);
+
+    /// `header` are at least the first 8 bytes of the TCP header that the ICMP message quotes; `flow_path`
+    /// as for output (local is ours). [RFC 9293 3.9.2.2] [RFC 5927]
+    void icmp_error(icmp_kind kind, const ip::address& local, const ip::address& remote, bytes header,
+                    std::uint16_t mtu, instant now);
+
+    /// The network below cannot reach `remote`: connection attempts to it end with `why`, established
+    /// connections remember it as a soft error.
+    void unreachable(const ip::address& remote, errc why, instant now);
+
+    // --- calls -----------------------------------------------------------------------------------------
+    /// Sends a SYN with the next flush. `local_port` 0 picks one [RFC 6056 3.3.3]. The endpoint is in
+    /// SYN_SENT. Errors: address_in_use, no_ports, no_memory, invalid_argument, host_stopped.
+    result<std::unique_ptr<endpoint>> connect(const path& p, std::uint16_t remote_port,
+                                              std::uint16_t local_port, const connection_options& options,
+                                              instant now);
+    /// Listens at one address, or at any if `local.addr` is unspecified; the more exact listener wins.
+    /// Port 0 picks a free one. Errors: address_in_use, no_ports, no_memory, host_stopped.
+    result<std::unique_ptr<listener>> listen(const ip::endpoint& local, const listen_options& options,
+                                             instant now);
+
+    /// Sends what is pending, each connection once, until the sink is not ready. True: nothing is left.
+    bool flush(instant now, output_sink& out);
+    bool output_pending() { return !dirty_.empty() || !replies_.empty(); }
+
+    /// Ends everything at once with errc::host_stopped. Peers of open connections get a RST each, which one
+    /// more flush() may send; listeners close. Later calls answer host_stopped.
+    void stop(instant now);
+    bool stopped() const { return stopped_; }
+
+    // --- looking ---------------------------------------------------------------------------------------
+    const tcp::counters& counted() const { return counters_; }
+    const tcp::config& configuration() const { return config_; }
+    std::size_t connections() const { return connection_count_; }
+    std::size_t half_open() const { return half_open_.size(); }
+    std::size_t time_waits() const { return time_wait_.size(); }
+
+    /// f(endpoint&) for each connection with a TCB, oldest first. f must not open or end connections.
+    template <class F>
+    void for_each_connection(F f) {
+        for (auto at = first_connection(); at != nullptr; at = next_connection(*at)) f(*at);
+    }
+    template <class F>
+    void for_each_listener(F f) {
+        for (listener* l : listeners_)
+            if (l != nullptr) f(*l);
+    }
+    /// f(flow_key, half_open_entry)
+    template <class F>
+    void for_each_half_open(F f) {
+        half_open_.for_each([&](std::uint32_t, const half_open_entry& e) { f(flow_of(e), e); });
+    }
+    /// f(flow_key, time_wait_entry)
+    template <class F>
+    void for_each_time_wait(F f) {
+        time_wait_.for_each([&](std::uint32_t, const time_wait_entry& e) { f(flow_of(e), e); });
+    }
+
+  private:
+    friend class endpoint;
+    friend class listener;
+    friend class tcb;
+
+    /// A segment without a connection that waits for the link.
+    struct reply {
+        path to;
+        tcp::header header;
+    };
+    struct table_timer : timer {
+        table_timer(stack& s, handler h) : timer(h), owner(&s) {}
+        stack* owner;
+    };
+    struct dirty_tag;
+    struct all_tag;
+
+    // stack_receive.cpp: from a segment to what answers for it
+    void arrives(const path& p, const segment& s, const flow_key& flow, instant now);
+    void arrives_at_nobody(const path& p, const segment& s, const flow_key& flow, instant now);
+    void arrives_at_listener(listener& l, const path& p, const segment& s, const flow_key& flow, instant now);
+    void arrives_at_half_open(std::uint32_t i, const path& p, const segment& s, const flow_key& flow,
+                              instant now);
+    /// False: the segment opens a new incarnation, the entry is gone.
+    bool arrives_at_time_wait(std::uint32_t i, const path& p, const segment& s, const flow_key& flow,
+                              instant now);
+    void arrives_at_connection(tcb& c, const path& p, const segment& s, instant now);
+    void drop(std::uint64_t counters::* reason, std::string_view name, const flow_key& flow, const segment& s,
+              instant now);
+
+    // replies
+    void queue_reply(const path& to, const header& h);
+    void reply_rst(const path& to, const segment& s);
+    void reply_syn_ack(half_open_entry& e);
+    void reply_ack(const half_open_entry& e, instant now);
+    void reply_ack(const time_wait_entry& e, instant now);
+    bool may_challenge(instant now);
+
+    // demultiplexing
+    flow_ref find(const flow_key& flow, std::uint64_t hash) const;
+    std::uint64_t hash_of(const flow_key& flow) const {
+        return hash_flow(secret_, flow, hash_purpose::demultiplexing);
+    }
+    flow_key flow_of(const half_open_entry& e) const;
+    flow_key flow_of(const time_wait_entry& e) const;
+    path path_of(const half_open_entry& e) const;
+    path path_of(const time_wait_entry& e) const;
+    listener* find_listener(const ip::address& local, std::uint16_t port) const;
+    std::optional<std::uint16_t> local_index(const ip::address& a);
+    seq initial_sequence(const flow_key& flow, instant now) const;
+    std::uint32_t timestamp_offset(const flow_key& flow) const;
+    result<std::uint16_t> pick_port(const path& p, std::uint16_t remote_port);
+
+    // lifetimes
+    void erase_half_open(std::uint32_t i);
+    void erase_time_wait(std::uint32_t i, event cause, instant now);
+    void enter_time_wait(tcb& c, instant now);
+    void forget(tcb& c);
+    void close_listener(listener& l, errc why, instant now);
+    /// After anything that may have changed a connection: ends it, moves it to TIME_WAIT, arms its timer,
+    /// lists it for output. The connection may be gone afterwards.
+    void settle(tcb& c, instant now);
+    void mark_dirty(tcb& c);
+    void announce_output();
+    void half_open_timeout(instant now);
+    void time_wait_timeout(instant now);
+    void arm_tables();
+    endpoint* first_connection();
+    endpoint* next_connection(endpoint& e);
+
+    tcp::config config_;
+    siphash_key secret_;
+    tapir::random random_;
+    buffer_pool& pool_;
+    timer_wheel& wheel_;
+    trace_sink* trace_;
+    want_flush want_flush_ = nullptr;
+    void* want_flush_context_ = nullptr;
+
+    demux demux_;
+    half_open_table half_open_;
+    time_wait_table time_wait_;
+    table_timer half_open_timer_;
+    table_timer time_wait_timer_;
+    std::vector<listener*> listeners_;
+    std::vector<ip::address> locals_;
+    ring<reply> replies_;
+    intrusive_list<tcb, dirty_tag> dirty_;
+    intrusive_list<tcb, all_tag> all_;
+    std::size_t connection_count_ = 0;
+    std::uint64_t next_id_ = 1;
+    std::uint32_t next_port_ = 0;
+    std::uint32_t challenges_left_ = 0;
+    instant challenges_since_{};
+    instant now_{}; ///< the last `now` handed in, for destructors, which get none
+    bool announced_ = false;
+    bool stopped_ = false;
+    tcp::counters counters_;
+};
+
+} // namespace tapir::tcp

@@ -1,0 +1,27 @@
+// What there is to see from outside: the stack calls these as things happen, for ladders, pcaps and test
+// hashes. Default bodies do nothing: override what you draw. A sink must not call back into the stack.
+#pragma once
+
+#include <tapir/framework/time.hpp>
+#include <tapir/protocols/tcp/flow.hpp>
+#include <tapir/protocols/tcp/path_of_states.hpp>
+#include <tapir/protocols/tcp/segment.hpp>
+
+#include <cstdint>
+#include <string_view>
+
+namespace tapir::tcp {
+
+struct trace_sink {
+    virtual ~trace_sink() = default;
+    virtual void segment_in(const flow_key&, const segment&, instant) {}
+    virtual void segment_out(const flow_key&, const outgoing_segment&, instant) {}
+    virtual void state_changed(const flow_key&, const edge&) {}
+    virtual void retransmission_timeout(const flow_key&, duration /*rto*/, unsigned /*backoff*/, instant) {}
+    virtual void fast_retransmit(const flow_key&, seq /*snd_una*/, instant) {}
+    virtual void cwnd_changed(const flow_key&, std::uint32_t /*cwnd*/, std::uint32_t /*ssthresh*/, instant) {}
+    /// A segment that was not processed any further; `reason` is the name of a counter.
+    virtual void dropped(const flow_key&, const segment&, std::string_view /*reason*/, instant) {}
+};
+
+} // namespace tapir::tcp
