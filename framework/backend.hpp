@@ -59,6 +59,7 @@ class uring_backend;
 
 class backend {
   public:
+    /// What is still in flight ends like after retire(); its owner finds `in_flight` false.
     virtual ~backend() = default;
 
     virtual instant now() = 0;
@@ -74,6 +75,10 @@ class backend {
     virtual void submit(io_operation& operation) = 0;
     /// Asks for an early end; the operation still completes once (with -ECANCELED, or with what it achieved).
     virtual void cancel(io_operation& operation) = 0;
+    /// Ends an operation here and now, for an owner that is being destroyed: cancels it, waits (blocking)
+    /// until its memory is no longer touched, and returns what it came to instead of calling `complete`.
+    /// Buffers of a group that it had filled are not given back.
+    virtual io_operation::completion retire(io_operation& operation) = 0;
 
     /// Ends a wait(). The only member that other threads may call.
     virtual void wake() = 0;

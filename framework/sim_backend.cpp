@@ -14,6 +14,9 @@ namespace {
 class sim_backend final : public backend {
   public:
     explicit sim_backend(sim_config config) : config_(config), now_(config.start), random_(config.seed) {}
+    ~sim_backend() override {
+        while (!queue_.empty()) retire(*queue_.top().operation);
+    }
 
     instant now() override { return now_; }
     duration timer_resolution() const override { return 1ns; }
@@ -50,6 +53,18 @@ class sim_backend final : public backend {
 
     // The operation completes when it would have, with -ECANCELED: its serial no longer matches.
     void cancel(io_operation& op) override { op.serial = 0; }
+
+    // Of what the simulator does, only a close may not be left undone.
+    io_operation::completion retire(io_operation& op) override {
+        std::priority_queue<entry> kept;
+        for (; !queue_.empty(); queue_.pop())
+            if (queue_.top().operation != &op) kept.push(queue_.top());
+        queue_.swap(kept);
+        io_operation::completion c;
+        c.result = op.in_flight && op.what == io_operation::kind::close ? perform(op) : -ECANCELED;
+        op.in_flight = false;
+        return c;
+    }
 
   private:
     struct entry {

@@ -2,11 +2,36 @@
 #include <tapir/framework/promise.hpp>
 #include <tapir/framework/stall_detector.hpp>
 
+#include <csignal>
 #include <string>
 
 namespace tapir {
 
-stall_detector::stall_detector(duration limit) : limit_(limit), thread_([this] { watch(); }) {}
+namespace {
+
+/// A thread inherits the signal mask. This one takes no signals: what a signal_set waits for must not be
+/// delivered here, where it is not blocked.
+class all_signals_blocked {
+  public:
+    all_signals_blocked() {
+        sigset_t all;
+        ::sigfillset(&all);
+        ::pthread_sigmask(SIG_SETMASK, &all, &before_);
+    }
+    ~all_signals_blocked() { ::pthread_sigmask(SIG_SETMASK, &before_, nullptr); }
+    all_signals_blocked(const all_signals_blocked&) = delete;
+    all_signals_blocked& operator=(const all_signals_blocked&) = delete;
+
+  private:
+    sigset_t before_{};
+};
+
+} // namespace
+
+stall_detector::stall_detector(duration limit) : limit_(limit) {
+    const all_signals_blocked guard;
+    thread_ = std::thread([this] { watch(); });
+}
 
 stall_detector::~stall_detector() {
     {
