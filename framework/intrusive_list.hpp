@@ -17,7 +17,9 @@ template <class Tag = void>
 class list_hook {
   public:
     list_hook() = default;
-    list_hook(const list_hook&) = delete;
+    /// An element may be moved only while it is in no list: awaiters are, on their way into a coroutine's
+    /// frame.
+    list_hook([[maybe_unused]] list_hook&& other) noexcept { assert(!other.linked()); }
     list_hook& operator=(const list_hook&) = delete;
     ~list_hook() { unlink(); }
 

@@ -21,6 +21,7 @@ class timer : public list_hook<timer> {
   public:
     using handler = void (*)(timer&, instant now);
     explicit timer(handler on_fire) : on_fire_(on_fire) {}
+    timer(timer&&) noexcept = default; ///< only while not armed
     ~timer();
 
     bool armed() const { return wheel_ != nullptr; }

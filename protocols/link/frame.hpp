@@ -81,6 +81,10 @@ class frame {
         return other;
     }
 
+    /// This frame if nobody else looks at its buffer, a deep copy if somebody does: for links that keep a
+    /// frame longer than the call.
+    frame owned(buffer_pool& pool) && { return storage_.unique() ? std::move(*this) : copy(pool); }
+
     instant arrived{}; ///< when it was read from the link, not when it is processed
     offload meta;
 

@@ -14,6 +14,7 @@
 #include <tapir/framework/buffer.hpp>
 #include <tapir/framework/bytes.hpp>
 #include <tapir/framework/error.hpp>
+#include <tapir/framework/stream.hpp>
 #include <tapir/framework/time.hpp>
 #include <tapir/protocols/tcp/flow.hpp>
 #include <tapir/protocols/tcp/path_of_states.hpp>
@@ -55,29 +56,8 @@ struct owner {
     instant last_call{}; ///< last read, write, finish, close; see endpoint::note_call()
 };
 
-/// How a connection ended.
-enum class ending : std::uint8_t {
-    open,             ///< it has not
-    orderly,          ///< both FINs sent and acknowledged
-    aborted,          ///< abort(), or the endpoint was destroyed
-    unread_data,      ///< reset by us: close() while received bytes were unread [RFC 2525 2.17]
-    data_after_close, ///< reset by us: the peer sent data that nobody would read [RFC 9293 3.6.1 SHLD-3]
-    close_timeout,    ///< reset by us: the orderly end took too long
-    reset,            ///< by the peer
-    timed_out,
-    unreachable, ///< while connecting
-    host_stopped,
-};
-std::string_view name(ending e);
-
-/// What became of the last bytes.
-struct close_report {
-    close_report() = default;
-    std::uint64_t unsent = 0;  ///< queued, never sent
-    std::uint64_t unacked = 0; ///< sent, not acknowledged: may or may not have arrived
-    std::uint64_t unread = 0;  ///< received, never read
-    ending how = ending::open;
-};
+using tapir::close_report;
+using tapir::ending;
 
 /// What `ss -ti` would say, and more. Numbers of a connection without TCB are those at its end.
 struct info {

@@ -1,0 +1,76 @@
+#include <tapir/framework/frame_pool.hpp>
+
+#include <array>
+#include <cstdint>
+#include <new>
+
+#if defined(__SANITIZE_ADDRESS__)
+#define TAPIR_FRAME_POOL 0
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define TAPIR_FRAME_POOL 0
+#endif
+#endif
+#ifndef TAPIR_FRAME_POOL
+#define TAPIR_FRAME_POOL 1
+#endif
+
+namespace tapir {
+namespace {
+
+constexpr std::size_t granule = 64;
+constexpr std::size_t classes = 32; // up to 2 KiB; larger frames are rare and go to operator new
+
+struct free_frame_node {
+    free_frame_node* next;
+};
+
+struct pool {
+    std::array<free_frame_node*, classes> free{};
+    std::size_t live = 0;
+    ~pool() {
+        for (auto* node : free)
+            while (node != nullptr) {
+                auto* next = node->next;
+                ::operator delete(node);
+                node = next;
+            }
+    }
+};
+
+thread_local pool frames;
+
+} // namespace
+
+void* allocate_frame(std::size_t size) {
+    const std::size_t c = (size + granule - 1) / granule;
+    if (TAPIR_FRAME_POOL && c < classes) {
+        if (free_frame_node* node = frames.free[c]; node != nullptr) {
+            frames.free[c] = node->next;
+            ++frames.live;
+            return node;
+        }
+        void* fresh = ::operator new(c * granule);
+        ++frames.live;
+        return fresh;
+    }
+    void* fresh = ::operator new(size);
+    ++frames.live;
+    return fresh;
+}
+
+void free_frame(void* frame, std::size_t size) noexcept {
+    --frames.live;
+    const std::size_t c = (size + granule - 1) / granule;
+    if (TAPIR_FRAME_POOL && c < classes) {
+        frames.free[c] = new (frame) free_frame_node{frames.free[c]};
+        return;
+    }
+    ::operator delete(frame);
+}
+
+std::size_t live_frames() noexcept {
+    return frames.live;
+}
+
+} // namespace tapir

@@ -1,0 +1,100 @@
+#include <tapir/framework/coroutine_tree.hpp>
+#include <tapir/framework/reactor.hpp>
+#include <tapir/framework/stall_detector.hpp>
+
+#include <algorithm>
+#include <cassert>
+
+namespace tapir {
+
+void promise_base::start(tapir::reactor& on, promise_base* parent, stop_token stop) {
+    assert(reactor_ == nullptr && "a coroutine is started once");
+    reactor_ = &on;
+    parent_ = parent;
+    stop_ = stop;
+    id_ = on.next_id_++;
+    on.live_.push_back(*this);
+}
+
+reactor::reactor(std::unique_ptr<backend> io, reactor_config config)
+    : io_(std::move(io)), config_(config), timers_(io_->timer_resolution(), io_->now()), random_(config.seed),
+      now_(io_->now()), thread_(std::this_thread::get_id()) {
+    if (!io_->simulated() && config_.stall_after > duration::zero())
+        stalls_ = std::make_unique<stall_detector>(config_.stall_after);
+}
+
+reactor::~reactor() = default;
+
+void reactor::resume(promise_base& first) {
+    next_ = &first;
+    while (next_ != nullptr) {
+        promise_base& who = *std::exchange(next_, nullptr);
+        ++resumptions_;
+        if (stalls_) stalls_->running(who);
+        who.handle().resume();
+    }
+}
+
+void reactor::run_ready() {
+    // Only what is ready now: whoever becomes ready meanwhile waits for the next turn once the budget is
+    // spent.
+    for (std::size_t n = 0; n < config_.budget && !ready_.empty(); ++n) resume(ready_.pop_front());
+}
+
+void reactor::post(std::move_only_function<void()> job) {
+    assert((!io_->simulated() || std::this_thread::get_id() == thread_) &&
+           "another thread may not post into virtual time");
+    {
+        const std::lock_guard lock(posted_mutex_);
+        posted_.push_back(std::move(job));
+    }
+    has_posted_.store(true, std::memory_order_release);
+    io_->wake();
+}
+
+void reactor::run_posted() {
+    if (!has_posted_.exchange(false, std::memory_order_acquire)) return;
+    std::vector<std::move_only_function<void()>> jobs;
+    {
+        const std::lock_guard lock(posted_mutex_);
+        jobs.swap(posted_);
+    }
+    for (auto& job : jobs) job();
+}
+
+bool reactor::turn(const promise_base& root) {
+    run_posted();
+    run_ready();
+    // Hooks that are asked for while hooks run (a wire between two hosts) wait for the next turn.
+    intrusive_list<turn_hook> hooks;
+    hooks.splice_back(hooks_);
+    while (!hooks.empty()) {
+        turn_hook& hook = hooks.pop_front();
+        hook.on_turn_end_(hook, now_);
+    }
+    // Nor may it sleep when the root has just ended: its caller waits for the value.
+    const bool idle =
+        !root.ended() && ready_.empty() && hooks_.empty() && !has_posted_.load(std::memory_order_relaxed);
+    if (stalls_) stalls_->turn_ended();
+    const bool alive = io_->wait(idle ? timers_.next() : now_);
+    now_ = std::max(now_, io_->now());
+    if (stalls_) stalls_->turn_began();
+    io_->dispatch();
+    timers_.advance(now_);
+    return alive || !idle;
+}
+
+void reactor::run_until_ended(promise_base& root) {
+    assert(!running_ && "run() is not reentrant");
+    running_ = true;
+    struct leave {
+        bool& running;
+        ~leave() { running = false; }
+    } guard{running_};
+    while (!root.ended()) {
+        if (!turn(root) && ready_.empty() && hooks_.empty() && !root.ended())
+            throw deadlock("nothing can ever happen again; these coroutines wait:\n" + coroutine_tree(*this));
+    }
+}
+
+} // namespace tapir

@@ -1,0 +1,154 @@
+// The run loop of one thread. Each turn: resume what is ready (up to a fairness budget), let the turn's hooks
+// put out what the turn produced, wait once in the back end, stamp `now`, dispatch completions, fire timers.
+//
+//     tapir::reactor r(tapir::make_uring_backend());       // or make_sim_backend(seed)
+//     int answer = r.run(serve());                          // until the root coroutine has ended
+//
+// Coroutines are resumed here and nowhere else, one after the other (a trampoline): a chain of awaits of any
+// length uses no stack.
+#pragma once
+
+#include <tapir/framework/backend.hpp>
+#include <tapir/framework/intrusive_list.hpp>
+#include <tapir/framework/parked.hpp>
+#include <tapir/framework/promise.hpp>
+#include <tapir/framework/random.hpp>
+#include <tapir/framework/time.hpp>
+#include <tapir/framework/timer_wheel.hpp>
+
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <stdexcept>
+#include <string>
+#include <thread>
+#include <vector>
+
+namespace tapir {
+
+template <class T>
+class task;
+
+struct reactor_config {
+    /// Resumptions per turn before timers and I/O get their chance again.
+    std::size_t budget = 256;
+    /// A turn longer than this is reported with the coroutine that held it. 0: no stall detector.
+    duration stall_after = 200ms;
+    /// Everything this reactor's users draw comes from here. Seed it from the operating system outside of
+    /// tests.
+    std::uint64_t seed = 1;
+};
+
+/// Virtual time came to an end: nothing is ready, nothing in flight, no timer armed, and the root has not
+/// ended. what() holds the tree of the coroutines that wait.
+class deadlock : public std::logic_error {
+    using std::logic_error::logic_error;
+};
+
+/// Runs once at the end of the turn in which it was asked for; hosts flush their output there.
+class turn_hook : public list_hook<> {
+  public:
+    using handler = void (*)(turn_hook&, instant now);
+    explicit turn_hook(handler on_turn_end) : on_turn_end_(on_turn_end) {}
+
+  private:
+    friend class reactor;
+    handler on_turn_end_;
+};
+
+class stall_detector;
+
+class reactor {
+  public:
+    explicit reactor(std::unique_ptr<backend> io, reactor_config config = {});
+    reactor(const reactor&) = delete;
+    reactor& operator=(const reactor&) = delete;
+    ~reactor();
+
+    /// Runs `root` to its end and returns its value or rethrows its exception. Not reentrant.
+    template <class T>
+    T run(task<T> root);
+
+    /// The time of this turn. Never before the arrival stamp of anything that was read.
+    instant now() const { return now_; }
+    timer_wheel& timers() { return timers_; }
+    backend& io() { return *io_; }
+    random& rng() { return random_; }
+    const reactor_config& config() const { return config_; }
+
+    /// `who` will be resumed, after everything that is ready already.
+    void ready(promise_base& who) { ready_.push_back(who); }
+
+    /// For an awaiter that hands control straight to another coroutine: `who` runs next, from the loop, as
+    /// soon as the coroutine that runs now has suspended.
+    void run_next(promise_base& who) { next_ = &who; }
+
+    /// `hook` will run once when this turn's coroutines have run. Idempotent within a turn.
+    void at_turn_end(turn_hook& hook) {
+        if (!hook.linked()) hooks_.push_back(hook);
+    }
+
+    /// Runs `job` on this reactor's thread in one of its next turns. Any thread may call it (in virtual time
+    /// only the reactor's own: another thread would make the run irreproducible, and asserts).
+    void post(std::move_only_function<void()> job);
+
+    /// Null in virtual time, or when stall_after is 0.
+    const stall_detector* stalls() const { return stalls_.get(); }
+    std::uint64_t resumptions() const { return resumptions_; }
+
+    /// Every coroutine that has started and not ended.
+    intrusive_list<promise_base, live_tag>& coroutines() { return live_; }
+
+  private:
+    friend class promise_base;
+    template <class T>
+    friend class task;
+
+    /// One turn; false when nothing can ever happen again.
+    bool turn(const promise_base& root);
+    void run_ready();
+    void resume(promise_base& first);
+    void run_posted();
+    void run_until_ended(promise_base& root);
+
+    std::unique_ptr<backend> io_;
+    reactor_config config_;
+    timer_wheel timers_;
+    random random_;
+    instant now_;
+    intrusive_list<promise_base, live_tag> live_;
+    intrusive_list<promise_base, ready_tag> ready_;
+    intrusive_list<turn_hook> hooks_;
+    promise_base* next_ =
+        nullptr; ///< the trampoline's slot: who runs when the current coroutine has suspended
+    std::uint64_t next_id_ = 1;
+    std::uint64_t resumptions_ = 0;
+    bool running_ = false;
+    std::thread::id thread_;
+
+    std::mutex posted_mutex_;
+    std::vector<std::move_only_function<void()>> posted_;
+    std::atomic<bool> has_posted_ = false;
+
+    std::unique_ptr<stall_detector> stalls_;
+};
+
+inline void promise_base::end(bool parent_awaits) noexcept {
+    ended_ = true;
+    static_cast<list_hook<live_tag>&>(*this).unlink();
+    if (parent_awaits && parent_ != nullptr) reactor_->run_next(*parent_);
+}
+
+inline void parked::wake() {
+    if (who_ == nullptr) return;
+    static_cast<list_hook<>&>(*this).unlink();
+    static_cast<stop_callback&>(*this).unlink();
+    promise_base& who = *std::exchange(who_, nullptr);
+    who.set_waits_for(nullptr);
+    who.reactor().ready(who);
+}
+
+} // namespace tapir

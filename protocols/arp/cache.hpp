@@ -1,0 +1,195 @@
+// Which station has which IPv4 address on this link (RFC 826), learned when needed and forgotten when old.
+// Frames for an address that is being asked for wait in a short queue; what comes of it is pulled out:
+// packets to send, frames that may go now, and frames whose next hop does not answer.
+//
+//     arp::cache cache(arp::cache_config(), own_mac);
+//     cache.add_address(own);                                    // ip::prefix, 192.0.2.2/24
+//     if (auto mac = cache.resolve(next_hop, now)) send(frame, *mac);
+//     else cache.enqueue(next_hop, frame, now);
+//     while (auto t = cache.next_transmission()) ...             // after every packet, timer and batch
+//     while (auto r = cache.next_release()) send(r->packet, r->destination);
+//     while (auto f = cache.next_failure()) ...                  // host unreachable
+//
+// An entry is *incomplete* while asked for, then *reachable*; after reachable_time it is *stale*: still used,
+// but the next use asks the station itself (unicast) and, when that stays unanswered, everybody.
+#pragma once
+
+#include <tapir/framework/bytes.hpp>
+#include <tapir/framework/count_by.hpp>
+#include <tapir/framework/time.hpp>
+#include <tapir/protocols/arp/packet.hpp>
+#include <tapir/protocols/ethernet/mac_address.hpp>
+#include <tapir/protocols/ip/address.hpp>
+#include <tapir/protocols/link/frame.hpp>
+
+#include <cstddef>
+#include <cstdint>
+#include <deque>
+#include <map>
+#include <optional>
+#include <utility>
+#include <vector>
+
+namespace tapir::arp {
+
+struct cache_config {
+    /// How long an answer is trusted. RFC 1122 2.3.2.1 names "on the order of a minute".
+    duration reachable_time = 60s;
+    /// An entry that no frame has used for so long is removed.
+    duration idle_lifetime = 10min;
+    /// Between two requests for one address; RFC 1122 2.3.2.1 recommends at most one a second.
+    duration retry_interval = 1s;
+    /// Unicast requests to a stale entry's station before everybody is asked: two, after RFC 1122 2.3.2.1.
+    unsigned max_unicast_requests = 2;
+    /// Broadcast requests before the address counts as unreachable: three, as elsewhere; a failure takes 3 s.
+    unsigned max_broadcast_requests = 3;
+    /// Entries in all, at least 1. More than a /23 network has stations.
+    std::size_t max_entries = 1024;
+    /// Frames that wait for one address; past it the oldest is dropped. An initial window of 10 fits.
+    std::size_t max_queued_frames = 16;
+    /// Frames that wait in all entries together: a sweep over silent addresses must not fill the memory.
+    std::size_t max_queued_total = 512;
+    /// Packets made but not yet pulled: more than a host lets pile up between two pulls.
+    std::size_t max_transmissions = 256;
+    /// RFC 5227 2.3 ANNOUNCE_NUM and ANNOUNCE_INTERVAL: announcements when an address is taken into use.
+    unsigned announcements = 2;
+    duration announce_interval = 2s;
+    /// RFC 5227 2.4 DEFEND_INTERVAL: between two announcements that defend an address somebody else claims.
+    duration defend_interval = 10s;
+};
+
+enum class state : std::uint8_t {
+    incomplete, ///< asked for by broadcast; frames wait
+    reachable,  ///< answered within reachable_time
+    stale,      ///< older, and not used since
+    probing,    ///< stale and used: the station is being asked, its address still used
+};
+
+class cache {
+  public:
+    struct transmission {
+        ethernet::mac_address destination;
+        arp::packet packet;
+    };
+    struct release {
+        release(ethernet::mac_address to, frame f) : destination(to), packet(std::move(f)) {}
+        ethernet::mac_address destination;
+        frame packet;
+    };
+    /// Nobody answered for `next_hop`; `packets` (perhaps none) waited for it, oldest first.
+    struct failure {
+        failure(ip::address hop, std::vector<frame> waiting) : next_hop(hop), packets(std::move(waiting)) {}
+        ip::address next_hop;
+        std::vector<frame> packets;
+    };
+    struct entry_info {
+        ip::address address;
+        ethernet::mac_address mac; ///< all zero while incomplete
+        arp::state state;
+        std::size_t queued;
+    };
+    struct counters {
+        std::uint64_t requests_received = 0;
+        std::uint64_t replies_received = 0;
+        std::uint64_t broadcast_requests_sent = 0;
+        std::uint64_t unicast_requests_sent = 0;
+        std::uint64_t replies_sent = 0;
+        std::uint64_t announcements_sent = 0;
+        std::uint64_t resolved = 0;              ///< incomplete entries that were answered
+        std::uint64_t moved = 0;                 ///< an address that changed to another station
+        std::uint64_t failed = 0;                ///< addresses given up
+        std::uint64_t expired = 0;               ///< removed after idle_lifetime
+        std::uint64_t evicted = 0;               ///< removed to make room
+        std::uint64_t table_full = 0;            ///< requesters not remembered: no entry that may go
+        std::uint64_t queue_dropped = 0;         ///< frames lost to the bounds on queues and to eviction
+        std::uint64_t transmissions_dropped = 0; ///< packets lost to max_transmissions
+        std::uint64_t conflicts = 0;             ///< somebody else claims an address of ours
+        std::uint64_t bad_sender = 0;            ///< sender addresses that no station can have
+        std::uint64_t own = 0;                   ///< our own packets, come back
+        std::uint64_t not_ours = 0;              ///< for another station; refreshes known senders only
+        std::uint64_t unsolicited = 0;           ///< replies that nothing here waited for
+        count_by<malformed, malformed::bad_operation> malformed_packets;
+    };
+
+    cache(const cache_config& config, ethernet::mac_address own);
+
+    /// From now on requests for `own.addr` are answered, and its network's stations remembered.
+    void add_address(ip::prefix own);
+    /// Announces all own addresses, now and `announcements - 1` times more.
+    void announce(instant now);
+
+    /// Where frames for `next_hop` go; nothing while that is being asked for (starts asking if need be).
+    /// Broadcast and multicast addresses are mapped, never asked for. Not for own addresses: what a host
+    /// sends to itself never reaches the link.
+    std::optional<ethernet::mac_address> resolve(ip::address next_hop, instant now);
+    /// Keeps `packet` until `next_hop` is resolved or given up; if it is resolved, releases it at once. The
+    /// frame shares its buffer: its bytes must not be rewritten before it is released.
+    void enqueue(ip::address next_hop, frame packet, instant now);
+
+    /// The payload of an ARP frame. Malformed ones are counted.
+    void on_packet(bytes payload, instant now);
+    void on_packet(const packet& p, instant now);
+
+    /// A lower bound of when on_timer() has something to do; `never` if nothing is due.
+    instant next_deadline() const { return next_deadline_; }
+    void on_timer(instant now);
+
+    std::optional<transmission> next_transmission();
+    std::optional<release> next_release();
+    std::optional<failure> next_failure();
+
+    /// All entries, by ascending address.
+    std::vector<entry_info> entries(instant now) const;
+    const counters& count() const { return count_; }
+
+  private:
+    struct entry {
+        arp::state state = state::incomplete; ///< `stale` is never stored: it is reachable past its time
+        unsigned requests = 0;                ///< sent in this state
+        ethernet::mac_address mac;
+        instant reachable_until{};
+        instant last_used{};
+        instant deadline = never;
+        std::vector<frame> queue; ///< oldest first
+    };
+    /// Keyed by the number of the IPv4 address: small, bounded, and walked in the same order in every run.
+    using table = std::map<std::uint32_t, entry>;
+    enum class creator : std::uint8_t { us, a_packet };
+
+    bool is_own(ip::address a) const;
+    bool is_own_broadcast(ip::address a) const;
+    bool is_on_link(ip::address a) const;
+    ip::address source_for(ip::address next_hop) const;
+    arp::state state_of(const entry& e, instant now) const;
+
+    entry* create(ip::address a, creator by, instant now);
+    bool make_room(creator by, instant now);
+    void learn(entry& e, ethernet::mac_address mac, instant now);
+    void ask(ip::address a, entry& e, instant now);
+    void on_entry_timer(table::iterator at, instant now);
+    void give_up(table::iterator at);
+    void on_conflict(ip::address own, instant now);
+    void send_announcements(instant now);
+    void transmit(ethernet::mac_address destination, const packet& p, std::uint64_t& counter);
+    void arm(entry& e, instant at);
+
+    struct own_address {
+        ip::prefix prefix;
+        std::optional<instant> defended;
+    };
+
+    cache_config config_;
+    ethernet::mac_address own_mac_;
+    std::vector<own_address> own_;
+    table table_;
+    std::size_t queued_ = 0; ///< frames in all queues
+    unsigned announcements_left_ = 0;
+    instant announce_at_ = never;
+    instant next_deadline_ = never;
+    std::deque<transmission> transmissions_;
+    std::deque<release> releases_;
+    std::deque<failure> failures_;
+    counters count_;
+};
+
+} // namespace tapir::arp

@@ -1,0 +1,136 @@
+// A host on the network: the place where links, the protocol layers and coroutines meet. Frames come up from
+// its interfaces, are dispatched by protocol number, and what the layers want to say goes out once per turn.
+//
+//     tapir::host host(reactor, tapir::host_config());
+//     host.add_interface(tap, mac, *tapir::ip::parse_prefix("192.0.2.2/24"));
+//     auto listener = host.listen(tapir::ip::endpoint({}, 80));
+//     auto server = co_await host.connect(*tapir::ip::parse_endpoint("192.0.2.1:8000"));
+//
+// Stopping or destroying it resumes every waiter with errc::host_stopped; handles may outlive it.
+#pragma once
+
+#include <tapir/framework/buffer.hpp>
+#include <tapir/framework/error.hpp>
+#include <tapir/framework/reactor.hpp>
+#include <tapir/framework/siphash.hpp>
+#include <tapir/framework/task.hpp>
+#include <tapir/protocols/arp/cache.hpp>
+#include <tapir/protocols/ethernet/mac_address.hpp>
+#include <tapir/protocols/host/interface.hpp>
+#include <tapir/protocols/icmp/responder.hpp>
+#include <tapir/protocols/ip/address.hpp>
+#include <tapir/protocols/ipv4/input.hpp>
+#include <tapir/protocols/ipv4/routes.hpp>
+#include <tapir/protocols/link/link.hpp>
+#include <tapir/protocols/tcp/acceptor.hpp>
+#include <tapir/protocols/tcp/config.hpp>
+#include <tapir/protocols/tcp/connection.hpp>
+#include <tapir/protocols/tcp/stack.hpp>
+#include <tapir/protocols/tcp/trace.hpp>
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace tapir {
+
+struct host_config {
+    host_config() = default;
+    std::string name = "tapir"; ///< in log messages
+    tcp::config tcp;
+    arp::cache_config arp;
+    icmp::responder_config icmp;
+    /// Keys initial sequence numbers, timestamps, ports and hash tables. Without one it is drawn from the
+    /// reactor's seeded source: right for tests, guessable on a real network. Programs pass os_secret().
+    std::optional<siphash_key> secret;
+    tcp::trace_sink* trace = nullptr;
+};
+
+class host final : private interface_owner, private tcp::output_sink {
+  public:
+    host(reactor& on, host_config config = {});
+    host(const host&) = delete;
+    host& operator=(const host&) = delete;
+    ~host();
+
+    /// Takes `address` on `over` and announces it (gratuitous ARP). The link must outlive the host.
+    /// errc::invalid_argument for an address no host can have, errc::address_in_use for one it has.
+    result<> add_interface(link& over, ethernet::mac_address mac, ip::prefix address);
+    /// A route through a gateway on a connected network; ip::prefix() is the default route.
+    result<> add_route(ip::prefix to, ip::address gateway) { return routes_.add(to, gateway); }
+
+    /// Opens a connection: errc::refused, reset, timed_out, host_unreachable, network_unreachable, no_ports,
+    /// invalid_argument (port 0, a group), host_stopped. Cancelling it abandons the attempt (a RST only if
+    /// the peer's SYN had come). `local_port` 0 picks one (RFC 6056).
+    task<result<tcp::connection>> connect(ip::endpoint to, tcp::connection_options options,
+                                          std::uint16_t local_port = 0);
+    task<result<tcp::connection>> connect(ip::endpoint to) { return connect(to, config_.tcp.connections); }
+
+    /// Listens on one of this host's addresses, or on all if the address is unspecified; port 0 picks a free
+    /// port. errc::address_unavailable, address_in_use, no_memory, host_stopped.
+    result<tcp::acceptor> listen(ip::endpoint at, tcp::listen_options options = {});
+
+    /// Ends everything now: peers of open connections get RST, every waiter errc::host_stopped. Idempotent.
+    void stop();
+
+    reactor& on() const { return reactor_; }
+    buffer_pool& pool() { return pool_; }
+    tcp::stack& tcp() { return tcp_; }
+    const ipv4::routes& routes() const { return routes_; }
+    const ipv4::input::counters& ip_counters() const { return ip_input_.count(); }
+    const icmp::responder::counters& icmp_counters() const { return icmp_.count(); }
+    const std::vector<std::unique_ptr<interface>>& interfaces() const { return interfaces_; }
+
+    struct counters {
+        std::uint64_t no_route = 0;         ///< our packets without a way to go
+        std::uint64_t unknown_protocol = 0; ///< answered with ICMP protocol unreachable
+        std::uint64_t tcp_to_broadcast = 0; ///< [RFC 9293 3.9.2.3 MUST-57]
+    };
+    const counters& counted() const { return counters_; }
+
+  private:
+    // interface_owner
+    void on_ipv4(interface& from, const frame& f, bytes packet, bool to_group) override;
+    void on_unreachable(bytes packet) override;
+    void on_room() override { want_flush(); }
+    // tcp::output_sink
+    bool ready() override;
+    std::size_t max_payload() override;
+    void emit(const tcp::path& to, const tcp::outgoing_segment& s) override;
+
+    void on_icmp(const ipv4::datagram& d);
+    void on_tcp(const frame& f, const ipv4::datagram& d);
+    void send_icmp(const icmp::outgoing& message);
+    /// `f` begins with its IPv4 header.
+    void send_packet(frame f, ip::address destination);
+    interface* interface_towards(ip::address next_hop) const;
+    void want_flush() { reactor_.at_turn_end(flush_); }
+    void flush(instant now);
+
+    struct flush_hook : turn_hook {
+        explicit flush_hook(host* h)
+            : turn_hook(
+                  [](turn_hook& self, instant now) { static_cast<flush_hook&>(self).owner->flush(now); }),
+              owner(h) {}
+        host* owner;
+    };
+
+    reactor& reactor_;
+    host_config config_;
+    buffer_pool pool_;
+    ipv4::routes routes_;
+    ipv4::input ip_input_;
+    icmp::responder icmp_;
+    std::vector<std::unique_ptr<interface>> interfaces_;
+    std::shared_ptr<tcp::detail::connection_context> context_;
+    siphash_key secret_;
+    random random_;
+    tcp::stack tcp_;
+    flush_hook flush_{this};
+    counters counters_;
+};
+
+} // namespace tapir

@@ -1,0 +1,91 @@
+#include <tapir/protocols/host/interface.hpp>
+
+#include <utility>
+
+namespace tapir {
+
+interface::interface(interface_owner& owner, reactor& on, buffer_pool& pool, link& over,
+                     ethernet::mac_address mac, const arp::cache_config& config, ip::prefix address)
+    : owner_(owner), reactor_(on), pool_(pool), link_(over), mac_(mac), address_(address), input_(mac),
+      arp_(config, mac) {
+    arp_.add_address(address);
+    link_.attach(this);
+    arp_.announce(reactor_.now());
+    run_arp();
+}
+
+interface::~interface() {
+    link_.attach(nullptr);
+}
+
+void interface::receive(frame&& f) {
+    const auto eth = input_.accept(f.data());
+    if (!eth) return;
+    switch (eth->type()) {
+    case ethernet::ether_type::arp:
+        arp_.on_packet(eth->payload(), reactor_.now());
+        run_arp();
+        break;
+    case ethernet::ether_type::ipv4:
+        f.drop_front(ethernet::header::size);
+        owner_.on_ipv4(*this, f, f.data(), eth->destination().is_multicast());
+        break;
+    default: ++counters_.unknown_type;
+    }
+}
+
+void interface::carrier(bool up) {
+    if (up) {
+        arp_.announce(reactor_.now());
+        run_arp();
+    } else {
+        ++counters_.carrier_lost;
+    }
+}
+
+void interface::send(frame packet, ip::address next_hop, instant now) {
+    if (const auto to = arp_.resolve(next_hop, now)) {
+        transmit(std::move(packet), *to, ethernet::ether_type::ipv4);
+    } else {
+        arp_.enqueue(next_hop, std::move(packet), now);
+    }
+    run_arp();
+}
+
+void interface::transmit(frame packet, ethernet::mac_address to, ethernet::ether_type type) {
+    ethernet::header h;
+    h.destination = to;
+    h.source = mac_;
+    h.type = type;
+    h.emit(packet.push_front(ethernet::header::size));
+    link_.send(std::move(packet));
+}
+
+void interface::run_arp() {
+    bool sent = false;
+    while (const auto t = arp_.next_transmission()) {
+        frame f(pool_.allocate(frame::default_headroom + arp::packet::size), frame::default_headroom);
+        t->packet.emit(f.push_back(arp::packet::size));
+        transmit(std::move(f), t->destination, ethernet::ether_type::arp);
+        sent = true;
+    }
+    while (auto r = arp_.next_release()) {
+        transmit(std::move(r->packet), r->destination, ethernet::ether_type::ipv4);
+        sent = true;
+    }
+    while (const auto f = arp_.next_failure())
+        for (const frame& packet : f->packets) owner_.on_unreachable(packet.data());
+    if (sent) owner_.on_room(); // the owner's flush lets it go out
+    const instant next = arp_.next_deadline();
+    if (next == never) {
+        reactor_.timers().cancel(arp_timer_);
+    } else if (!arp_timer_.armed() || arp_timer_.deadline() != next) {
+        reactor_.timers().arm(arp_timer_, next);
+    }
+}
+
+void interface::flush(instant now) {
+    link_.flush(now);
+}
+
+} // namespace tapir

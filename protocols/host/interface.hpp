@@ -1,0 +1,91 @@
+// One link of a host: its station address, whom it knows there (ARP), and the way in and out through
+// Ethernet.
+#pragma once
+
+#include <tapir/framework/buffer.hpp>
+#include <tapir/framework/reactor.hpp>
+#include <tapir/framework/timer_wheel.hpp>
+#include <tapir/protocols/arp/cache.hpp>
+#include <tapir/protocols/ethernet/header.hpp>
+#include <tapir/protocols/ethernet/input.hpp>
+#include <tapir/protocols/ip/address.hpp>
+#include <tapir/protocols/link/link.hpp>
+
+#include <cstdint>
+
+namespace tapir {
+
+class interface;
+
+/// Whom an interface serves.
+class interface_owner {
+  public:
+    /// `packet` is what stands behind the Ethernet header of `f`, padding included.
+    virtual void on_ipv4(interface& from, const frame& f, bytes packet, bool to_group) = 0;
+    /// A packet of ours that no station on the link takes.
+    virtual void on_unreachable(bytes packet) = 0;
+    /// The link takes frames again.
+    virtual void on_room() = 0;
+
+  protected:
+    ~interface_owner() = default;
+};
+
+class interface final : private frame_receiver {
+  public:
+    interface(interface_owner& owner, reactor& on, buffer_pool& pool, link& over, ethernet::mac_address mac,
+              const arp::cache_config& config, ip::prefix address);
+    ~interface();
+
+    /// Sends a frame that begins with an IPv4 header to a station on this link, now or when ARP has found it.
+    void send(frame packet, ip::address next_hop, instant now);
+    bool ready() const { return link_.ready(); }
+    /// Lets go out what was sent in this turn.
+    void flush(instant now);
+
+    const ip::prefix& address() const { return address_; }
+    ethernet::mac_address mac() const { return mac_; }
+    std::size_t mtu() const { return link_.capabilities().mtu; }
+    tapir::link& over() const { return link_; }
+    const arp::cache& neighbours() const { return arp_; }
+
+    struct counters {
+        std::uint64_t unknown_type = 0; ///< neither IPv4 nor ARP
+        std::uint64_t carrier_lost = 0;
+    };
+    const ethernet::input::counters& ethernet_counters() const { return input_.count(); }
+    const counters& counted() const { return counters_; }
+
+  private:
+    void receive(frame&& f) override;
+    void writable() override { owner_.on_room(); }
+    void carrier(bool up) override;
+
+    void transmit(frame packet, ethernet::mac_address to, ethernet::ether_type type);
+    /// Everything that the ARP cache wants done.
+    void run_arp();
+
+    struct arp_timer : timer {
+        explicit arp_timer(interface* i)
+            : timer([](timer& t, instant now) {
+                  auto& self = *static_cast<arp_timer&>(t).owner;
+                  self.arp_.on_timer(now);
+                  self.run_arp();
+              }),
+              owner(i) {}
+        interface* owner;
+    };
+
+    interface_owner& owner_;
+    reactor& reactor_;
+    buffer_pool& pool_;
+    tapir::link& link_;
+    ethernet::mac_address mac_;
+    ip::prefix address_;
+    ethernet::input input_;
+    arp::cache arp_;
+    arp_timer arp_timer_{this};
+    counters counters_;
+};
+
+} // namespace tapir

@@ -1,0 +1,55 @@
+#include <tapir/protocols/http/problem.hpp>
+
+namespace tapir::http {
+namespace {
+
+struct answer {
+    std::string_view name;
+    int status;
+};
+
+answer about(problem p) {
+    switch (p) {
+    case problem::none: return {"none", 200};
+    case problem::bad_request_line: return {"bad_request_line", 400};
+    case problem::bad_status_line: return {"bad_status_line", 400};
+    case problem::bad_target: return {"bad_target", 400};
+    case problem::target_too_long: return {"target_too_long", 414};
+    case problem::unsupported_version: return {"unsupported_version", 505};
+    case problem::unsupported_method: return {"unsupported_method", 501};
+    case problem::bad_line_ending: return {"bad_line_ending", 400};
+    case problem::control_character: return {"control_character", 400};
+    case problem::obsolete_folding: return {"obsolete_folding", 400};
+    case problem::bad_field: return {"bad_field", 400};
+    case problem::head_too_large: return {"head_too_large", 431};
+    case problem::missing_host: return {"missing_host", 400};
+    case problem::repeated_host: return {"repeated_host", 400};
+    case problem::bad_host: return {"bad_host", 400};
+    case problem::unknown_expectation: return {"unknown_expectation", 417};
+    case problem::bad_content_length: return {"bad_content_length", 400};
+    case problem::repeated_content_length: return {"repeated_content_length", 400};
+    case problem::length_and_transfer_encoding: return {"length_and_transfer_encoding", 400};
+    case problem::bad_transfer_encoding: return {"bad_transfer_encoding", 400};
+    case problem::unsupported_transfer_encoding: return {"unsupported_transfer_encoding", 501};
+    case problem::length_required: return {"length_required", 411};
+    case problem::body_too_large: return {"body_too_large", 413};
+    case problem::bad_chunk_size: return {"bad_chunk_size", 400};
+    case problem::bad_chunk_extension: return {"bad_chunk_extension", 400};
+    case problem::bad_chunk_end: return {"bad_chunk_end", 400};
+    case problem::bad_trailer: return {"bad_trailer", 400};
+    case problem::incomplete: return {"incomplete", 400};
+    }
+    return {"unknown", 400};
+}
+
+} // namespace
+
+std::string_view name_of(problem p) {
+    return about(p).name;
+}
+
+int status_of(problem p) {
+    return about(p).status;
+}
+
+} // namespace tapir::http

@@ -1,0 +1,75 @@
+// Where frames leave and arrive: a TAP, a wire in memory, or middleware (capture, impair) around another
+// link.
+//
+// A link borrows a frame's buffer until it has been written; middleware that keeps or changes a frame copies
+// it first. Links run on one reactor's thread. What a link cannot carry it drops and counts.
+#pragma once
+
+#include <tapir/framework/time.hpp>
+#include <tapir/protocols/link/frame.hpp>
+
+#include <cstddef>
+#include <cstdint>
+
+namespace tapir {
+
+/// Who gets the frames of a link: a host, or middleware.
+class frame_receiver {
+  public:
+    /// `f.arrived` says when it was read. Called while the reactor dispatches; many frames may follow in one
+    /// turn.
+    virtual void receive(frame&& f) = 0;
+    /// The link has room again after ready() was false.
+    virtual void writable() {}
+    /// Carrier came (true) or went (false); frames sent meanwhile are lost.
+    virtual void carrier(bool /*up*/) {}
+
+  protected:
+    ~frame_receiver() = default;
+};
+
+struct link_capabilities {
+    std::size_t mtu = 1500;    ///< largest network-layer packet, in bytes, without the Ethernet header
+    bool checksum = false;     ///< completes checksum_state::partial frames
+    bool segmentation = false; ///< carries segmentation::tcp4 frames
+
+    static constexpr std::size_t ethernet_header = 14;
+    /// The largest frame, in bytes.
+    std::size_t max_frame() const { return mtu + ethernet_header; }
+};
+
+struct link_counters {
+    std::uint64_t frames_in = 0;
+    std::uint64_t bytes_in = 0;
+    std::uint64_t frames_out = 0;
+    std::uint64_t bytes_out = 0;
+    std::uint64_t dropped_full = 0;    ///< sent while the link had no room
+    std::uint64_t dropped_too_big = 0; ///< larger than the MTU
+    std::uint64_t dropped_no_carrier = 0;
+    std::uint64_t errors = 0; ///< a read or write that failed otherwise
+};
+
+class link {
+  public:
+    link() = default;
+    link(const link&) = delete;
+    link& operator=(const link&) = delete;
+    virtual ~link() = default;
+
+    /// Frames go to `to` from now on; null stops delivery. At most one receiver.
+    virtual void attach(frame_receiver* to) = 0;
+
+    virtual link_capabilities capabilities() const = 0;
+    virtual link_counters counters() const = 0;
+
+    /// False: what is sent now is dropped (and counted); writable() will follow.
+    virtual bool ready() const = 0;
+
+    /// Takes a whole Ethernet frame. Frames keep their order. It may wait for flush().
+    virtual void send(frame&& f) = 0;
+
+    /// What was sent goes out now. Hosts call it once at the end of a turn.
+    virtual void flush(instant now) = 0;
+};
+
+} // namespace tapir

@@ -1,0 +1,64 @@
+#include <tapir/protocols/tcp/acceptor.hpp>
+
+namespace tapir::tcp {
+
+namespace detail {
+
+void acceptor_core::changed(listener&) {
+    if (waiter != nullptr && waiter->done()) waiter->wake();
+}
+
+bool accept_awaiter::done() const {
+    return core_->listening->acceptable() > 0 || core_->listening->error();
+}
+
+bool accept_awaiter::suspend(promise_base& who) {
+    who_ = &who;
+    if (!core_) {
+        error_ = errc::closed;
+    } else if (who.stop().stop_requested()) {
+        error_ = errc::cancelled;
+    } else if (core_->waiter != nullptr) {
+        error_ = errc::busy;
+    }
+    if (error_) return false;
+    const tcp::listener& l = *core_->listening;
+    core_->listening->set_owner(owner(who.id(), who.at(), l.owned_by().opened));
+    if (done()) return false;
+    core_->waiter = this;
+    park(who, "tcp accept", [](parked& p) {
+        static_cast<accept_awaiter&>(p).error_ = errc::cancelled;
+        p.wake();
+    });
+    return true;
+}
+
+accept_awaiter::~accept_awaiter() {
+    if (core_ && core_->waiter == this) core_->waiter = nullptr;
+}
+
+result<connection> accept_awaiter::await_resume() {
+    if (core_ && core_->waiter == this) core_->waiter = nullptr;
+    if (error_) return error_;
+    std::unique_ptr<endpoint> accepted = core_->listening->accept();
+    if (!accepted)
+        return core_->listening->error() ? core_->listening->error() : make_error_code(errc::closed);
+    accepted->note_call(who_->id(), who_->at(), core_->context->on->now());
+    return connection(core_->context, std::move(accepted));
+}
+
+} // namespace detail
+
+acceptor& acceptor::operator=(acceptor&& other) noexcept {
+    if (this != &other) {
+        close();
+        core_ = std::move(other.core_);
+    }
+    return *this;
+}
+
+void acceptor::close() {
+    if (core_) core_->listening->close(core_->context->on->now());
+}
+
+} // namespace tapir::tcp

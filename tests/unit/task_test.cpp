@@ -1,0 +1,171 @@
+#include <tapir/framework/coroutine_tree.hpp>
+#include <tapir/framework/event.hpp>
+#include <tapir/framework/race.hpp>
+#include <tapir/framework/scope.hpp>
+#include <tapir/framework/sim_backend.hpp>
+#include <tapir/framework/sleep.hpp>
+#include <tapir/framework/task.hpp>
+#include <tapir/framework/when_all.hpp>
+
+#include <doctest/doctest.h>
+
+#include <memory>
+#include <stdexcept>
+#include <string>
+
+using namespace tapir;
+
+namespace {
+
+task<int> add(int a, int b) {
+    co_return a + b;
+}
+
+task<int> depth(int n) {
+    if (n == 0) co_return 0;
+    co_return 1 + co_await depth(n - 1);
+}
+
+task<int> loop(int n) {
+    int sum = 0;
+    for (int i = 0; i < n; ++i) sum += co_await add(i, 1);
+    co_return sum;
+}
+
+task<int> fail_with(const char* what) {
+    co_await yield();
+    throw std::runtime_error(what);
+}
+
+task<int> answer_after(duration d, int value) {
+    (void)co_await sleep_for(d);
+    co_return value;
+}
+
+task<result<int>> slow_result(duration d) {
+    auto slept = co_await sleep_for(d);
+    if (!slept) co_return slept.error();
+    co_return 7;
+}
+
+} // namespace
+
+TEST_CASE("a task returns its value to whoever awaits it") {
+    reactor r(make_sim_backend());
+    CHECK(r.run(add(40, 2)) == 42);
+}
+
+TEST_CASE("a chain of a hundred thousand awaits uses no stack") {
+    reactor r(make_sim_backend());
+    CHECK(r.run(depth(100'000)) == 100'000);
+    CHECK(r.run(loop(60'000)) == 1'800'030'000);
+}
+
+TEST_CASE("an exception passes through tasks to the root") {
+    reactor r(make_sim_backend());
+    CHECK_THROWS_WITH(r.run(fail_with("so")), "so");
+}
+
+TEST_CASE("sleeping moves virtual time to the deadline exactly, and no real time passes") {
+    reactor r(make_sim_backend());
+    const instant before = r.now();
+    auto days = []() -> task<> { (void)co_await sleep_for(50 * 24h); };
+    r.run(days());
+    CHECK(r.now() - before == 50 * 24h);
+}
+
+TEST_CASE("with_timeout stops the work and tells a deadline from a cancellation") {
+    reactor r(make_sim_backend());
+    CHECK(r.run(with_timeout(1s, slow_result(2s))).error() == errc::deadline_exceeded);
+    CHECK(r.run(with_timeout(3s, slow_result(2s))).value() == 7);
+}
+
+TEST_CASE("when_all gives every value, race the first, and losers have ended") {
+    reactor r(make_sim_backend());
+    auto [a, b] = r.run(when_all(answer_after(2s, 1), answer_after(1s, 2)));
+    CHECK(a == 1);
+    CHECK(b == 2);
+    const instant before = r.now();
+    auto first = r.run(race(answer_after(2s, 1), answer_after(1s, 2)));
+    CHECK(first.index() == 1);
+    CHECK(r.now() - before == 1s);
+    CHECK(r.timers().armed() == 0);
+}
+
+TEST_CASE("the first exception in a scope stops the siblings and is rethrown after all have ended") {
+    reactor r(make_sim_backend());
+    int stopped = 0;
+    auto sibling = [](int* count) -> task<> {
+        auto slept = co_await sleep_for(1h);
+        if (!slept && slept.error() == errc::cancelled) ++*count;
+    };
+    auto body = [&](scope& s) -> task<> {
+        s.spawn(sibling, &stopped);
+        s.spawn(sibling, &stopped);
+        s.spawn(fail_with, "first");
+        co_return;
+    };
+    CHECK_THROWS_WITH(r.run(with_scope(body)), "first");
+    CHECK(stopped == 2);
+}
+
+TEST_CASE("a supervisor keeps the siblings of a child that failed") {
+    reactor r(make_sim_backend());
+    std::string told;
+    int finished = 0;
+    auto sibling = [](int* count) -> task<> {
+        if (co_await sleep_for(1s)) ++*count;
+    };
+    auto body = [&](scope& s) -> task<int> {
+        s.spawn(sibling, &finished);
+        s.spawn(fail_with, "alone");
+        co_return 5;
+    };
+    auto handler = [&](const child_failure& f) {
+        try {
+            std::rethrow_exception(f.error);
+        } catch (const std::exception& e) {
+            told = e.what();
+        }
+    };
+    CHECK(r.run(with_supervisor(body, handler)) == 5);
+    CHECK(finished == 1);
+    CHECK(told == "alone");
+}
+
+TEST_CASE("all frames are returned, also of children that ended while their scope goes on") {
+    const std::size_t before = live_frames();
+    {
+        reactor r(make_sim_backend());
+        auto body = [&](scope& s) -> task<> {
+            for (int i = 0; i < 100; ++i) s.spawn(answer_after, 1ms, i);
+            (void)co_await sleep_for(1s);
+            CHECK(s.running() == 0);
+            CHECK(live_frames() - before <= 4);
+        };
+        r.run(with_scope(body));
+    }
+    CHECK(live_frames() == before);
+}
+
+TEST_CASE("virtual time that can never go on throws with the tree of those who wait") {
+    const std::size_t before = live_frames();
+    {
+        reactor r(make_sim_backend());
+        event never_set;
+        auto waits = [](event* e) -> task<> { (void)co_await e->wait(); };
+        auto body = [&](scope& s) -> task<> {
+            s.spawn(waits, &never_set);
+            co_await waits(&never_set);
+        };
+        std::string what;
+        try {
+            r.run(with_scope(body));
+        } catch (const deadlock& e) {
+            what = e.what();
+        }
+        CHECK(what.find("task_test.cpp") != std::string::npos);
+        CHECK(what.find(": event") != std::string::npos);
+    }
+    CHECK(live_frames() == before);
+}
