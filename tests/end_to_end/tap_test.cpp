@@ -312,7 +312,8 @@ TEST_CASE("tap: MTU and queue length are set and kept to") {
         expect(n.device->counters().dropped_too_big == 1, "a larger one is not");
         kernel.send(numbered_frame(n.pool, 0, 9014).data());
         expect(wait_for(n.r, [&] { return counts_up(n.numbers(), 1); }), "and received");
-        expect(intact(n.got.frames.back().data(), 9014), "whole");
+        for (const frame& f : n.got.frames)
+            if (load_be16(f.data(), 12) == experimental) expect(intact(f.data(), 9014), "whole");
     });
 }
 
