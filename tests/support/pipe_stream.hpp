@@ -104,7 +104,7 @@ class pipe_stream {
         direction& in = w->way[1 - side_];
         while (!w->reset[side_] && !(in.finished && in.data.empty())) {
             if (!in.data.empty()) {
-                const close_report report(0, 0, in.data.size(), close_report::ending::reset);
+                const close_report report(0, 0, in.data.size(), ending::unread_data);
                 abort();
                 co_return report;
             }
@@ -117,8 +117,7 @@ class pipe_stream {
         }
         const bool orderly = !w->reset[side_];
         wire_.reset();
-        co_return close_report(0, 0, 0,
-                               orderly ? close_report::ending::orderly : close_report::ending::by_peer);
+        co_return close_report(0, 0, 0, orderly ? ending::orderly : ending::reset);
     }
 
     void abort() {
