@@ -102,9 +102,11 @@ class pipe_stream {
         if (!w) co_return errc::closed;
         (void)co_await finish();
         direction& in = w->way[1 - side_];
+        close_report report;
         while (!w->reset[side_] && !(in.finished && in.data.empty())) {
             if (!in.data.empty()) {
-                const close_report report(0, 0, in.data.size(), close_report::ending::reset);
+                report.unread = in.data.size();
+                report.how = ending::unread_data;
                 abort();
                 co_return report;
             }
@@ -115,10 +117,9 @@ class pipe_stream {
                 co_return waited.error();
             }
         }
-        const bool orderly = !w->reset[side_];
+        report.how = w->reset[side_] ? ending::reset : ending::orderly;
         wire_.reset();
-        co_return close_report(0, 0, 0,
-                               orderly ? close_report::ending::orderly : close_report::ending::by_peer);
+        co_return report;
     }
 
     void abort() {
