@@ -20,6 +20,7 @@ bool tcb::next_segment(instant now, std::size_t max_payload, gather_list& parts,
     out.payload = {};
     out.payload_size = 0;
     out.mss = static_cast<std::uint16_t>(mss());
+    if (max_payload == 0) max_payload = mss();
     if (!syn_acked() && snd_nxt_ == iss_) return send_syn(now, out);
     if (state_ == state::syn_sent) return false;
     if (send_owed_ack(now, out)) return true;
@@ -213,7 +214,9 @@ bool tcb::send_probe(instant now, gather_list& parts, outgoing_segment& out) {
 // [RFC 9293 3.7.4 SHLD-7] [RFC 9293 3.8.6.2.1 MUST-38]
 bool tcb::worth_sending(std::uint32_t length, std::uint32_t queued) const {
     if (length >= mss()) return true;
-    if (snd_nxt_ < snd_max_) return true; // a retransmission
+    // What is sent again goes in whole segments too, however small the first ones were: else each ACK of a
+    // byte would let a byte out.
+    if (snd_nxt_ < snd_max_) return length == queued || flight() == 0;
     const bool may_be_small = no_delay_ || flight() == 0;
     if (length == queued && (may_be_small || fin_queued_)) return true;
     return may_be_small && length >= std::max(max_snd_wnd_ / 2, 1u);
@@ -238,8 +241,8 @@ bool tcb::send_data(instant now, std::size_t max_payload, gather_list& parts, ou
     const std::uint32_t by_peer = snd_wnd_ > in_flight ? snd_wnd_ - in_flight : 0;
     const std::uint32_t by_network = cwnd > in_flight ? cwnd - in_flight : 0;
 
-    auto length = static_cast<std::uint32_t>(
-        std::min<std::size_t>({queued, by_peer, by_network, std::max<std::size_t>(max_payload, 1)}));
+    auto length =
+        static_cast<std::uint32_t>(std::min<std::size_t>({queued, by_peer, by_network, max_payload}));
     // Whole segments, unless this is the end of the data and may be small.
     if (length > full && (length < queued || !(no_delay_ || fin_queued_))) length -= length % full;
     // The FIN needs its place in the peer's window too; the network does not mind. [RFC 9293 3.4]
