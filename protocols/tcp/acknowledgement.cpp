@@ -82,7 +82,7 @@ void tcb::new_data_acked(seq ack, const segment& s, instant now) {
         // [RFC 6298 5.3]; in recovery for the first partial ACK only, so that a window full of holes falls
         // back to slow start [RFC 6582 4, "impatient"]
         if (!in_recovery_ || !partial_acked_) timers_.set(timer_id::retransmit, now + current_rto());
-        timers_.set(timer_id::give_up, now + options_.give_up_after);
+        timers_.set(timer_id::give_up, now + limits_.give_up_after);
         if (in_recovery_) partial_acked_ = true;
     }
     if (data != 0 || fin) user_->notify();

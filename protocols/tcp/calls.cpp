@@ -9,7 +9,7 @@ void tcb::open_active(seq iss, std::uint32_t ts_offset, instant now) {
     iss_ = snd_una_ = snd_nxt_ = snd_max_ = recover_ = iss;
     ts_offset_ = ts_offset;
     rcv_scale_ =
-        stack_->config_.use_window_scale ? window_scale_for(options_.receive_buffer) : std::uint8_t{0};
+        stack_->config_.use_window_scale ? window_scale_for(limits_.receive_buffer) : std::uint8_t{0};
     enter(event::call_open, now);
 }
 
@@ -21,13 +21,13 @@ void tcb::open_passive(const half_open_entry& e, std::uint32_t ts_offset) {
     ts_offset_ = ts_offset;
     irs_ = e.irs;
     rcv_nxt_ = last_ack_sent_ = e.irs + 1;
-    rcv_adv_ = rcv_nxt_ + std::min<std::uint32_t>(options_.receive_buffer, 0xffff);
+    rcv_adv_ = rcv_nxt_ + std::min<std::uint32_t>(limits_.receive_buffer, 0xffff);
     snd_wl1_ = e.irs;
     snd_wl2_ = e.iss;
     peer_mss_ = std::max(e.peer_mss, stack_->config_.min_mss);
     scaling_ = e.scaled;
     snd_scale_ = e.scaled ? e.peer_scale : std::uint8_t{0};
-    rcv_scale_ = e.scaled ? window_scale_for(options_.receive_buffer) : std::uint8_t{0};
+    rcv_scale_ = e.scaled ? window_scale_for(limits_.receive_buffer) : std::uint8_t{0};
     timestamps_ = e.timestamps;
     ts_recent_ = e.ts_recent;
     ts_recent_at_ = e.arrived;
@@ -81,13 +81,13 @@ void tcb::close(instant now, instant deadline) {
         return;
     }
     stop_reading();
-    timers_.set(timer_id::close_deadline, deadline == never ? now + options_.close_timeout : deadline);
+    timers_.set(timer_id::close_deadline, deadline == never ? now + limits_.close_timeout : deadline);
     finish(now);
 }
 
 // A RST if the peer knows of the connection, then the end. [RFC 9293 3.10.5]
 void tcb::abort(event cause, ending how, std::error_code why, instant now) {
-    if (state_ != state::syn_sent) stack_->queue_reply(path_, make_rst());
+    if (state_ != state::syn_sent) stack_->queue_reply(way(), make_rst());
     end(cause, how, why, now);
 }
 
@@ -98,8 +98,8 @@ void tcb::soft_error(std::error_code why) {
 // A router took none of what we sent. [RFC 1191 6.3] [RFC 5927 7]
 void tcb::lower_path_mtu(std::uint16_t mtu, instant now) {
     const std::uint16_t lowered = std::max(mtu, stack_->config_.min_path_mtu);
-    if (lowered >= path_.mtu) return;
-    path_.mtu = lowered;
+    if (lowered >= mtu_) return;
+    mtu_ = lowered;
     ++stack_->counters_.path_mtu_lowered;
     if (snd_una_ == snd_max_ || !syn_acked()) return;
     // What is in flight was too large; this is no congestion, so cwnd stays. [RFC 1191 6.5]

@@ -18,6 +18,7 @@ struct connection_options {
     std::uint32_t receive_buffer = 256 * 1024;
     /// Nagle's algorithm off: small segments go at once. [RFC 9293 3.7.4 MUST-17]
     bool no_delay = false;
+    /// Times below are kept in milliseconds, at most 49 days.
     /// Silence after which a probe asks whether the peer is still there; zero: never, the default that
     /// [RFC 9293 3.8.4 MUST-25] asks for. Two hours at least is customary. [MUST-28]
     duration keepalive_idle{0};

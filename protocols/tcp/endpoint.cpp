@@ -28,15 +28,21 @@ endpoint::~endpoint() {
     if (time_wait_ != no_time_wait) stack_->time_wait_[time_wait_].user = nullptr;
 }
 
+void endpoint::has_read() {
+    if (tcb_ == nullptr) return;
+    tcb_->has_read();
+    stack_->settle(*tcb_, stack_->now_);
+}
+
 std::size_t endpoint::read(mutable_bytes to) {
     const std::size_t n = unread_.read(to);
-    if (n != 0 && tcb_ != nullptr) stack_->settle(*tcb_, stack_->now_);
+    if (n != 0) has_read();
     return n;
 }
 
 chunk endpoint::read_chunk(std::size_t max) {
     chunk c = unread_.read_chunk(max);
-    if (!c.empty() && tcb_ != nullptr) stack_->settle(*tcb_, stack_->now_);
+    if (!c.empty()) has_read();
     return c;
 }
 
@@ -99,7 +105,7 @@ void endpoint::abort(instant now, errc reason) {
 
 info endpoint::info() const {
     if (tcb_ != nullptr) return tcb_->info();
-    tcp::info i = last_info_;
+    tcp::info i = last_info_ == nullptr ? tcp::info() : *last_info_;
     i.state = state();
     i.receive_queue = static_cast<std::uint32_t>(unread_.size());
     i.receive_memory = static_cast<std::uint32_t>(unread_.true_size());

@@ -20,6 +20,7 @@ bool tcb::next_segment(instant now, std::size_t max_payload, gather_list& parts,
     out.payload = {};
     out.payload_size = 0;
     out.mss = static_cast<std::uint16_t>(mss());
+    if (max_payload == 0) max_payload = mss();
     if (!syn_acked() && snd_nxt_ == iss_) return send_syn(now, out);
     if (state_ == state::syn_sent) return false;
     if (send_owed_ack(now, out)) return true;
@@ -49,7 +50,6 @@ header tcb::make_header(flags f, seq begin, seq ack, instant now) {
         }
     }
     if (timestamps_) h.options.ts = timestamps{ts_clock(now), has(f, flags::ack) ? ts_recent_ : 0};
-    last_send_ = now;
     ++segments_out_;
     return h;
 }
@@ -58,8 +58,9 @@ header tcb::make_header(flags f, seq begin, seq ack, instant now) {
 // Rounded up to the scale, so that it does not creep back either.
 // [RFC 9293 3.8.6 SHLD-14] [RFC 9293 3.8.6.2.2 MUST-39] [RFC 7323 2.4]
 std::uint16_t tcb::offer_window(seq ack) {
-    const std::uint32_t step = std::min<std::uint32_t>(options_.receive_buffer / 2, path_.mss());
+    const std::uint32_t step = std::min<std::uint32_t>(limits_.receive_buffer / 2, path_mss());
     const seq wanted = rcv_nxt_ + receive_space();
+    has_read_ = false;
     if (wanted > rcv_adv_ && wanted - rcv_adv_ >= step) rcv_adv_ = wanted;
     const std::uint32_t unit = 1u << rcv_scale_;
     const std::uint32_t field = std::min<std::uint32_t>((rcv_adv_ - ack + unit - 1) >> rcv_scale_, 0xffff);
@@ -69,13 +70,13 @@ std::uint16_t tcb::offer_window(seq ack) {
 
 // Reading has opened the window by so much that the peer should hear of it unasked.
 bool tcb::window_update_due() const {
-    if (!may_receive(state_) || nobody_reads_) return false;
+    if (!has_read_ || !may_receive(state_) || nobody_reads_) return false;
     const std::uint32_t offered = rcv_adv_ - rcv_nxt_;
     const std::uint32_t space = receive_space();
     if (space <= offered) return false;
     const std::uint32_t gain = space - offered;
-    const std::uint32_t buffer = options_.receive_buffer;
-    const std::uint32_t full = path_.mss();
+    const std::uint32_t buffer = limits_.receive_buffer;
+    const std::uint32_t full = path_mss();
     if (gain >= buffer / 2) return true;
     return gain >= 2 * full && (gain >= buffer / 4 || offered <= buffer / 8);
 }
@@ -102,7 +103,7 @@ bool tcb::send_syn(instant now, outgoing_segment& out) {
     const bool first = state_ == state::syn_sent;
     out.header = make_header(first ? flags::syn : flags::syn | flags::ack, iss_, rcv_nxt_, now);
     header& h = out.header;
-    h.options.mss = path_.mss();
+    h.options.mss = path_mss();
     if (first)
         h.window = static_cast<std::uint16_t>(std::min<std::uint32_t>(receive_space(), 0xffff));
     else // not scaled in a SYN [RFC 7323 2.2]
@@ -144,8 +145,7 @@ void tcb::sent(seq begin, std::uint32_t length, instant now) {
     // [RFC 6298 5.1]
     if (!timers_.armed(timer_id::retransmit)) timers_.set(timer_id::retransmit, now + current_rto());
     if (!timers_.armed(timer_id::give_up))
-        timers_.set(timer_id::give_up,
-                    now + (syn_acked() ? options_.give_up_after : options_.connect_timeout));
+        timers_.set(timer_id::give_up, now + (syn_acked() ? limits_.give_up_after : limits_.connect_timeout));
 }
 
 void tcb::send_range(seq begin, std::uint32_t length, bool with_fin, instant now, gather_list& parts,
@@ -214,7 +214,9 @@ bool tcb::send_probe(instant now, gather_list& parts, outgoing_segment& out) {
 // [RFC 9293 3.7.4 SHLD-7] [RFC 9293 3.8.6.2.1 MUST-38]
 bool tcb::worth_sending(std::uint32_t length, std::uint32_t queued) const {
     if (length >= mss()) return true;
-    if (snd_nxt_ < snd_max_) return true; // a retransmission
+    // What is sent again goes in whole segments too, however small the first ones were: else each ACK of a
+    // byte would let a byte out.
+    if (snd_nxt_ < snd_max_) return length == queued || flight() == 0;
     const bool may_be_small = no_delay_ || flight() == 0;
     if (length == queued && (may_be_small || fin_queued_)) return true;
     return may_be_small && length >= std::max(max_snd_wnd_ / 2, 1u);
@@ -239,8 +241,8 @@ bool tcb::send_data(instant now, std::size_t max_payload, gather_list& parts, ou
     const std::uint32_t by_peer = snd_wnd_ > in_flight ? snd_wnd_ - in_flight : 0;
     const std::uint32_t by_network = cwnd > in_flight ? cwnd - in_flight : 0;
 
-    auto length = static_cast<std::uint32_t>(
-        std::min<std::size_t>({queued, by_peer, by_network, std::max<std::size_t>(max_payload, 1)}));
+    auto length =
+        static_cast<std::uint32_t>(std::min<std::size_t>({queued, by_peer, by_network, max_payload}));
     // Whole segments, unless this is the end of the data and may be small.
     if (length > full && (length < queued || !(no_delay_ || fin_queued_))) length -= length % full;
     // The FIN needs its place in the peer's window too; the network does not mind. [RFC 9293 3.4]

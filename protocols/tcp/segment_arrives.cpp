@@ -27,8 +27,9 @@ void tcb::owe_ack() {
 // An ACK that tells the truth to whoever sent something suspicious; limited, or two confused peers would
 // answer each other for ever. [RFC 5961 3, 4, 7]
 void tcb::challenge(instant now) {
-    if (now - challenges_since_ >= 1s) {
-        challenges_since_ = now;
+    const auto second = static_cast<std::uint32_t>((now.time_since_epoch() / 1s) & 0xffffffff);
+    if (second != challenge_second_) {
+        challenge_second_ = second;
         challenges_ = 0;
     }
     if (challenges_ >= stack_->config_.challenge_acks_per_second) {
@@ -120,8 +121,8 @@ void tcb::established(instant now) {
     } else {
         congestion_.start(mss(), stack_->config_.initial_window_segments);
     }
-    if (options_.keepalive_idle > duration{0})
-        timers_.set(timer_id::keepalive, now + options_.keepalive_idle);
+    if (limits_.keepalive_idle != limits_.keepalive_idle.zero())
+        timers_.set(timer_id::keepalive, now + limits_.keepalive_idle);
     (opening_ == opening::active ? stack_->counters_.active_opens : stack_->counters_.passive_opens) += 1;
     trace_cwnd(now);
     if (close_pending_) {
@@ -281,7 +282,7 @@ void tcb::text_arrives(seq begin, chunk payload, bool fin, instant now) {
         peer_fin_ = end_of_text;
     }
     rcv_mss_ = static_cast<std::uint16_t>(
-        std::clamp<std::size_t>(payload.size(), rcv_mss_, std::max(rcv_mss_, path_.mss())));
+        std::clamp<std::size_t>(payload.size(), rcv_mss_, std::max(rcv_mss_, path_mss())));
     const bool full_segment = !payload.empty() && payload.size() >= rcv_mss_;
 
     if (begin != rcv_nxt_) {

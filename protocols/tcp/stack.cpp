@@ -226,7 +226,7 @@ void stack::announce_output() {
 void stack::forget(tcb& c) {
     endpoint& user = c.user();
     demux_.erase(hash_of(user.flow_), flow_ref(&c));
-    user.last_info_ = c.info();
+    user.last_info_ = std::make_unique<info>(c.info());
     user.tcb_ = nullptr;
     --connection_count_;
     delete &c;
@@ -244,12 +244,12 @@ void stack::enter_time_wait(tcb& c, instant now) {
     e.ts_offset = c.ts_offset_;
     e.local_port = user.flow_.local_port;
     e.remote_port = user.flow_.remote_port;
-    e.pseudo_header_sum = c.path_.pseudo_header_sum;
+    e.pseudo_header_sum = c.pseudo_header_sum_;
     e.local_index = *local_index(user.flow_.local) & 0x3fff;
     e.timestamps = c.timestamps_ ? 1 : 0;
     if (c.ack_now_ || c.acks_owed_ != 0) {
         const header ack = c.make_header(flags::ack, c.snd_max_, c.rcv_nxt_, now);
-        queue_reply(c.path_, ack);
+        queue_reply(c.way(), ack);
     }
     forget(c);
     if (time_wait_.full()) {

@@ -42,7 +42,8 @@ namespace tapir::tcp {
 struct output_sink {
     /// Whether a segment can be taken now; if not, what is pending stays and flush() ends.
     virtual bool ready() = 0;
-    /// Most payload bytes of one segment; more than an MSS if somebody below cuts it. At least 1.
+    /// Most payload bytes of one segment when somebody below cuts it into pieces of an MSS; 0 when nobody
+    /// does: then a segment holds one MSS at most.
     virtual std::size_t max_payload() = 0;
     virtual void emit(const path& to, const outgoing_segment& s) = 0;
 

@@ -5,17 +5,32 @@
 namespace tapir::tcp {
 
 // An idle connection: everything but the buffers and records that data in flight needs.
-static_assert(sizeof(tcb) <= 640);
+static_assert(sizeof(tcb) <= 512);
+
+namespace {
+std::chrono::duration<std::uint32_t, std::milli> compact(duration d) {
+    const auto ms = std::chrono::duration_cast<std::chrono::milliseconds>(d).count();
+    return std::chrono::duration<std::uint32_t, std::milli>(
+        static_cast<std::uint32_t>(std::clamp<std::int64_t>(ms, d > duration{0} ? 1 : 0, UINT32_MAX)));
+}
+} // namespace
 
 void tcb::fired(timer& t, instant now) {
     tcb& c = static_cast<tcb&>(t);
     c.stack_->timer_fired(c, now);
 }
 
+tcb::limits::limits(const connection_options& o)
+    : receive_buffer(std::clamp<std::uint32_t>(o.receive_buffer, 1, 1u << 30)),
+      keepalive_idle(compact(o.keepalive_idle)), keepalive_interval(compact(o.keepalive_interval)),
+      close_timeout(compact(o.close_timeout)), give_up_after(compact(o.give_up_after)),
+      connect_timeout(compact(o.connect_timeout)), keepalive_probes(o.keepalive_probes) {}
+
 tcb::tcb(stack& s, endpoint& user, const tcp::path& p, const connection_options& options)
-    : timer(&fired), stack_(&s), user_(&user), no_delay_(options.no_delay), peer_mss_(s.config_.default_mss),
-      rcv_mss_(std::min<std::uint16_t>(s.config_.default_mss, p.mss())), rtt_(rto_limits()),
-      buffer_(options.send_buffer), path_(p), options_(options) {}
+    : timer(&fired), stack_(&s), user_(&user), network_header_(static_cast<std::uint8_t>(p.network_header)),
+      mtu_(p.mtu), pseudo_header_sum_(p.pseudo_header_sum), no_delay_(options.no_delay),
+      peer_mss_(s.config_.default_mss), rcv_mss_(std::min<std::uint16_t>(s.config_.default_mss, p.mss())),
+      rtt_(rto_limits()), buffer_(std::min<std::uint32_t>(options.send_buffer, 1u << 30)), limits_(options) {}
 
 rtt_estimator::limits tcb::rto_limits() const {
     const config& c = stack_->config_;
@@ -61,7 +76,7 @@ close_report tcb::report() const {
 
 std::uint32_t tcb::mss() const {
     const unsigned options = timestamps_ ? 12 : 0;
-    const unsigned most = std::min<unsigned>(peer_mss_, path_.mss()); // [RFC 9293 3.7.1 MUST-16]
+    const unsigned most = std::min<unsigned>(peer_mss_, path_mss()); // [RFC 9293 3.7.1 MUST-16]
     return std::max(most > options ? most - options : 0, 32u);
 }
 
@@ -72,8 +87,7 @@ std::uint32_t tcb::ts_clock(instant at) const {
 
 std::uint32_t tcb::receive_space() const {
     const auto unread = user_->unread_.size();
-    return unread < options_.receive_buffer ? options_.receive_buffer - static_cast<std::uint32_t>(unread)
-                                            : 0;
+    return unread < limits_.receive_buffer ? limits_.receive_buffer - static_cast<std::uint32_t>(unread) : 0;
 }
 
 std::uint32_t tcb::unsent() const {
@@ -105,7 +119,7 @@ info tcb::info() const {
     i.in_flight = snd_max_ - snd_una_;
     i.in_recovery = in_recovery_;
     i.send_mss = static_cast<std::uint16_t>(mss());
-    i.receive_mss = path_.mss();
+    i.receive_mss = path_mss();
     i.send_window = snd_wnd_;
     i.receive_window = rcv_adv_ - rcv_nxt_;
     i.send_scale = snd_scale_;
@@ -124,7 +138,7 @@ info tcb::info() const {
     i.fast_retransmits = fast_retransmits_;
     i.rto_fired = rto_fired_;
     i.duplicate_acks = duplicate_acks_;
-    i.last_send = last_send_;
+    i.last_send = last_data_send_;
     i.last_receive = last_receive_;
     i.next_timer = timers_.next();
     return i;

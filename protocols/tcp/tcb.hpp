@@ -58,6 +58,7 @@ class tcb : public list_hook<stack::dirty_tag>, public list_hook<stack::all_tag>
     std::size_t write(bytes data);
     std::size_t write(chunk data);
 
+    void has_read() { has_read_ = true; }
     void finish(instant now);
     void stop_reading();
     void close(instant now, instant deadline);
@@ -80,7 +81,7 @@ class tcb : public list_hook<stack::dirty_tag>, public list_hook<stack::all_tag>
 
     tcp::state state() const { return state_; }
     bool in_flight(seq s) const { return snd_una_ <= s && s < snd_max_; }
-    const tcp::path& way() const { return path_; }
+    tcp::path way() const { return {flow().local, flow().remote, pseudo_header_sum_, mtu_, network_header_}; }
     endpoint& user() { return *user_; }
     const flow_key& flow() const { return user_->flow_; }
 
@@ -88,6 +89,19 @@ class tcb : public list_hook<stack::dirty_tag>, public list_hook<stack::all_tag>
     friend class stack;
 
     static void fired(timer& t, instant now);
+
+    /// connection_options, as compactly as a hundred thousand connections want them.
+    struct limits {
+        using milliseconds = std::chrono::duration<std::uint32_t, std::milli>;
+        explicit limits(const connection_options& o);
+        std::uint32_t receive_buffer;
+        milliseconds keepalive_idle;
+        milliseconds keepalive_interval;
+        milliseconds close_timeout;
+        milliseconds give_up_after;
+        milliseconds connect_timeout;
+        std::uint8_t keepalive_probes;
+    };
 
     // --- the one way to another state ---
     void enter(event cause, instant now);
@@ -148,6 +162,7 @@ class tcb : public list_hook<stack::dirty_tag>, public list_hook<stack::all_tag>
     bool fin_unsent() const;
     std::uint32_t flight() const { return snd_nxt_ - snd_una_; }
     std::uint32_t mss() const; ///< payload of a full segment
+    std::uint16_t path_mss() const { return mss_of(mtu_, network_header_); }
     std::uint32_t ts_clock(instant at) const;
     rtt_estimator::limits rto_limits() const;
     duration current_rto() const { return rtt_.backed_off(backoff_, rto_limits()); }
@@ -176,6 +191,11 @@ class tcb : public list_hook<stack::dirty_tag>, public list_hook<stack::all_tag>
     std::uint8_t backoff_ = 0;   ///< consecutive timeouts, of retransmission or of persist
     std::uint8_t acks_owed_ = 0; ///< to duplicates, out-of-order and unacceptable segments: one each
     std::uint8_t unanswered_keepalives_ = 0;
+    std::uint8_t challenges_ = 0; ///< sent in challenge_second_
+    std::uint8_t network_header_ = 20;
+    std::uint16_t mtu_ = 1500;
+    std::uint16_t pseudo_header_sum_ = 0;
+    std::uint32_t challenge_second_ = 0;
     bool timestamps_ : 1 = false;
     bool scaling_ : 1 = false;
     bool sack_permitted_ : 1 = false;
@@ -190,6 +210,7 @@ class tcb : public list_hook<stack::dirty_tag>, public list_hook<stack::all_tag>
     bool resend_una_ : 1 = false;     ///< one segment at snd_una goes out again
     bool probe_ : 1 = false;          ///< a window probe goes out
     bool keepalive_probe_ : 1 = false;
+    bool has_read_ : 1 = false; ///< the user took something since the window was last offered
     bool syn_retransmitted_ : 1 = false;
     bool partial_acked_ : 1 = false; ///< in this recovery [RFC 6582 3.2, step 5]
     std::uint16_t peer_mss_ = 0;
@@ -206,14 +227,10 @@ class tcb : public list_hook<stack::dirty_tag>, public list_hook<stack::all_tag>
     reassembly reassembly_;
 
     // Cold
-    tcp::path path_;
-    connection_options options_;
-    instant last_send_{};
+    limits limits_;
     instant last_data_send_{};
     instant last_receive_{};
     instant ts_recent_at_{};
-    instant challenges_since_{};
-    std::uint8_t challenges_ = 0;
     std::uint64_t bytes_sent_ = 0;
     std::uint64_t bytes_acked_ = 0;
     std::uint64_t bytes_received_ = 0;

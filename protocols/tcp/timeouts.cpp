@@ -48,19 +48,19 @@ void tcb::retransmission_timeout(instant now) {
 void tcb::persist_timeout(instant now) {
     probe_ = true;
     if (backoff_ < 0xff) ++backoff_; // [RFC 9293 3.8.6.1 SHLD-30]
-    if (!timers_.armed(timer_id::give_up)) timers_.set(timer_id::give_up, now + options_.give_up_after);
+    if (!timers_.armed(timer_id::give_up)) timers_.set(timer_id::give_up, now + limits_.give_up_after);
 }
 
 // [RFC 9293 3.8.4]
 void tcb::keepalive_timeout(instant now) {
-    const instant idle_until = last_receive_ + options_.keepalive_idle;
+    const instant idle_until = last_receive_ + limits_.keepalive_idle;
     if (unanswered_keepalives_ == 0 && now < idle_until) {
         timers_.set(timer_id::keepalive, idle_until);
         return;
     }
-    timers_.set(timer_id::keepalive, now + options_.keepalive_interval);
+    timers_.set(timer_id::keepalive, now + limits_.keepalive_interval);
     if (snd_una_ != snd_max_) return; // retransmission asks already
-    if (unanswered_keepalives_ >= options_.keepalive_probes) {
+    if (unanswered_keepalives_ >= limits_.keepalive_probes) {
         abort(event::timeout, ending::timed_out, make_error_code(errc::timed_out), now);
         return;
     }
