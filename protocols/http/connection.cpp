@@ -5,7 +5,10 @@
 
 #include <algorithm>
 #include <exception>
-#include <optional>
+#include <memory>
+#include <span>
+#include <utility>
+#include <variant>
 
 namespace tapir::http::detail {
 
@@ -200,8 +203,8 @@ task<bool> connection::send_source(body_source& source, const response_plan& pla
     const bool counted = plan.how == response_plan::body::counted;
     const bool chunked = plan.how == response_plan::body::chunked;
     const std::size_t room = std::max<std::size_t>(config_.send_buffer_bytes, 1);
-    std::vector<char> piece(chunk_prefix_bytes + room + chunk_suffix_bytes);
-    char* const data = piece.data() + chunk_prefix_bytes;
+    const auto piece = std::make_unique_for_overwrite<char[]>(chunk_prefix_bytes + room + chunk_suffix_bytes);
+    char* const data = piece.get() + chunk_prefix_bytes;
     std::uint64_t left = plan.length;
     while (!counted || left != 0) {
         const std::size_t want =
@@ -217,7 +220,7 @@ task<bool> connection::send_source(body_source& source, const response_plan& pla
             if (!stopped()) ++control_.count().body_failures;
             co_return false;
         }
-        const std::string_view part = chunked ? frame_chunk(piece.data(), *n) : std::string_view(data, *n);
+        const std::string_view part = chunked ? frame_chunk(piece.get(), *n) : std::string_view(data, *n);
         if (!co_await write(part)) co_return false;
         left -= counted ? *n : 0;
     }

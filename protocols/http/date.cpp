@@ -40,10 +40,13 @@ class reader {
         for (std::size_t i = 0; i < width; ++i) {
             const char c = text_[i];
             if (space_padded && i == 0 && c == ' ') continue;
-            if (c < '0' || c > '9') fail();
+            if (c < '0' || c > '9') {
+                fail();
+                return 0;
+            }
             value = value * 10 + (c - '0');
         }
-        if (good_) text_.remove_prefix(width);
+        text_.remove_prefix(width);
         return value;
     }
     template <std::size_t N>
@@ -146,7 +149,7 @@ std::string format_date(unix_seconds t) {
     const sys_seconds at{seconds(std::clamp(t, first, last))};
     const sys_days days = floor<std::chrono::days>(at);
     const year_month_day date(days);
-    const hh_mm_ss<seconds> time(at - days);
+    const hh_mm_ss<seconds> of_day(at - days);
     std::string out;
     out.reserve(29);
     out += day_names[weekday(days).c_encoding()];
@@ -157,11 +160,11 @@ std::string format_date(unix_seconds t) {
     out += ' ';
     append_number(out, static_cast<unsigned>(static_cast<int>(date.year())), 4);
     out += ' ';
-    append_number(out, static_cast<unsigned>(time.hours().count()), 2);
+    append_number(out, static_cast<unsigned>(of_day.hours().count()), 2);
     out += ':';
-    append_number(out, static_cast<unsigned>(time.minutes().count()), 2);
+    append_number(out, static_cast<unsigned>(of_day.minutes().count()), 2);
     out += ':';
-    append_number(out, static_cast<unsigned>(time.seconds().count()), 2);
+    append_number(out, static_cast<unsigned>(of_day.seconds().count()), 2);
     out += " GMT";
     return out;
 }

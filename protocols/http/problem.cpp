@@ -1,5 +1,8 @@
 #include <tapir/protocols/http/problem.hpp>
 
+#include <algorithm>
+#include <string>
+
 namespace tapir::http {
 namespace {
 
@@ -42,6 +45,17 @@ answer about(problem p) {
     return {"unknown", 400};
 }
 
+class category final : public std::error_category {
+  public:
+    const char* name() const noexcept override { return "http"; }
+    std::string message(int value) const override {
+        const auto p = static_cast<problem>(value);
+        std::string text(name_of(p));
+        std::replace(text.begin(), text.end(), '_', ' ');
+        return p == problem::incomplete ? "the stream ended within the message" : text;
+    }
+};
+
 } // namespace
 
 std::string_view name_of(problem p) {
@@ -50,6 +64,11 @@ std::string_view name_of(problem p) {
 
 int status_of(problem p) {
     return about(p).status;
+}
+
+const std::error_category& http_category() noexcept {
+    static const category instance;
+    return instance;
 }
 
 } // namespace tapir::http

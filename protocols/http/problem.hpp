@@ -5,6 +5,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <string_view>
+#include <system_error>
 
 namespace tapir::http {
 
@@ -49,4 +50,13 @@ std::string_view name_of(problem p);
 /// What a server answers: 400, 411, 413, 414, 417, 431, 501 or 505.
 int status_of(problem p);
 
+/// A client's errors: a problem as an error_code, "http: bad_chunk_size".
+const std::error_category& http_category() noexcept;
+inline std::error_code make_error_code(problem p) noexcept {
+    return {static_cast<int>(p), http_category()};
+}
+
 } // namespace tapir::http
+
+template <>
+struct std::is_error_code_enum<tapir::http::problem> : std::true_type {};

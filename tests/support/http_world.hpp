@@ -11,9 +11,12 @@
 #include <tapir/framework/when_all.hpp>
 #include <tapir/protocols/http/server.hpp>
 
+#include <algorithm>
 #include <array>
 #include <cstddef>
+#include <cstdint>
 #include <functional>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -122,5 +125,39 @@ inline std::size_t count_of(std::string_view text, std::string_view what) {
 inline std::string status_line(std::string_view text) {
     return std::string(text.substr(0, text.find("\r\n")));
 }
+
+/// Answers with what was asked: "GET /path body".
+inline task<http::response> echo(const http::request& r) {
+    co_return http::response(200, "text/plain", r.method + " " + r.target + " " + r.body + "\n");
+}
+
+inline std::string get(std::string_view target, std::string_view more = "") {
+    return "GET " + std::string(target) + " HTTP/1.1\r\nHost: x\r\n" + std::string(more) + "\r\n";
+}
+
+/// What the server answers to `text`, whose sender half-closes behind it.
+inline std::string answer_to(http_world& w, std::string text, pipe_options options = {}) {
+    std::string got;
+    auto client = [&](http_world& world) -> task<> { got = co_await exchange(world, text, options); };
+    w.run(client);
+    return got;
+}
+
+/// A body of `size` bytes made up as it is read; remembers the most that was asked for at once.
+struct made_up_body : http::body_source {
+    made_up_body(std::uint64_t n, bool tell) : left(n), told(tell ? std::optional(n) : std::nullopt) {}
+    task<result<std::size_t>> read(mutable_bytes to) override {
+        if (!co_await sleep_for(1us)) co_return errc::cancelled;
+        const auto n = static_cast<std::size_t>(std::min<std::uint64_t>(left, to.size()));
+        for (std::size_t i = 0; i < n; ++i) to[i] = at(left - i);
+        left -= n;
+        co_return n;
+    }
+    std::optional<std::uint64_t> length() const override { return told; }
+    /// The byte that stands so far from the end.
+    static std::byte at(std::uint64_t from_end) { return static_cast<std::byte>('a' + from_end % 26); }
+    std::uint64_t left;
+    std::optional<std::uint64_t> told;
+};
 
 } // namespace tapir::test

@@ -102,9 +102,11 @@ class pipe_stream {
         if (!w) co_return errc::closed;
         (void)co_await finish();
         direction& in = w->way[1 - side_];
+        close_report report;
         while (!w->reset[side_] && !(in.finished && in.data.empty())) {
             if (!in.data.empty()) {
-                const close_report report(0, 0, in.data.size(), ending::unread_data);
+                report.unread = in.data.size();
+                report.how = ending::unread_data;
                 abort();
                 co_return report;
             }
@@ -115,9 +117,9 @@ class pipe_stream {
                 co_return waited.error();
             }
         }
-        const bool orderly = !w->reset[side_];
+        report.how = w->reset[side_] ? ending::reset : ending::orderly;
         wire_.reset();
-        co_return close_report(0, 0, 0, orderly ? ending::orderly : ending::reset);
+        co_return report;
     }
 
     void abort() {
