@@ -48,8 +48,8 @@ void stall_detector::running(const promise_base& who) {
     line_.store(who.at().line(), std::memory_order_relaxed);
 }
 
-// Looks four times per limit: a turn seen busy at all of four looks in a row has lasted at least three
-// quarters of it, so the fifth makes sure.
+// Looks four times per limit: a turn that was busy at a first look and at the four that followed has lasted
+// at least as long as the limit.
 void stall_detector::watch() {
     std::uint64_t seen_turn = 0;
     int looks = 0;

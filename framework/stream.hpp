@@ -51,6 +51,9 @@ std::string_view name(ending e);
 /// What became of the last bytes.
 struct close_report {
     close_report() = default;
+    close_report(std::uint64_t unsent_bytes, std::uint64_t unacked_bytes, std::uint64_t unread_bytes,
+                 ending e)
+        : unsent(unsent_bytes), unacked(unacked_bytes), unread(unread_bytes), how(e) {}
     std::uint64_t unsent = 0;  ///< queued, never sent
     std::uint64_t unacked = 0; ///< sent, not acknowledged: may or may not have arrived
     std::uint64_t unread = 0;  ///< received, never read

@@ -159,8 +159,8 @@ bool host::ready() {
 }
 
 std::size_t host::max_payload() {
-    return 1;
-} // nothing below cuts segments: one MSS at a time
+    return 0; // nothing below cuts segments
+}
 
 void host::emit(const tcp::path& to, const tcp::outgoing_segment& s) {
     const std::size_t header = s.header.size();

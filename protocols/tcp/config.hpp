@@ -18,6 +18,7 @@ struct connection_options {
     std::uint32_t receive_buffer = 256 * 1024;
     /// Nagle's algorithm off: small segments go at once. [RFC 9293 3.7.4 MUST-17]
     bool no_delay = false;
+    /// Times below are kept in milliseconds, at most 49 days.
     /// Silence after which a probe asks whether the peer is still there; zero: never, the default that
     /// [RFC 9293 3.8.4 MUST-25] asks for. Two hours at least is customary. [MUST-28]
     duration keepalive_idle{0};
@@ -64,8 +65,9 @@ struct config {
     std::uint32_t max_stretch_bytes = 64 * 1024;
     /// Acknowledgements owed to duplicates and out-of-order segments of one batch; more are dropped.
     std::uint8_t max_acks_owed = 64;
-    /// Challenge ACKs of the whole stack in one second. [RFC 5961 7]
-    std::uint32_t challenge_acks_per_second = 1000;
+    /// ACKs that one connection sends within a second to segments that fit nowhere and carry nothing. Per
+    /// connection: a limit shared by all could be read from outside by watching one's own. [RFC 5961 7]
+    std::uint8_t challenge_acks_per_second = 10;
 
     // Congestion
     std::uint32_t initial_window_segments = 10; ///< [RFC 6928 2]

@@ -23,6 +23,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <source_location>
 #include <span>
 #include <system_error>
@@ -188,6 +189,7 @@ class endpoint {
     friend class tcb;
     endpoint(stack& s, const flow_key& flow, tcp::state start, std::uint64_t id)
         : stack_(&s), id_(id), flow_(flow), path_(start) {}
+    void has_read();
     void notify() {
         if (observer_ != nullptr) observer_->changed(*this);
     }
@@ -208,7 +210,7 @@ class endpoint {
     path_of_states path_;
     tcp::close_report report_{};
     tcp::owner owner_{};
-    tcp::info last_info_{};
+    std::unique_ptr<tcp::info> last_info_{}; ///< once there is no TCB to ask
 };
 
 } // namespace tapir::tcp

@@ -123,6 +123,13 @@ enum class checksum_mode : std::uint8_t {
 void emit(mutable_bytes room, const header& h, std::uint16_t pseudo_header_sum,
           std::span<const bytes> payload, checksum_mode mode = checksum_mode::full);
 
+/// The smallest window scale with which 16 bits can offer all of `buffer`. [RFC 7323 2.2, 2.3]
+constexpr std::uint8_t window_scale_for(std::uint32_t buffer) {
+    std::uint8_t shift = 0;
+    while (shift < 14 && (std::uint64_t{0xffff} << shift) < buffer) ++shift;
+    return shift;
+}
+
 /// "SYN|ACK seq=1 ack=2 win=65535 <mss 1460, wscale 7>"
 std::string to_string(const header& h);
 std::string to_string(flags f);

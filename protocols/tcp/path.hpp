@@ -9,6 +9,13 @@
 
 namespace tapir::tcp {
 
+/// The largest payload of a packet of `mtu` bytes: options of either header are not subtracted.
+/// [RFC 9293 3.7.1 MUST-67] [RFC 6691 2]
+constexpr std::uint16_t mss_of(std::uint16_t mtu, std::uint16_t network_header) {
+    const unsigned headers = network_header + 20u;
+    return static_cast<std::uint16_t>(mtu > headers ? mtu - headers : 0);
+}
+
 struct path {
     path() = default;
     path(const ip::address& local_address, const ip::address& remote_address, std::uint16_t pseudo_sum,
@@ -24,12 +31,8 @@ struct path {
     std::uint16_t mtu = 1500;          ///< bytes of one packet on this path, network header included
     std::uint16_t network_header = 20; ///< bytes of the network header without options
 
-    /// What we may ask the peer to send at most: options of either header are not subtracted.
-    /// [RFC 9293 3.7.1 MUST-67] [RFC 6691 2]
-    std::uint16_t mss() const {
-        const unsigned headers = network_header + 20u;
-        return static_cast<std::uint16_t>(mtu > headers ? mtu - headers : 0);
-    }
+    /// What we may ask the peer to send at most.
+    std::uint16_t mss() const { return mss_of(mtu, network_header); }
     bool operator==(const path&) const = default;
 };
 

@@ -42,7 +42,8 @@ namespace tapir::tcp {
 struct output_sink {
     /// Whether a segment can be taken now; if not, what is pending stays and flush() ends.
     virtual bool ready() = 0;
-    /// Most payload bytes of one segment; more than an MSS if somebody below cuts it. At least 1.
+    /// Most payload bytes of one segment when somebody below cuts it into pieces of an MSS; 0 when nobody
+    /// does: then a segment holds one MSS at most.
     virtual std::size_t max_payload() = 0;
     virtual void emit(const path& to, const outgoing_segment& s) = 0;
 
@@ -164,23 +165,24 @@ class stack {
     // stack_receive.cpp: from a segment to what answers for it
     void arrives(const path& p, const segment& s, const flow_key& flow, instant now);
     void arrives_at_nobody(const path& p, const segment& s, const flow_key& flow, instant now);
-    void arrives_at_listener(listener& l, const path& p, const segment& s, const flow_key& flow, instant now);
+    /// `above`: what the initial sequence number has to exceed, after a TIME_WAIT of the same flow.
+    void arrives_at_listener(listener& l, const path& p, const segment& s, const flow_key& flow,
+                             std::optional<seq> above, instant now);
     void arrives_at_half_open(std::uint32_t i, const path& p, const segment& s, const flow_key& flow,
                               instant now);
-    /// False: the segment opens a new incarnation, the entry is gone.
-    bool arrives_at_time_wait(std::uint32_t i, const path& p, const segment& s, const flow_key& flow,
+    void arrives_at_time_wait(std::uint32_t i, const path& p, const segment& s, const flow_key& flow,
                               instant now);
     void arrives_at_connection(tcb& c, const path& p, const segment& s, instant now);
+    void establish(std::uint32_t i, const path& p, const segment& s, const flow_key& flow, instant now);
     void drop(std::uint64_t counters::* reason, std::string_view name, const flow_key& flow, const segment& s,
               instant now);
 
     // replies
     void queue_reply(const path& to, const header& h);
     void reply_rst(const path& to, const segment& s);
-    void reply_syn_ack(half_open_entry& e);
+    void reply_syn_ack(const half_open_entry& e, instant now);
     void reply_ack(const half_open_entry& e, instant now);
     void reply_ack(const time_wait_entry& e, instant now);
-    bool may_challenge(instant now);
 
     // demultiplexing
     flow_ref find(const flow_key& flow, std::uint64_t hash) const;
@@ -194,11 +196,18 @@ class stack {
     listener* find_listener(const ip::address& local, std::uint16_t port) const;
     std::optional<std::uint16_t> local_index(const ip::address& a);
     seq initial_sequence(const flow_key& flow, instant now) const;
+    /// Milliseconds. [RFC 7323 5.4]
+    static std::uint32_t timestamp(instant at);
     std::uint32_t timestamp_offset(const flow_key& flow) const;
     result<std::uint16_t> pick_port(const path& p, std::uint16_t remote_port);
+    result<std::uint16_t> pick_listening_port(const ip::address& local);
 
     // lifetimes
+    /// Every state change, of connections, half-open and TIME_WAIT entries and listeners, is checked against
+    /// the table and traced here.
+    edge change_state(const flow_key& flow, state from, event cause, opening how, instant now);
     void erase_half_open(std::uint32_t i);
+    void half_open_ends(std::uint32_t i, event cause, instant now);
     void erase_time_wait(std::uint32_t i, event cause, instant now);
     void enter_time_wait(tcb& c, instant now);
     void forget(tcb& c);
@@ -208,6 +217,8 @@ class stack {
     void settle(tcb& c, instant now);
     void mark_dirty(tcb& c);
     void announce_output();
+    void timer_fired(tcb& c, instant now);
+    void arm(tcb& c);
     void half_open_timeout(instant now);
     void time_wait_timeout(instant now);
     void arm_tables();
@@ -236,8 +247,6 @@ class stack {
     std::size_t connection_count_ = 0;
     std::uint64_t next_id_ = 1;
     std::uint32_t next_port_ = 0;
-    std::uint32_t challenges_left_ = 0;
-    instant challenges_since_{};
     instant now_{}; ///< the last `now` handed in, for destructors, which get none
     bool announced_ = false;
     bool stopped_ = false;

@@ -39,7 +39,7 @@ struct plan {
     void fail(const std::string& what) { wrong += what + "\n"; }
 };
 
-std::vector<std::byte> random_bytes(random& rng, std::size_t n) {
+std::vector<std::byte> random_bytes(tapir::random& rng, std::size_t n) {
     std::vector<std::byte> out(n);
     for (auto& b : out) b = static_cast<std::byte>(rng.next());
     return out;

@@ -1,0 +1,86 @@
+#include <tapir/protocols/http/server.hpp>
+
+#include <algorithm>
+#include <cerrno>
+
+namespace tapir::http {
+
+void server_control::stop(instant deadline) {
+    deadline_ = std::min(deadline_, deadline);
+    stop_.request_stop();
+    changed_.set();
+}
+
+void server_control::connection_began() {
+    ++connections_;
+    ++counters_.accepted;
+}
+
+void server_control::connection_ended(bool was_shed) {
+    --connections_;
+    if (was_shed) --shedding_;
+    changed_.set();
+}
+
+void server_control::became_idle(detail::idle_wait& w) {
+    idle_.push_back(w);
+    changed_.set();
+}
+
+namespace {
+
+task<result<>> wait_for(event& e) {
+    co_return co_await e.wait();
+}
+
+} // namespace
+
+task<result<>> server_control::wait_for_room(std::size_t limit) {
+    promise_base& self = co_await this_coroutine;
+    detail::either_stop stop(self.stop(), stop_.token());
+    for (;;) {
+        if (stop.token().stop_requested()) co_return errc::cancelled;
+        if (connections_ < limit) co_return result<>();
+        if (shedding_ == 0 && !idle_.empty()) { // one at a time: it takes a moment to close
+            detail::idle_wait& longest = idle_.pop_front();
+            longest.shed = true;
+            ++shedding_;
+            ++counters_.shed;
+            longest.stop.request_stop();
+        }
+        changed_.reset();
+        (void)co_await wait_for(changed_).under(stop.token());
+    }
+}
+
+task<> server_control::wait_for_last() {
+    promise_base& self = co_await this_coroutine;
+    while (connections_ != 0 && !self.stop().stop_requested() && self.reactor().now() < deadline_) {
+        changed_.reset();
+        if (deadline_ == never) {
+            (void)co_await changed_.wait();
+        } else {
+            (void)co_await with_deadline(deadline_, wait_for(changed_));
+        }
+    }
+}
+
+std::string_view server_control::date(const server_config& config) {
+    if (!config.wall_clock) return {};
+    const unix_seconds now = config.wall_clock();
+    if (date_.empty() || now != date_of_) {
+        date_of_ = now;
+        date_ = format_date(now);
+    }
+    return date_;
+}
+
+bool detail::listener_is_dead(std::error_code e) {
+    if (e == errc::closed || e == errc::host_stopped || e == errc::invalid_argument ||
+        e == errc::not_supported || e == errc::busy)
+        return true;
+    return e.category() == std::system_category() &&
+           (e.value() == EBADF || e.value() == EINVAL || e.value() == ENOTSOCK || e.value() == EOPNOTSUPP);
+}
+
+} // namespace tapir::http

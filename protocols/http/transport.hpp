@@ -1,0 +1,53 @@
+// A stream behind a virtual interface, so that server and client are compiled once in this library and not in
+// every program for every kind of connection.
+#pragma once
+
+#include <tapir/framework/bytes.hpp>
+#include <tapir/framework/error.hpp>
+#include <tapir/framework/stream.hpp>
+#include <tapir/framework/task.hpp>
+#include <tapir/framework/time.hpp>
+
+#include <cstddef>
+#include <utility>
+
+namespace tapir::http {
+
+class transport {
+  public:
+    transport() = default;
+    transport(const transport&) = delete;
+    transport& operator=(const transport&) = delete;
+    virtual ~transport() = default;
+
+    virtual task<result<std::size_t>> read(mutable_bytes to) = 0;
+    virtual task<result<>> write(bytes from) = 0;
+    virtual task<result<>> finish() = 0;
+    virtual task<result<close_report>> close(instant deadline) = 0;
+    virtual void abort() = 0;
+};
+
+/// `S` is a stream, or a reference to one.
+template <class S>
+    requires stream<std::remove_reference_t<S>>
+class transport_over final : public transport {
+  public:
+    explicit transport_over(S s) : stream_(std::forward<S>(s)) {}
+
+    task<result<std::size_t>> read(mutable_bytes to) override { co_return co_await stream_.read(to); }
+    task<result<>> write(bytes from) override {
+        const write_result written = co_await stream_.write(from);
+        if (!written) co_return written.error();
+        co_return result<>();
+    }
+    task<result<>> finish() override { co_return co_await stream_.finish(); }
+    task<result<close_report>> close(instant deadline) override {
+        co_return co_await stream_.close(deadline);
+    }
+    void abort() override { stream_.abort(); }
+
+  private:
+    S stream_;
+};
+
+} // namespace tapir::http

@@ -1,0 +1,178 @@
+#include <tapir/framework/log.hpp>
+#include <tapir/framework/sleep.hpp>
+#include <tapir/framework/uring_backend.hpp>
+#include <tapir/protocols/link/tap.hpp>
+#include <tapir/protocols/link/tap_paths.hpp>
+
+#include <cassert>
+#include <cerrno>
+#include <poll.h>
+
+namespace tapir {
+
+tap::watch::watch(tap& t)
+    : io_operation(kind::poll,
+                   [](io_operation& op, const completion& c) {
+                       static_cast<watch&>(op).owner.output_possible(c.result);
+                   }),
+      owner(t) {
+    fd = t.fd();
+    flags = POLLOUT;
+}
+
+tap::tap(reactor& on, tap_device device)
+    : reactor_(on), device_(std::move(device)), mtu_(device_.mtu().value_or(1500)), watch_(*this) {
+    up_ = device_.up().value_or(true);
+    if (!up_) watch_output();
+}
+
+tap::~tap() {
+    reactor_.io().retire(watch_);
+}
+
+bool tap::accepts(const frame& f) {
+    // capabilities() says that nothing is completed here; such a frame would be wrong on the wire.
+    const bool finished = f.meta.csum != checksum_state::partial && f.meta.gso_type == segmentation::none;
+    assert(finished && "a TAP completes neither checksums nor segments");
+    if (failed()) {
+        ++counters_.dropped_no_carrier;
+    } else if (!finished) {
+        ++counters_.errors;
+    } else if (f.size() > capabilities().max_frame()) {
+        ++counters_.dropped_too_big;
+    } else {
+        return true;
+    }
+    return false;
+}
+
+void tap::wrote(std::int64_t outcome, std::size_t size) {
+    if (outcome == static_cast<std::int64_t>(size)) {
+        ++counters_.frames_out;
+        counters_.bytes_out += size;
+        if (!up_) carrier(true);
+        return;
+    }
+    switch (-outcome) {
+    case EAGAIN:
+        ++counters_.dropped_full;
+        blocked_ = true;
+        watch_output();
+        break;
+    case EIO: // the kernel's side is down; reads that wait stay
+        ++counters_.dropped_no_carrier;
+        if (up_) carrier(false);
+        watch_output();
+        break;
+    case EBADFD: fail(EBADFD); break;
+    default: ++counters_.errors;
+    }
+}
+
+bool tap::read_failed(int error) {
+    // An error that repeats would keep the loop busy for nothing: give up after a few.
+    constexpr unsigned patience = 16;
+    const bool gone = error == EBADFD || error == EFAULT || error == ENODEV; // EFAULT: deleted under the read
+    ++counters_.errors;
+    if (!gone && ++failures_in_a_row_ < patience) return true;
+    fail(error);
+    return false;
+}
+
+void tap::deliver(frame&& f) {
+    failures_in_a_row_ = 0;
+    ++counters_.frames_in;
+    counters_.bytes_in += f.size();
+    if (f.size() >= buffer_size()) { // it may have been longer still
+        ++counters_.dropped_too_big;
+        return;
+    }
+    if (!up_) carrier(true);
+    f.arrived = reactor_.now();
+    if (receiver_ != nullptr) receiver_->receive(std::move(f));
+}
+
+void tap::writable_again() {
+    if (receiver_ != nullptr) receiver_->writable();
+}
+
+void tap::watch_output() {
+    if (!watch_.in_flight && !failed()) reactor_.io().submit(watch_);
+}
+
+// The driver says POLLOUT only while the device is up, and wakes those who wait when it comes up.
+void tap::output_possible(std::int32_t events) {
+    if (events < 0 || (events & POLLOUT) == 0 || failed()) return; // deleted: the reader finds out
+    if (!up_) carrier(true);
+    if (std::exchange(blocked_, false)) writable_again();
+}
+
+void tap::carrier(bool now_up) {
+    up_ = now_up;
+    if (!now_up) {
+        log::warn(name() + " was set down: frames are lost until `ip link set " + name() + " up`");
+    } else if (reported_down_) {
+        log::info(name() + " is up again");
+    }
+    reported_down_ = !now_up;
+    if (receiver_ != nullptr) receiver_->carrier(now_up);
+}
+
+void tap::fail(int error) {
+    if (failed()) return;
+    failure_ = errno_code(error);
+    ++counters_.errors;
+    up_ = false;
+    log::error(name() + " is gone (" + failure_.message() +
+               "): nothing is sent or received there any more; open it again");
+    if (receiver_ != nullptr) receiver_->carrier(false);
+}
+
+namespace {
+
+/// A multishot tap that reads; otherwise null, and `device` is as before.
+task<std::unique_ptr<tap>> try_multishot(reactor* on, tap_device* device, const tap_config* config) {
+    if (!on->io().uring()->supports(io_operation::kind::read_multishot)) co_return nullptr;
+    auto tried = std::make_unique<multishot_tap>(*on, std::move(*device), *config);
+    bool works = tried->start().has_value();
+    if (works) {
+        // A refusal comes with the system call that submits the read, that is before the next turn.
+        (void)co_await sleep_for(1ms);
+        works = !tried->refused();
+    }
+    if (!works) {
+        *device = tried->take_device();
+        co_return nullptr;
+    }
+    tried->trust();
+    co_return tried;
+}
+
+} // namespace
+
+task<result<std::unique_ptr<tap>>> open_tap(tap_config config) {
+    promise_base& self = co_await this_coroutine;
+    reactor& on = self.reactor();
+    if (on.io().uring() == nullptr) co_return errc::not_supported;
+
+    const instant give_up = on.now() + config.busy_for;
+    result<tap_device> device = tap_device::open(config.name);
+    while (!device && device.error() == tap_errc::busy && on.now() < give_up) {
+        const result<> slept = co_await sleep_for(10ms);
+        if (!slept) co_return slept.error();
+        device = tap_device::open(config.name);
+    }
+    if (!device) co_return device.error();
+    // Asked, not required: whoever uses a device that root made may not change it.
+    if (config.mtu != 0) (void)device->set_mtu(config.mtu);
+    if (config.txqueuelen != 0) (void)device->set_txqueuelen(config.txqueuelen);
+
+    if (config.io != tap_io::poll) {
+        std::unique_ptr<tap> made = co_await try_multishot(&on, &*device, &config);
+        if (made) co_return made;
+        if (config.io == tap_io::multishot) co_return make_error_code(tap_errc::no_multishot);
+    }
+    co_return std::make_unique<poll_tap>(on, std::move(*device), config);
+}
+
+} // namespace tapir

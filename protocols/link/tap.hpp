@@ -1,0 +1,138 @@
+// The real network: a TAP, whose other side is a network device of the kernel.
+//
+//     auto opened = co_await tapir::open_tap(tapir::tap_config("tapir0"));
+//     if (!opened) log::error("tapir0: " + opened.error().message());        // says the remedy
+//     host.add_interface(**opened, ...);
+//
+// Two ways of moving frames behind one interface, chosen by trial, not by kernel version. `poll`: wait until
+// it is readable, read(2) until it is empty, write(2); the reference, on every kernel. `multishot`: one
+// io_uring read that fills buffers of ours for as long as it lasts, writes that ride on the loop's system
+// call.
+//
+// The kernel's side being set down shows as carrier(false), being set up again as carrier(true). When the
+// device is deleted, failure() is set, carrier(false) follows, and nothing more is read.
+#pragma once
+
+#include <tapir/framework/backend.hpp>
+#include <tapir/framework/buffer.hpp>
+#include <tapir/framework/error.hpp>
+#include <tapir/framework/reactor.hpp>
+#include <tapir/framework/task.hpp>
+#include <tapir/framework/time.hpp>
+#include <tapir/protocols/link/link.hpp>
+#include <tapir/protocols/link/tap_device.hpp>
+#include <tapir/protocols/link/tap_error.hpp>
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <system_error>
+#include <utility>
+
+namespace tapir {
+
+enum class tap_io : std::uint8_t {
+    automatic, ///< multishot where it works, else poll
+    poll,
+    multishot,
+};
+
+struct tap_config {
+    tap_config() = default;
+    explicit tap_config(std::string device, tap_io path = tap_io::automatic)
+        : name(std::move(device)), io(path) {}
+
+    std::string name = "tapir0";
+    tap_io io = tap_io::automatic;
+    /// Set when the device is opened; 0 leaves it as it is. Buffers are sized for it once.
+    std::size_t mtu = 0;
+    /// Frames that the kernel queues towards us, set when the device is opened; 0 leaves it as it is. A full
+    /// window of 64 KiB segments from a few connections fits.
+    std::size_t txqueuelen = 1024;
+    /// Buffers that wait for frames on the multishot path; 0: as many as txqueuelen.
+    std::size_t buffers = 0;
+    /// The poll path reads no more frames than this before the rest of the program has its turn.
+    std::size_t frames_per_turn = 256;
+    /// How long a busy device is tried again: after a process that used it through io_uring has ended, it can
+    /// stay busy for tens of milliseconds.
+    duration busy_for = 2s;
+};
+
+class tap : public link {
+  public:
+    void attach(frame_receiver* to) override { receiver_ = to; }
+    link_capabilities capabilities() const override { return {.mtu = mtu_}; }
+    link_counters counters() const override { return counters_; }
+
+    const std::string& name() const { return device_.name(); }
+    /// tap_io::poll or tap_io::multishot.
+    virtual tap_io io() const = 0;
+    /// Whether the kernel's side was up when we last heard of it.
+    bool up() const { return up_; }
+    /// Why nothing can be read or written any more; no error while all is well.
+    std::error_code failure() const { return failure_; }
+
+    ~tap() override;
+
+  protected:
+    tap(reactor& on, tap_device device);
+
+    reactor& on() const { return reactor_; }
+    const tap_device& device() const { return device_; }
+    int fd() const { return device_.fd(); }
+    buffer_pool& pool() { return pool_; }
+    /// Room for a frame and one byte more, which tells a frame that was cut off.
+    std::size_t buffer_size() const { return capabilities().max_frame() + vlan_tag + 1; }
+    bool failed() const { return static_cast<bool>(failure_); }
+    bool blocked() const { return blocked_; }
+
+    /// May `f` be written at all? Counts it if not.
+    bool accepts(const frame& f);
+    /// What a write of `size` bytes came to: bytes, or -errno.
+    void wrote(std::int64_t outcome, std::size_t size);
+    /// What a read failed with; true when reading may go on.
+    bool read_failed(int error);
+
+    /// Small enough to be copied out of its buffer, which then serves again. A copy takes the smallest block
+    /// of the pool instead of one for a full frame, so that acknowledgements that wait pin little memory.
+    static bool small(std::size_t size) { return size <= 256; }
+    void deliver(frame&& f);
+    void no_memory() { ++counters_.errors; } ///< for a frame that came in
+    void no_room() { ++counters_.dropped_full; }
+    void writable_again();
+
+    /// Gives the descriptor to another tap, when a trial has failed. Only ~tap() may follow.
+    tap_device take_device() { return std::move(device_); }
+
+  private:
+    static constexpr std::size_t vlan_tag = 4;
+
+    struct watch : io_operation {
+        explicit watch(tap& t);
+        tap& owner;
+    };
+    void watch_output();
+    void output_possible(std::int32_t events);
+    void carrier(bool now_up);
+    void fail(int error);
+
+    reactor& reactor_;
+    tap_device device_;
+    buffer_pool pool_;
+    std::size_t mtu_;
+    frame_receiver* receiver_ = nullptr;
+    link_counters counters_;
+    std::error_code failure_;
+    unsigned failures_in_a_row_ = 0;
+    bool up_ = true;
+    bool reported_down_ = false;
+    bool blocked_ = false; ///< a write would block
+    watch watch_;          ///< POLLOUT: the device came up, or takes frames again
+};
+
+/// Opens the TAP `config.name`, making it if there is none. tap_errc tells why it could not be done;
+/// errc::not_supported: not in virtual time; errc::cancelled: stopped while it waited for a busy device.
+task<result<std::unique_ptr<tap>>> open_tap(tap_config config);
+
+} // namespace tapir

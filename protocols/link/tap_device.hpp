@@ -1,0 +1,46 @@
+// The file descriptor behind a TAP: made or attached by name, non-blocking, without packet information and
+// without a virtio-net header. Closing it removes a device that nobody made persistent.
+#pragma once
+
+#include <tapir/framework/error.hpp>
+
+#include <cstddef>
+#include <string>
+#include <utility>
+
+namespace tapir {
+
+class tap_device {
+  public:
+    /// One attempt; the error is a tap_errc where there is one, else the system's. It does not wait while the
+    /// device is busy.
+    static result<tap_device> open(const std::string& name);
+
+    tap_device(tap_device&& other) noexcept
+        : fd_(std::exchange(other.fd_, -1)), name_(std::move(other.name_)) {}
+    tap_device& operator=(tap_device&& other) noexcept {
+        std::swap(fd_, other.fd_);
+        std::swap(name_, other.name_);
+        return *this;
+    }
+    ~tap_device();
+
+    int fd() const { return fd_; }
+    const std::string& name() const { return name_; }
+
+    /// Largest network-layer packet.
+    result<std::size_t> mtu() const;
+    /// How many frames the kernel queues towards us.
+    result<std::size_t> txqueuelen() const;
+    /// Whether its kernel side is administratively up.
+    result<bool> up() const;
+    result<> set_mtu(std::size_t value);
+    result<> set_txqueuelen(std::size_t value);
+
+  private:
+    tap_device(int fd, std::string name) : fd_(fd), name_(std::move(name)) {}
+    int fd_;
+    std::string name_;
+};
+
+} // namespace tapir

@@ -1,0 +1,141 @@
+#include <tapir/framework/uring_backend.hpp>
+#include <tapir/protocols/link/tap_paths.hpp>
+
+#include <algorithm>
+#include <bit>
+#include <cerrno>
+#include <memory>
+#include <new>
+#include <system_error>
+#include <unistd.h>
+
+namespace tapir {
+namespace {
+
+// At least txqueuelen: a burst that the kernel could queue then never has to wait for us.
+std::uint32_t ring_entries(const tap_device& device, const tap_config& config) {
+    const std::size_t wanted = config.buffers != 0 ? config.buffers : device.txqueuelen().value_or(1024);
+    return static_cast<std::uint32_t>(std::bit_ceil(std::clamp<std::size_t>(wanted, 2, 8192)));
+}
+
+/// Frames that may be sent between two turns.
+constexpr std::size_t write_slots = 512;
+
+} // namespace
+
+multishot_tap::read::read(multishot_tap& t)
+    : io_operation(kind::read_multishot,
+                   [](io_operation& op, const completion& c) { static_cast<read&>(op).owner.on_read(c); }),
+      owner(t) {
+    fd = t.fd();
+}
+
+multishot_tap::write::write(multishot_tap& t)
+    : io_operation(kind::write,
+                   [](io_operation& op, const completion& c) {
+                       auto& self = static_cast<write&>(op);
+                       self.owner.on_write(self, c);
+                   }),
+      owner(t) {
+    fd = t.fd();
+}
+
+multishot_tap::multishot_tap(reactor& on, tap_device device, const tap_config& config)
+    : tap(on, std::move(device)), entries_(ring_entries(this->device(), config)), read_(*this) {
+    for (std::size_t i = 0; i < write_slots; ++i) {
+        writes_.push_back(std::make_unique<write>(*this));
+        idle_writes_.push_back(*writes_.back());
+    }
+}
+
+result<> multishot_tap::start() {
+    try {
+        ring_.emplace(*on().io().uring(), pool(), entries_, buffer_size());
+    } catch (const std::system_error& e) {
+        return e.code();
+    }
+    read_.buffer_group = ring_->group();
+    arm();
+    return {};
+}
+
+multishot_tap::~multishot_tap() {
+    on().io().retire(read_);
+    for (const auto& w : writes_) on().io().retire(*w);
+}
+
+void multishot_tap::arm() {
+    on().io().submit(read_);
+}
+
+void multishot_tap::on_read(const io_operation::completion& c) {
+    if (c.has_buffer && c.result > 0) {
+        received(c.buffer_id, static_cast<std::size_t>(c.result));
+    } else if (c.result == -ECANCELED) {
+        return;
+    } else if (c.result != -ENOBUFS) { // that one: the kernel was faster than we; frames wait in its queue
+        if (on_trial_) refused_ = true;
+        if (refused_ || !read_failed(c.result < 0 ? -c.result : EIO)) return;
+    }
+    if (!c.more && !failed()) arm(); // whatever ended it, this is the one place that goes on
+}
+
+void multishot_tap::received(std::uint16_t buffer_id, std::size_t size) {
+    frame f;
+    try {
+        f = small(size) ? frame(pool().copy_of(bytes(ring_->peek(buffer_id).span()).first(size)), 0, size)
+                        : frame(ring_->take(buffer_id), 0, size);
+    } catch (const std::bad_alloc&) {
+        no_memory();
+    }
+    // take() has put another buffer in its place; in all other cases the same one serves again.
+    if (small(size) || f.size() == 0) ring_->recycle(buffer_id);
+    ring_->publish();
+    if (f.size() != 0) deliver(std::move(f));
+}
+
+void multishot_tap::send(frame&& f) {
+    if (!accepts(f)) return;
+    if (idle_writes_.empty()) {
+        was_full_ = true;
+        no_room();
+        return;
+    }
+    write& w = idle_writes_.pop_front();
+    w.content = std::move(f);
+    queued_.push_back(w);
+    was_full_ = idle_writes_.empty();
+}
+
+// One frame alone is cheaper by a system call of its own than through the ring. It must not overtake those
+// that are on their way.
+void multishot_tap::flush(instant) {
+    if (queued_.empty()) return;
+    if (writes_in_flight_ == 0 && &queued_.front() == &queued_.back()) {
+        write& w = queued_.pop_front();
+        const ssize_t written = ::write(fd(), w.content.data().data(), w.content.size());
+        io_operation::completion c;
+        c.result = static_cast<std::int32_t>(written < 0 ? -errno : written);
+        ++writes_in_flight_;
+        on_write(w, c);
+        return;
+    }
+    while (!queued_.empty()) {
+        write& w = queued_.pop_front();
+        w.address = w.content.data().data();
+        w.length = static_cast<std::uint32_t>(w.content.size());
+        ++writes_in_flight_;
+        on().io().submit(w);
+    }
+}
+
+void multishot_tap::on_write(write& w, const io_operation::completion& c) {
+    --writes_in_flight_;
+    const std::size_t size = w.content.size();
+    w.content = frame();
+    idle_writes_.push_back(w);
+    wrote(c.result, size);
+    if (std::exchange(was_full_, false) && ready()) writable_again();
+}
+
+} // namespace tapir

@@ -1,0 +1,86 @@
+// The two ways in which a tap moves frames; open_tap() chooses.
+#pragma once
+
+#include <tapir/framework/backend.hpp>
+#include <tapir/framework/buffer_ring.hpp>
+#include <tapir/framework/intrusive_list.hpp>
+#include <tapir/protocols/link/tap.hpp>
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <vector>
+
+namespace tapir {
+
+class poll_tap final : public tap {
+  public:
+    poll_tap(reactor& on, tap_device device, const tap_config& config);
+    ~poll_tap() override;
+
+    tap_io io() const override { return tap_io::poll; }
+    bool ready() const override { return !failed() && !blocked(); }
+    void send(frame&& f) override;
+    void flush(instant) override {}
+
+  private:
+    struct poll_in : io_operation {
+        explicit poll_in(poll_tap& t);
+        poll_tap& owner;
+    };
+    void arm();
+    void readable();
+    bool read_one();
+
+    std::size_t frames_per_turn_;
+    buffer next_; ///< where the next frame will be read to
+    poll_in poll_;
+};
+
+class multishot_tap final : public tap {
+  public:
+    multishot_tap(reactor& on, tap_device device, const tap_config& config);
+    ~multishot_tap() override;
+
+    tap_io io() const override { return tap_io::multishot; }
+    bool ready() const override { return !failed() && !blocked() && !idle_writes_.empty(); }
+    void send(frame&& f) override;
+    void flush(instant now) override;
+
+    /// Begins to read, on trial. The error: the kernel refuses the ring of buffers.
+    result<> start();
+    /// A read on trial was refused: this kernel cannot do it on a TAP.
+    bool refused() const { return refused_; }
+    /// The trial is over: errors of a read are the device's from now on.
+    void trust() { on_trial_ = false; }
+    using tap::take_device;
+
+  private:
+    struct read : io_operation {
+        explicit read(multishot_tap& t);
+        multishot_tap& owner;
+    };
+    struct write : io_operation, list_hook<> {
+        explicit write(multishot_tap& t);
+        multishot_tap& owner;
+        frame content;
+    };
+    void arm();
+    void on_read(const io_operation::completion& c);
+    void received(std::uint16_t buffer_id, std::size_t size);
+    void on_write(write& w, const io_operation::completion& c);
+
+    std::uint32_t entries_;
+    std::optional<pooled_buffer_ring> ring_;
+    read read_;
+    std::vector<std::unique_ptr<write>> writes_;
+    intrusive_list<write> idle_writes_;
+    intrusive_list<write> queued_; ///< sent, not yet flushed
+    std::size_t writes_in_flight_ = 0;
+    bool was_full_ = false;
+    bool on_trial_ = true;
+    bool refused_ = false;
+};
+
+} // namespace tapir

@@ -1,0 +1,110 @@
+// What the user wants: open, send, receive, close, abort. [RFC 9293 3.10.1 - 3.10.6]
+#include <tapir/protocols/tcp/tcb.hpp>
+
+#include <algorithm>
+
+namespace tapir::tcp {
+
+void tcb::open_active(seq iss, std::uint32_t ts_offset, instant now) {
+    iss_ = snd_una_ = snd_nxt_ = snd_max_ = recover_ = iss;
+    ts_offset_ = ts_offset;
+    rcv_scale_ =
+        stack_->config_.use_window_scale ? window_scale_for(limits_.receive_buffer) : std::uint8_t{0};
+    enter(event::call_open, now);
+}
+
+void tcb::open_passive(const half_open_entry& e, std::uint32_t ts_offset) {
+    opening_ = opening::passive;
+    state_ = state::syn_received;
+    iss_ = snd_una_ = recover_ = e.iss;
+    snd_nxt_ = snd_max_ = e.iss + 1;
+    ts_offset_ = ts_offset;
+    irs_ = e.irs;
+    rcv_nxt_ = last_ack_sent_ = e.irs + 1;
+    rcv_adv_ = rcv_nxt_ + std::min<std::uint32_t>(limits_.receive_buffer, 0xffff);
+    snd_wl1_ = e.irs;
+    snd_wl2_ = e.iss;
+    peer_mss_ = std::max(e.peer_mss, stack_->config_.min_mss);
+    scaling_ = e.scaled;
+    snd_scale_ = e.scaled ? e.peer_scale : std::uint8_t{0};
+    rcv_scale_ = e.scaled ? window_scale_for(limits_.receive_buffer) : std::uint8_t{0};
+    timestamps_ = e.timestamps;
+    ts_recent_ = e.ts_recent;
+    ts_recent_at_ = e.arrived;
+    sack_permitted_ = e.sack_permitted;
+    // The SYN|ACK gives the first round-trip sample, unless it was sent twice.
+    records_.sent(iss_, iss_ + 1, e.last_sent());
+    syn_retransmitted_ = e.retransmits != 0;
+    if (syn_retransmitted_) records_.sent(iss_, iss_ + 1, e.last_sent());
+}
+
+std::size_t tcb::room_to_write() const {
+    return may_send(state_) && !fin_queued_ && !close_pending_ ? buffer_.room() : 0;
+}
+
+std::size_t tcb::write(bytes data) {
+    return room_to_write() == 0 ? 0 : buffer_.write(data, stack_->pool_);
+}
+
+std::size_t tcb::write(chunk data) {
+    return room_to_write() == 0 ? 0 : buffer_.write(std::move(data), stack_->pool_);
+}
+
+// [RFC 9293 3.10.4]
+void tcb::finish(instant now) {
+    switch (state_) {
+    case state::syn_sent: end(event::call_close, ending::aborted, make_error_code(errc::aborted), now); break;
+    case state::syn_received:
+        // With data queued the FIN waits for ESTABLISHED, which the data needs anyway.
+        if (buffer_.size() != 0) {
+            close_pending_ = true;
+            break;
+        }
+        [[fallthrough]];
+    case state::established:
+    case state::close_wait:
+        fin_queued_ = true;
+        enter(event::call_close, now);
+        break;
+    default: break; // closing already
+    }
+}
+
+void tcb::stop_reading() {
+    nobody_reads_ = true;
+    reassembly_.clear();
+}
+
+void tcb::close(instant now, instant deadline) {
+    if (!user_->unread_.empty()) { // [RFC 2525 2.17] [RFC 9293 3.6.1 SHLD-3]
+        abort(event::call_abort, ending::unread_data, make_error_code(errc::aborted), now);
+        return;
+    }
+    stop_reading();
+    timers_.set(timer_id::close_deadline, deadline == never ? now + limits_.close_timeout : deadline);
+    finish(now);
+}
+
+// A RST if the peer knows of the connection, then the end. [RFC 9293 3.10.5]
+void tcb::abort(event cause, ending how, std::error_code why, instant now) {
+    if (state_ != state::syn_sent) stack_->queue_reply(way(), make_rst());
+    end(cause, how, why, now);
+}
+
+void tcb::soft_error(std::error_code why) {
+    user_->soft_error_ = why;
+}
+
+// A router took none of what we sent. [RFC 1191 6.3] [RFC 5927 7]
+void tcb::lower_path_mtu(std::uint16_t mtu, instant now) {
+    const std::uint16_t lowered = std::max(mtu, stack_->config_.min_path_mtu);
+    if (lowered >= mtu_) return;
+    mtu_ = lowered;
+    ++stack_->counters_.path_mtu_lowered;
+    if (snd_una_ == snd_max_ || !syn_acked()) return;
+    // What is in flight was too large; this is no congestion, so cwnd stays. [RFC 1191 6.5]
+    snd_nxt_ = snd_una_;
+    trace_cwnd(now);
+}
+
+} // namespace tapir::tcp

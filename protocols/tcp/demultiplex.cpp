@@ -1,0 +1,259 @@
+// From a segment to what answers for it: a connection, a half-open entry, a TIME_WAIT entry, a listener, or
+// nobody. What each of these makes of it follows in the same order; connections have files of their own.
+// [RFC 9293 3.10.7]
+#include <tapir/protocols/tcp/stack.hpp>
+#include <tapir/protocols/tcp/tcb.hpp>
+
+#include <algorithm>
+
+namespace tapir::tcp {
+
+namespace {
+bool may_be_peer(const ip::address& a) {
+    return !a.is_unspecified() && !a.is_multicast() && !a.is_broadcast();
+}
+bool older(std::uint32_t timestamp, std::uint32_t than) {
+    return static_cast<std::int32_t>(timestamp - than) < 0;
+}
+} // namespace
+
+void stack::drop(std::uint64_t counters::* reason, std::string_view name, const flow_key& flow,
+                 const segment& s, instant now) {
+    ++(counters_.*reason);
+    if (trace_ != nullptr) trace_->dropped(flow, s, name, now);
+}
+
+void stack::receive(const path& p, const chunk& bytes_of_segment, checksum_known checksum, instant arrived,
+                    instant now) {
+    const bytes all = bytes_of_segment.data();
+    // [RFC 9293 3.1 MUST-3]
+    if (checksum != checksum_known::valid && all.size() >= header_size &&
+        !checksum_ok(all, p.pseudo_header_sum)) {
+        ++counters_.segments_in;
+        ++counters_.bad_checksum;
+        return;
+    }
+    const auto parsed = parse(all);
+    if (!parsed) {
+        ++counters_.segments_in;
+        ++counters_.bad_header;
+        return;
+    }
+    segment s;
+    s.header = parsed->header;
+    s.payload = bytes_of_segment.slice(parsed->size, all.size() - parsed->size);
+    s.arrived = arrived;
+    receive(p, s, now);
+}
+
+void stack::receive(const path& p, const segment& s, instant now) {
+    now_ = std::max(now_, now);
+    ++counters_.segments_in;
+    if (s.header.options.malformed) ++counters_.malformed_options;
+    const flow_key flow(p.local, s.header.destination_port, p.remote, s.header.source_port);
+    if (trace_ != nullptr) trace_->segment_in(flow, s, now);
+    // [RFC 9293 3.9.2.3 MUST-57, MUST-63]
+    if (!may_be_peer(p.remote) || !may_be_peer(p.local)) {
+        drop(&counters::bad_address, "bad_address", flow, s, now);
+        return;
+    }
+    arrives(p, s, flow, now);
+}
+
+void stack::arrives(const path& p, const segment& s, const flow_key& flow, instant now) {
+    const flow_ref found = find(flow, hash_of(flow));
+    switch (found.kind) {
+    case flow_kind::connection: arrives_at_connection(*found.connection, p, s, now); return;
+    case flow_kind::half_open: arrives_at_half_open(found.index, p, s, flow, now); return;
+    case flow_kind::time_wait: arrives_at_time_wait(found.index, p, s, flow, now); return;
+    case flow_kind::none: break;
+    }
+    if (listener* l = find_listener(flow.local, flow.local_port); l != nullptr && !stopped_)
+        arrives_at_listener(*l, p, s, flow, std::nullopt, now);
+    else
+        arrives_at_nobody(p, s, flow, now);
+}
+
+void stack::arrives_at_connection(tcb& c, const path& p, const segment& s, instant now) {
+    if (c.on_segment(s, now) == verdict::reset) reply_rst(p, s);
+    settle(c, now);
+}
+
+// [RFC 9293 3.10.7.1]
+void stack::arrives_at_nobody(const path& p, const segment& s, const flow_key& flow, instant now) {
+    drop(&counters::no_connection, "no_connection", flow, s, now);
+    reply_rst(p, s);
+}
+
+// [RFC 9293 3.10.7.2]
+void stack::arrives_at_listener(listener& l, const path& p, const segment& s, const flow_key& flow,
+                                std::optional<seq> above, instant now) {
+    const header& h = s.header;
+    if (h.rst()) {
+        drop(&counters::blind_reset, "blind_reset", flow, s, now);
+        return;
+    }
+    if (h.has_ack()) { // a half-open connection that we have forgotten, or never had
+        drop(&counters::bad_ack, "bad_ack", flow, s, now);
+        reply_rst(p, s);
+        return;
+    }
+    if (!h.syn()) {
+        drop(&counters::no_connection, "no_syn", flow, s, now);
+        return;
+    }
+    const auto local = local_index(p.local);
+    if (half_open_.full() || l.half_open_ >= l.options_.half_open_max || !local) {
+        ++l.counters_.half_open_overflow;
+        drop(&counters::half_open_overflow, "half_open_overflow", flow, s, now);
+        return;
+    }
+
+    // Data or FIN that came with the SYN is not kept, nor acknowledged: the peer sends it again.
+    half_open_entry e;
+    e.remote = p.remote;
+    e.arrived = s.arrived;
+    e.iss = initial_sequence(flow, now);
+    if (above && e.iss <= *above) e.iss = *above + 1 + (random_.next_u32() >> 12);
+    e.irs = h.seq;
+    e.remote_port = flow.remote_port;
+    e.local_index = *local;
+    e.listener = l.index_;
+    e.peer_mss = h.options.mss.value_or(config_.default_mss);
+    e.mtu = p.mtu;
+    e.pseudo_header_sum = p.pseudo_header_sum;
+    e.network_header = static_cast<std::uint8_t>(p.network_header);
+    e.scaled = config_.use_window_scale && h.options.window_scale.has_value();
+    e.peer_scale = std::min<std::uint8_t>(h.options.window_scale.value_or(0), 14);
+    e.timestamps = config_.use_timestamps && h.options.ts.has_value();
+    e.ts_recent = h.options.ts.value_or(timestamps{}).value;
+    e.sack_permitted = h.options.sack_permitted;
+    const auto waited = std::chrono::duration_cast<std::chrono::microseconds>(now - s.arrived).count();
+    e.sent_after_us = static_cast<std::uint32_t>(std::clamp<std::int64_t>(waited, 0, UINT32_MAX));
+
+    const std::uint32_t i = half_open_.insert(e);
+    ++l.half_open_;
+    demux_.insert(hash_of(flow), flow_ref(flow_kind::half_open, i));
+    change_state(flow, state::listen, event::rcv_syn, opening::passive, now);
+    reply_syn_ack(half_open_[i], now);
+    arm_tables();
+}
+
+// Passive SYN_RECEIVED. [RFC 9293 3.10.7.4]
+void stack::arrives_at_half_open(std::uint32_t i, const path& p, const segment& s, const flow_key& flow,
+                                 instant now) {
+    const half_open_entry& e = half_open_[i];
+    const header& h = s.header;
+    listener& l = *listeners_[e.listener];
+
+    // The SYN again: our SYN|ACK was lost, or is late.
+    if (h.syn() && !h.has_ack() && !h.rst() && h.seq == e.irs) {
+        reply_syn_ack(e, now);
+        return;
+    }
+    if (e.timestamps && !h.rst() && h.options.ts && older(h.options.ts->value, e.ts_recent)) {
+        drop(&counters::paws_rejected, "paws_rejected", flow, s, now);
+        reply_ack(e, now);
+        return;
+    }
+    const seq rcv_nxt = e.irs + 1;
+    const std::uint32_t window = std::min<std::uint32_t>(l.options_.accepted.receive_buffer, 0xffff);
+    const bool acceptable = s.length() == 0
+                                ? h.seq - rcv_nxt <= window
+                                : in_range(h.seq, rcv_nxt, window) || in_range(s.end() - 1, rcv_nxt, window);
+    if (!acceptable) {
+        drop(&counters::out_of_window, "out_of_window", flow, s, now);
+        if (!h.rst()) reply_ack(e, now);
+        return;
+    }
+    if (h.rst()) { // back to LISTEN, nobody is told
+        if (h.seq != rcv_nxt) {
+            drop(&counters::blind_reset, "blind_reset", flow, s, now);
+            reply_ack(e, now); // [RFC 5961 3.2]
+            return;
+        }
+        ++counters_.half_open_resets;
+        ++l.counters_.half_open_resets;
+        half_open_ends(i, event::rst, now);
+        return;
+    }
+    if (h.syn()) { // [RFC 9293 3.10.7.4, fourth]: back to LISTEN
+        drop(&counters::unexpected_syn, "unexpected_syn", flow, s, now);
+        half_open_ends(i, event::rcv_syn, now);
+        return;
+    }
+    if (!h.has_ack()) {
+        drop(&counters::bad_ack, "no_ack", flow, s, now);
+        return;
+    }
+    if (h.ack != e.iss + 1) {
+        drop(&counters::bad_ack, "bad_ack", flow, s, now);
+        reply_rst(p, s);
+        return;
+    }
+    if (l.accept_queue_.size() >= l.options_.backlog || connection_count_ >= config_.max_connections) {
+        // Our SYN|ACK will go again, the peer's ACK will come again: later there may be room.
+        ++l.counters_.accept_overflow;
+        drop(&counters::accept_overflow, "accept_overflow", flow, s, now);
+        return;
+    }
+    establish(i, p, s, flow, now);
+}
+
+void stack::establish(std::uint32_t i, const path& p, const segment& s, const flow_key& flow, instant now) {
+    const half_open_entry e = half_open_[i];
+    listener& l = *listeners_[e.listener];
+    erase_half_open(i);
+
+    std::unique_ptr<endpoint> user(new endpoint(*this, flow, state::listen, next_id_++));
+    endpoint& accepted = *user;
+    accepted.owner_.opened = accepted.owner_.last_call = e.arrived;
+    accepted.path_.append(state::syn_received, event::rcv_syn, e.arrived);
+    tcb* c = new tcb(*this, accepted, p, l.options_.accepted);
+    accepted.tcb_ = c;
+    demux_.insert(hash_of(flow), flow_ref(c));
+    all_.push_back(*c);
+    ++connection_count_;
+    ++l.counters_.established;
+    l.accept_queue_.push_back(std::move(user));
+    c->open_passive(e, timestamp_offset(flow));
+    arrives_at_connection(*c, p, s, now);
+    l.notify();
+}
+
+// [RFC 9293 3.10.7.4, TIME-WAIT] [RFC 1337 3] [RFC 6191 2]
+void stack::arrives_at_time_wait(std::uint32_t i, const path& p, const segment& s, const flow_key& flow,
+                                 instant now) {
+    const time_wait_entry& e = time_wait_[i];
+    const header& h = s.header;
+    if (h.rst()) { // [RFC 1337 3, fix F1]: it must not end TIME_WAIT
+        change_state(flow, state::time_wait, event::rst, opening::active, now);
+        drop(&counters::time_wait_rst_ignored, "time_wait_rst_ignored", flow, s, now);
+        return;
+    }
+    const bool stamped = e.timestamps != 0 && h.options.ts.has_value();
+    if (h.syn() && !h.has_ack()) {
+        // A new incarnation, if it is certain that this is no duplicate of the old one. [RFC 6191 2]
+        const bool newer = stamped ? older(e.ts_recent, h.options.ts->value) ||
+                                         (h.options.ts->value == e.ts_recent && h.seq > e.rcv_nxt)
+                                   : h.seq > e.rcv_nxt;
+        listener* l = find_listener(flow.local, flow.local_port);
+        if (newer && l != nullptr && !stopped_) {
+            const seq above = e.snd_nxt;
+            ++counters_.time_wait_reused;
+            erase_time_wait(i, event::superseded, now);
+            arrives_at_listener(*l, p, s, flow, above, now);
+            return;
+        }
+    }
+    const bool repeated_fin = h.fin() && s.end() == e.rcv_nxt;
+    if (stamped && older(h.options.ts->value, e.ts_recent))
+        drop(&counters::paws_rejected, "paws_rejected", flow, s, now);
+    else if (repeated_fin) // our last ACK was lost: 2 MSL start anew
+        time_wait_.restart(i, now + 2 * config_.msl);
+    else if (s.length() == 0 && h.seq == e.rcv_nxt)
+        return; // nothing to say: two TIME_WAITs would answer each other for ever
+    reply_ack(time_wait_[i], now);
+}
+
+} // namespace tapir::tcp

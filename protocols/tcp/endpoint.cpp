@@ -1,0 +1,122 @@
+#include <tapir/protocols/tcp/endpoint.hpp>
+#include <tapir/protocols/tcp/stack.hpp>
+#include <tapir/protocols/tcp/tcb.hpp>
+
+#include <utility>
+
+namespace tapir::tcp {
+
+std::string_view name(ending e) {
+    switch (e) {
+    case ending::open: return "open";
+    case ending::orderly: return "orderly";
+    case ending::aborted: return "aborted";
+    case ending::unread_data: return "unread data";
+    case ending::data_after_close: return "data after close";
+    case ending::close_timeout: return "close timeout";
+    case ending::reset: return "reset";
+    case ending::timed_out: return "timed out";
+    case ending::unreachable: return "unreachable";
+    case ending::host_stopped: return "host stopped";
+    }
+    return "?";
+}
+
+endpoint::~endpoint() {
+    observer_ = nullptr;
+    if (tcb_ != nullptr) abort(stack_->now_);
+    if (time_wait_ != no_time_wait) stack_->time_wait_[time_wait_].user = nullptr;
+}
+
+void endpoint::has_read() {
+    if (tcb_ == nullptr) return;
+    tcb_->has_read();
+    stack_->settle(*tcb_, stack_->now_);
+}
+
+std::size_t endpoint::read(mutable_bytes to) {
+    const std::size_t n = unread_.read(to);
+    if (n != 0) has_read();
+    return n;
+}
+
+chunk endpoint::read_chunk(std::size_t max) {
+    chunk c = unread_.read_chunk(max);
+    if (!c.empty()) has_read();
+    return c;
+}
+
+std::size_t endpoint::writable() const {
+    return tcb_ == nullptr ? 0 : tcb_->room_to_write();
+}
+
+std::size_t endpoint::write(bytes data) {
+    if (tcb_ == nullptr) return 0;
+    const std::size_t taken = tcb_->write(data);
+    if (taken != 0) stack_->settle(*tcb_, stack_->now_);
+    return taken;
+}
+
+std::size_t endpoint::write(chunk data) {
+    if (tcb_ == nullptr) return 0;
+    const std::size_t taken = tcb_->write(std::move(data));
+    if (taken != 0) stack_->settle(*tcb_, stack_->now_);
+    return taken;
+}
+
+std::error_code endpoint::write_error() const {
+    if (error_) return error_;
+    if (finished_ || tcb_ == nullptr) return make_error_code(errc::finished);
+    return {};
+}
+
+std::size_t endpoint::unacked() const {
+    return tcb_ == nullptr ? report_.unsent + report_.unacked : tcb_->info().send_queue;
+}
+
+void endpoint::finish(instant now) {
+    finished_ = true;
+    if (tcb_ == nullptr) return;
+    tcb_->finish(now);
+    stack_->settle(*tcb_, now);
+}
+
+void endpoint::stop_reading(instant now) {
+    report_.unread += unread_.size();
+    unread_.clear();
+    if (tcb_ == nullptr) return;
+    tcb_->stop_reading();
+    stack_->settle(*tcb_, now);
+}
+
+void endpoint::close(instant now, instant deadline) {
+    finished_ = true;
+    if (tcb_ == nullptr) return;
+    tcb_->close(now, deadline);
+    stack_->settle(*tcb_, now);
+}
+
+void endpoint::abort(instant now, errc reason) {
+    finished_ = true;
+    if (tcb_ == nullptr) return;
+    tcb_->abort(event::call_abort, ending::aborted, make_error_code(reason), now);
+    stack_->settle(*tcb_, now);
+}
+
+info endpoint::info() const {
+    if (tcb_ != nullptr) return tcb_->info();
+    tcp::info i = last_info_ == nullptr ? tcp::info() : *last_info_;
+    i.state = state();
+    i.receive_queue = static_cast<std::uint32_t>(unread_.size());
+    i.receive_memory = static_cast<std::uint32_t>(unread_.true_size());
+    i.next_timer = never;
+    return i;
+}
+
+void endpoint::set_no_delay(bool on) {
+    if (tcb_ == nullptr) return;
+    tcb_->set_no_delay(on);
+    stack_->settle(*tcb_, stack_->now_);
+}
+
+} // namespace tapir::tcp

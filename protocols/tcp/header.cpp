@@ -1,0 +1,243 @@
+#include <tapir/protocols/ip/checksum.hpp>
+#include <tapir/protocols/tcp/header.hpp>
+
+#include <algorithm>
+#include <cassert>
+
+namespace tapir::tcp {
+
+namespace {
+
+// Option kinds. [RFC 9293 3.2] [RFC 7323 2.2, 3.2] [RFC 2018 2, 3]
+constexpr std::uint8_t kind_end = 0;
+constexpr std::uint8_t kind_nop = 1;
+constexpr std::uint8_t kind_mss = 2;
+constexpr std::uint8_t kind_window_scale = 3;
+constexpr std::uint8_t kind_sack_permitted = 4;
+constexpr std::uint8_t kind_sack = 5;
+constexpr std::uint8_t kind_timestamps = 8;
+
+constexpr std::size_t max_options = 40;
+
+void parse_option(std::uint8_t kind, bytes content, options& into) {
+    switch (kind) {
+    case kind_mss:
+        if (content.size() == 2)
+            into.mss = load_be16(content, 0);
+        else
+            into.malformed = true;
+        break;
+    case kind_window_scale:
+        if (content.size() == 1)
+            into.window_scale = load_u8(content, 0);
+        else
+            into.malformed = true;
+        break;
+    case kind_sack_permitted:
+        if (content.empty())
+            into.sack_permitted = true;
+        else
+            into.malformed = true;
+        break;
+    case kind_sack:
+        if (content.empty() || content.size() % 8 != 0 || content.size() / 8 > into.sack.size()) {
+            into.malformed = true;
+            break;
+        }
+        into.sack_count = static_cast<std::uint8_t>(content.size() / 8);
+        for (std::size_t i = 0; i < into.sack_count; ++i)
+            into.sack[i] = {seq(load_be32(content, 8 * i)), seq(load_be32(content, 8 * i + 4))};
+        break;
+    case kind_timestamps:
+        if (content.size() == 8)
+            into.ts = timestamps{load_be32(content, 0), load_be32(content, 4)};
+        else
+            into.malformed = true;
+        break;
+    default: break; // [RFC 9293 3.1 MUST-6]: unknown options have a length and are skipped
+    }
+}
+
+// [RFC 9293 3.1 MUST-4, MUST-5, MUST-6, MUST-7]
+options parse_options(bytes area) {
+    options found;
+    std::size_t at = 0;
+    while (at < area.size()) {
+        const std::uint8_t kind = load_u8(area, at);
+        if (kind == kind_end) break;
+        if (kind == kind_nop) {
+            ++at;
+            continue;
+        }
+        if (area.size() - at < 2 || load_u8(area, at + 1) < 2 || load_u8(area, at + 1) > area.size() - at) {
+            found.malformed = true; // the length leads nowhere: nothing behind it can be found
+            break;
+        }
+        const std::size_t length = load_u8(area, at + 1);
+        parse_option(kind, area.subspan(at + 2, length - 2), found);
+        at += length;
+    }
+    return found;
+}
+
+std::size_t padded(std::size_t n) {
+    return (n + 3) & ~std::size_t{3};
+}
+
+// Timestamps come first and aligned (two NOPs before them): receivers have fast paths for that form.
+// [RFC 7323 appendix A]
+void emit_options(mutable_bytes area, const options& o) {
+    std::size_t at = 0;
+    const auto put = [&](std::uint8_t v) { store_u8(area, at++, v); };
+    const auto put16 = [&](std::uint16_t v) {
+        store_be16(area, at, v);
+        at += 2;
+    };
+    const auto put32 = [&](std::uint32_t v) {
+        store_be32(area, at, v);
+        at += 4;
+    };
+    if (o.mss) {
+        put(kind_mss);
+        put(4);
+        put16(*o.mss);
+    }
+    if (o.sack_permitted) {
+        put(kind_sack_permitted);
+        put(2);
+    }
+    if (o.ts) {
+        if (!o.sack_permitted) {
+            put(kind_nop);
+            put(kind_nop);
+        }
+        put(kind_timestamps);
+        put(10);
+        put32(o.ts->value);
+        put32(o.ts->echo);
+    }
+    if (o.window_scale) {
+        put(kind_nop);
+        put(kind_window_scale);
+        put(3);
+        put(*o.window_scale);
+    }
+    if (o.sack_count != 0) {
+        put(kind_nop);
+        put(kind_nop);
+        put(kind_sack);
+        put(static_cast<std::uint8_t>(2 + 8 * o.sack_count));
+        for (std::size_t i = 0; i < o.sack_count; ++i) {
+            put32(o.sack[i].begin.value());
+            put32(o.sack[i].end.value());
+        }
+    }
+    while (at < area.size()) put(kind_end);
+}
+
+} // namespace
+
+std::size_t options::size() const {
+    std::size_t n = 0;
+    if (mss) n += 4;
+    if (sack_permitted) n += 2;
+    if (ts) n += sack_permitted ? 10 : 12;
+    if (window_scale) n += 4;
+    if (sack_count != 0) n += 4 + 8u * sack_count;
+    assert(padded(n) <= max_options);
+    return padded(n);
+}
+
+std::expected<parsed_header, header_error> parse(bytes segment) {
+    if (segment.size() < header_size) return std::unexpected(header_error::truncated);
+    const std::size_t size = 4u * (load_u8(segment, 12) >> 4);
+    if (size < header_size) return std::unexpected(header_error::bad_data_offset);
+    if (size > segment.size()) return std::unexpected(header_error::truncated);
+
+    parsed_header result{{}, size};
+    header& h = result.header;
+    h.source_port = load_be16(segment, 0);
+    h.destination_port = load_be16(segment, 2);
+    if (h.source_port == 0 || h.destination_port == 0) return std::unexpected(header_error::zero_port);
+    h.seq = seq(load_be32(segment, 4));
+    h.ack = seq(load_be32(segment, 8));
+    h.flags = static_cast<flags>(load_u8(segment, 13));
+    h.window = load_be16(segment, 14);
+    h.urgent = load_be16(segment, 18);
+    h.options = parse_options(segment.subspan(header_size, size - header_size));
+    return result;
+}
+
+bool checksum_ok(bytes segment, std::uint16_t pseudo_header_sum) {
+    ip::checksum sum(pseudo_header_sum);
+    sum.add_u32(static_cast<std::uint32_t>(segment.size()));
+    sum.add(segment);
+    return sum.valid();
+}
+
+void emit(mutable_bytes room, const header& h, std::uint16_t pseudo_header_sum,
+          std::span<const bytes> payload, checksum_mode mode) {
+    const std::size_t size = h.size();
+    assert(room.size() == size);
+    store_be16(room, 0, h.source_port);
+    store_be16(room, 2, h.destination_port);
+    store_be32(room, 4, h.seq.value());
+    store_be32(room, 8, h.ack.value());
+    store_u8(room, 12, static_cast<std::uint8_t>((size / 4) << 4));
+    store_u8(room, 13, static_cast<std::uint8_t>(h.flags));
+    store_be16(room, 14, h.window);
+    store_be16(room, 16, 0);
+    store_be16(room, 18, h.urgent);
+    emit_options(room.subspan(header_size), h.options);
+
+    std::size_t length = size;
+    for (const bytes part : payload) length += part.size();
+    ip::checksum sum(pseudo_header_sum);
+    sum.add_u32(static_cast<std::uint32_t>(length));
+    if (mode == checksum_mode::partial) {
+        store_be16(room, 16, sum.sum());
+        return;
+    }
+    sum.add(room); // [RFC 9293 3.1 MUST-2]
+    for (const bytes part : payload) sum.add(part);
+    store_be16(room, 16, sum.value());
+}
+
+std::string to_string(flags f) {
+    static constexpr std::array<std::pair<flags, const char*>, 8> names = {{
+        {flags::syn, "SYN"},
+        {flags::fin, "FIN"},
+        {flags::rst, "RST"},
+        {flags::psh, "PSH"},
+        {flags::ack, "ACK"},
+        {flags::urg, "URG"},
+        {flags::ece, "ECE"},
+        {flags::cwr, "CWR"},
+    }};
+    std::string text;
+    for (const auto& [bit, name] : names) {
+        if (!has(f, bit)) continue;
+        if (!text.empty()) text += '|';
+        text += name;
+    }
+    return text.empty() ? "-" : text;
+}
+
+std::string to_string(const header& h) {
+    std::string text = to_string(h.flags) + " seq=" + std::to_string(h.seq.value());
+    if (h.has_ack()) text += " ack=" + std::to_string(h.ack.value());
+    text += " win=" + std::to_string(h.window);
+    std::string list;
+    const auto add = [&list](const std::string& item) { list += (list.empty() ? "" : ", ") + item; };
+    const options& o = h.options;
+    if (o.mss) add("mss " + std::to_string(*o.mss));
+    if (o.window_scale) add("wscale " + std::to_string(*o.window_scale));
+    if (o.sack_permitted) add("sackOK");
+    if (o.ts) add("ts " + std::to_string(o.ts->value) + " ecr " + std::to_string(o.ts->echo));
+    for (std::size_t i = 0; i < o.sack_count; ++i)
+        add("sack " + std::to_string(o.sack[i].begin.value()) + ":" + std::to_string(o.sack[i].end.value()));
+    if (!list.empty()) text += " <" + list + ">";
+    return text;
+}
+
+} // namespace tapir::tcp

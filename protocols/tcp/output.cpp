@@ -1,0 +1,271 @@
+// What a connection sends when the link takes something, in this order: its SYN; acknowledgements that must
+// travel alone; what was lost; a probe; data and FIN; and, if none of these said it, the acknowledgement that
+// is due. A segment handed out counts as sent: whoever loses it is the network.
+// [RFC 9293 3.7.4, 3.8.6] [RFC 5681] [RFC 7323 3]
+#include <tapir/protocols/tcp/tcb.hpp>
+
+#include <algorithm>
+
+namespace tapir::tcp {
+
+bool tcb::output_possible() const {
+    if (state_ == state::closed || state_ == state::time_wait) return false;
+    if (!syn_acked() && snd_nxt_ == iss_) return true;
+    return acks_owed_ != 0 || ack_now_ || resend_una_ || probe_ || keepalive_probe_ || unsent() != 0 ||
+           fin_unsent() || window_update_due();
+}
+
+bool tcb::next_segment(instant now, std::size_t max_payload, gather_list& parts, outgoing_segment& out) {
+    if (state_ == state::closed || state_ == state::time_wait) return false;
+    out.payload = {};
+    out.payload_size = 0;
+    out.mss = static_cast<std::uint16_t>(mss());
+    if (max_payload == 0) max_payload = mss();
+    if (!syn_acked() && snd_nxt_ == iss_) return send_syn(now, out);
+    if (state_ == state::syn_sent) return false;
+    if (send_owed_ack(now, out)) return true;
+    if (send_lost(now, max_payload, parts, out)) return true;
+    if (send_probe(now, parts, out)) return true;
+    if (send_data(now, max_payload, parts, out)) return true;
+    if (!ack_now_ && !window_update_due()) return false;
+    send_pure_ack(rcv_nxt_, now, out);
+    return true;
+}
+
+// --- headers -----------------------------------------------------------------------------------------------
+
+header tcb::make_header(flags f, seq begin, seq ack, instant now) {
+    header h;
+    h.source_port = flow().local_port;
+    h.destination_port = flow().remote_port;
+    h.seq = begin;
+    h.flags = f;
+    if (has(f, flags::ack)) {
+        h.ack = ack;
+        h.window = offer_window(ack);
+        last_ack_sent_ = ack;
+        if (ack == rcv_nxt_) {
+            ack_now_ = false;
+            timers_.clear(timer_id::delayed_ack);
+        }
+    }
+    if (timestamps_) h.options.ts = timestamps{ts_clock(now), has(f, flags::ack) ? ts_recent_ : 0};
+    ++segments_out_;
+    return h;
+}
+
+// The right edge never moves back, and moves forward only by steps worth having: an MSS or half the buffer.
+// Rounded up to the scale, so that it does not creep back either.
+// [RFC 9293 3.8.6 SHLD-14] [RFC 9293 3.8.6.2.2 MUST-39] [RFC 7323 2.4]
+std::uint16_t tcb::offer_window(seq ack) {
+    const std::uint32_t step = std::min<std::uint32_t>(limits_.receive_buffer / 2, path_mss());
+    const seq wanted = rcv_nxt_ + receive_space();
+    has_read_ = false;
+    if (wanted > rcv_adv_ && wanted - rcv_adv_ >= step) rcv_adv_ = wanted;
+    const std::uint32_t unit = 1u << rcv_scale_;
+    const std::uint32_t field = std::min<std::uint32_t>((rcv_adv_ - ack + unit - 1) >> rcv_scale_, 0xffff);
+    rcv_adv_ = later(rcv_adv_, ack + (field << rcv_scale_));
+    return static_cast<std::uint16_t>(field);
+}
+
+// Reading has opened the window by so much that the peer should hear of it unasked.
+bool tcb::window_update_due() const {
+    if (!has_read_ || !may_receive(state_) || nobody_reads_) return false;
+    const std::uint32_t offered = rcv_adv_ - rcv_nxt_;
+    const std::uint32_t space = receive_space();
+    if (space <= offered) return false;
+    const std::uint32_t gain = space - offered;
+    const std::uint32_t buffer = limits_.receive_buffer;
+    const std::uint32_t full = path_mss();
+    if (gain >= buffer / 2) return true;
+    return gain >= 2 * full && (gain >= buffer / 4 || offered <= buffer / 8);
+}
+
+void tcb::send_pure_ack(seq ack, instant now, outgoing_segment& out) {
+    out.header = make_header(flags::ack, snd_max_, ack, now);
+}
+
+header tcb::make_rst() const {
+    header h;
+    h.source_port = flow().local_port;
+    h.destination_port = flow().remote_port;
+    // The peer believes a RST only at its rcv_nxt [RFC 5961 3.2]: the highest we sent inside its window is
+    // the likeliest place.
+    h.seq = earlier(snd_max_, snd_una_ + std::max(snd_wnd_, 1u));
+    h.flags = flags::rst;
+    return h;
+}
+
+// --- SYN ---------------------------------------------------------------------------------------------------
+
+// [RFC 9293 3.10.1] [RFC 7323 2.2, 3.2] [RFC 9293 3.7.1 MUST-14, SHLD-5]
+bool tcb::send_syn(instant now, outgoing_segment& out) {
+    const bool first = state_ == state::syn_sent;
+    out.header = make_header(first ? flags::syn : flags::syn | flags::ack, iss_, rcv_nxt_, now);
+    header& h = out.header;
+    h.options.mss = path_mss();
+    if (first)
+        h.window = static_cast<std::uint16_t>(std::min<std::uint32_t>(receive_space(), 0xffff));
+    else // not scaled in a SYN [RFC 7323 2.2]
+        h.window = static_cast<std::uint16_t>(std::min<std::uint32_t>(rcv_adv_ - rcv_nxt_, 0xffff));
+    const config& c = stack_->config_;
+    if (first ? c.use_window_scale : scaling_) h.options.window_scale = rcv_scale_;
+    if (first && c.use_timestamps) h.options.ts = timestamps{ts_clock(now), 0};
+    snd_nxt_ = iss_ + 1;
+    sent(iss_, 1, now);
+    return true;
+}
+
+// --- acknowledgements that travel alone --------------------------------------------------------------------
+
+bool tcb::send_owed_ack(instant now, outgoing_segment& out) {
+    const std::uint32_t behind = rcv_nxt_ - last_ack_sent_;
+    const std::uint32_t stretch = stack_->config_.max_stretch_bytes;
+    if (behind > stretch) { // a large batch: several ACKs, each for a part, keep the peer's clock
+        send_pure_ack(last_ack_sent_ + stretch, now, out);
+        return true;
+    }
+    if (acks_owed_ == 0) return false;
+    if (behind == 0) --acks_owed_; // else this one tells of the progress, and the debt remains
+    send_pure_ack(rcv_nxt_, now, out);
+    return true;
+}
+
+// --- data --------------------------------------------------------------------------------------------------
+
+void tcb::sent(seq begin, std::uint32_t length, instant now) {
+    const seq end = begin + length;
+    if (begin < snd_max_) {
+        ++retransmits_;
+        ++stack_->counters_.retransmits;
+        bytes_retransmitted_ += std::min(length, snd_max_ - begin);
+    }
+    records_.sent(begin, end, now);
+    snd_max_ = later(snd_max_, end);
+    // [RFC 6298 5.1]
+    if (!timers_.armed(timer_id::retransmit)) timers_.set(timer_id::retransmit, now + current_rto());
+    if (!timers_.armed(timer_id::give_up))
+        timers_.set(timer_id::give_up, now + (syn_acked() ? limits_.give_up_after : limits_.connect_timeout));
+}
+
+void tcb::send_range(seq begin, std::uint32_t length, bool with_fin, instant now, gather_list& parts,
+                     outgoing_segment& out) {
+    std::size_t found = length;
+    const std::size_t used = length == 0 ? 0 : buffer_.gather(begin - data_begin(), found, parts);
+    if (found < length) with_fin = false;
+    length = static_cast<std::uint32_t>(found);
+    out.payload = std::span<const bytes>(parts).first(used);
+    out.payload_size = length;
+
+    flags f = flags::ack;
+    if (length != 0 && begin + length == snd_end()) f |= flags::psh; // [RFC 9293 3.9.1.2 MUST-61]
+    if (with_fin) {
+        f |= flags::fin;
+        fin_sent_ = true;
+    }
+    out.header = make_header(f, begin, rcv_nxt_, now);
+    bytes_sent_ += length;
+    stack_->counters_.bytes_out += length;
+    last_data_send_ = now;
+    sent(begin, length + (with_fin ? 1 : 0), now);
+}
+
+// One segment at snd_una, for fast retransmit and partial ACKs. [RFC 6582 3.2]
+bool tcb::send_lost(instant now, std::size_t max_payload, gather_list& parts, outgoing_segment& out) {
+    if (!resend_una_) return false;
+    resend_una_ = false;
+    if (snd_una_ == snd_max_ || !syn_acked()) return false;
+    const std::uint32_t available = std::min(snd_end() - snd_una_, snd_max_ - snd_una_);
+    const auto length =
+        static_cast<std::uint32_t>(std::min<std::size_t>(std::min(available, mss()), max_payload));
+    send_range(snd_una_, length, fin_sent_ && snd_una_ + length == snd_end(), now, parts, out);
+    snd_nxt_ = later(snd_nxt_, snd_una_ + length);
+    return true;
+}
+
+// [RFC 9293 3.8.6.1 MUST-35, MUST-36] [RFC 9293 3.8.4 MUST-26, SHLD-12]
+bool tcb::send_probe(instant now, gather_list& parts, outgoing_segment& out) {
+    if (keepalive_probe_) { // a sequence number that the peer has acknowledged: it must answer
+        keepalive_probe_ = false;
+        out.header = make_header(flags::ack, snd_max_ - 1, rcv_nxt_, now);
+        ++stack_->counters_.keepalive_probes;
+        return true;
+    }
+    if (!probe_) return false;
+    probe_ = false;
+    if (flight() != 0 || (unsent() == 0 && !fin_unsent())) return false;
+    ++stack_->counters_.window_probes;
+    // Into a shut window one byte, which stays unsent (snd_nxt does not move) until the window says
+    // otherwise; into a small one as much as it takes, which silly window avoidance had held back.
+    // [RFC 9293 3.8.6.2.1]
+    const std::uint32_t length = std::min({unsent(), std::max(snd_wnd_, 1u), mss()});
+    const bool fin = fin_unsent() && length == unsent() && (length == 0 || snd_wnd_ > length);
+    send_range(snd_nxt_, length, fin, now, parts, out);
+    if (snd_wnd_ != 0) {
+        snd_nxt_ = snd_max_;
+        return true;
+    }
+    timers_.clear(timer_id::retransmit);
+    wait_for_window(now);
+    return true;
+}
+
+// Nagle's algorithm and the sender's side of silly window avoidance.
+// [RFC 9293 3.7.4 SHLD-7] [RFC 9293 3.8.6.2.1 MUST-38]
+bool tcb::worth_sending(std::uint32_t length, std::uint32_t queued) const {
+    if (length >= mss()) return true;
+    // What is sent again goes in whole segments too, however small the first ones were: else each ACK of a
+    // byte would let a byte out.
+    if (snd_nxt_ < snd_max_) return length == queued || flight() == 0;
+    const bool may_be_small = no_delay_ || flight() == 0;
+    if (length == queued && (may_be_small || fin_queued_)) return true;
+    return may_be_small && length >= std::max(max_snd_wnd_ / 2, 1u);
+}
+
+bool tcb::send_data(instant now, std::size_t max_payload, gather_list& parts, outgoing_segment& out) {
+    if (state_ == state::syn_sent || state_ == state::syn_received) return false;
+    const std::uint32_t queued = unsent();
+    const bool fin = fin_unsent();
+    if (queued == 0 && !fin) return false;
+
+    const std::uint32_t full = mss();
+    // A restart after idleness finds no ACKs under way to clock it. [RFC 5681 4.1]
+    if (snd_una_ == snd_max_ && queued != 0 && last_data_send_ != instant{} &&
+        now - last_data_send_ > current_rto())
+        congestion_.after_idle(full, stack_->config_.initial_window_segments);
+
+    std::uint32_t cwnd = congestion_.cwnd();
+    if (stack_->config_.limited_transmit && !in_recovery_ && snd_nxt_ == snd_max_)
+        cwnd += std::min<std::uint32_t>(dup_acks_, 2) * full; // [RFC 3042 2]
+    const std::uint32_t in_flight = flight();
+    const std::uint32_t by_peer = snd_wnd_ > in_flight ? snd_wnd_ - in_flight : 0;
+    const std::uint32_t by_network = cwnd > in_flight ? cwnd - in_flight : 0;
+
+    auto length =
+        static_cast<std::uint32_t>(std::min<std::size_t>({queued, by_peer, by_network, max_payload}));
+    // Whole segments, unless this is the end of the data and may be small.
+    if (length > full && (length < queued || !(no_delay_ || fin_queued_))) length -= length % full;
+    // The FIN needs its place in the peer's window too; the network does not mind. [RFC 9293 3.4]
+    const bool with_fin = fin && length == queued && (by_peer > length);
+    const bool sends = with_fin || (length != 0 && worth_sending(length, queued));
+    if (!sends) {
+        if (in_flight == 0) wait_for_window(now);
+        return false;
+    }
+    timers_.clear(timer_id::persist);
+    const seq begin = later(snd_nxt_, data_begin());
+    send_range(begin, length, with_fin, now, parts, out);
+    snd_nxt_ =
+        begin + static_cast<std::uint32_t>(out.payload_size) + (has(out.header.flags, flags::fin) ? 1u : 0u);
+    return true;
+}
+
+// Nothing in flight whose acknowledgement would tell us of the window: ask. [RFC 9293 3.8.6.1]
+void tcb::wait_for_window(instant now) {
+    if (timers_.armed(timer_id::persist)) return;
+    timers_.clear(timer_id::retransmit);
+    const config& c = stack_->config_;
+    timers_.set(timer_id::persist, now + std::clamp(current_rto(), c.persist_min, c.persist_max));
+}
+
+} // namespace tapir::tcp

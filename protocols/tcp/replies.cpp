@@ -1,0 +1,80 @@
+// Segments that no TCB sends: RSTs, and what half-open and TIME_WAIT entries answer. They wait for the link
+// in one bounded queue.
+#include <tapir/protocols/tcp/stack.hpp>
+
+#include <algorithm>
+
+namespace tapir::tcp {
+
+void stack::queue_reply(const path& to, const header& h) {
+    if (replies_.size() >= config_.max_replies) {
+        ++counters_.replies_dropped;
+        return;
+    }
+    if (h.rst()) ++counters_.resets_out;
+    replies_.push_back(reply{to, h});
+    announce_output();
+}
+
+// [RFC 9293 3.10.7.1] [RFC 9293 3.5.2]
+void stack::reply_rst(const path& to, const segment& s) {
+    if (s.header.rst()) return; // never a RST for a RST
+    header h;
+    h.source_port = s.header.destination_port;
+    h.destination_port = s.header.source_port;
+    if (s.header.has_ack()) {
+        h.seq = s.header.ack;
+        h.flags = flags::rst;
+    } else {
+        h.ack = s.end();
+        h.flags = flags::rst | flags::ack;
+    }
+    queue_reply(to, h);
+}
+
+// [RFC 9293 3.10.7.2] [RFC 9293 3.7.1 MUST-14] [RFC 7323 2.2, 3.2]
+void stack::reply_syn_ack(const half_open_entry& e, instant now) {
+    const flow_key flow = flow_of(e);
+    const std::uint32_t buffer = listeners_[e.listener]->options_.accepted.receive_buffer;
+    const path to = path_of(e);
+    header h;
+    h.source_port = flow.local_port;
+    h.destination_port = flow.remote_port;
+    h.seq = e.iss;
+    h.ack = e.irs + 1;
+    h.flags = flags::syn | flags::ack;
+    h.window = static_cast<std::uint16_t>(std::min<std::uint32_t>(buffer, 0xffff));
+    h.options.mss = to.mss();
+    if (e.scaled) h.options.window_scale = window_scale_for(buffer);
+    if (e.timestamps) h.options.ts = timestamps{timestamp(now) + timestamp_offset(flow), e.ts_recent};
+    queue_reply(to, h);
+}
+
+// Our place in the conversation, to one who seems to have lost it.
+void stack::reply_ack(const half_open_entry& e, instant now) {
+    const flow_key flow = flow_of(e);
+    header h;
+    h.source_port = flow.local_port;
+    h.destination_port = flow.remote_port;
+    h.seq = e.iss + 1;
+    h.ack = e.irs + 1;
+    h.flags = flags::ack;
+    const std::uint32_t buffer = listeners_[e.listener]->options_.accepted.receive_buffer;
+    const std::uint8_t scale = e.scaled ? window_scale_for(buffer) : std::uint8_t{0};
+    h.window = static_cast<std::uint16_t>(std::min<std::uint32_t>(buffer, 0xffff) >> scale);
+    if (e.timestamps) h.options.ts = timestamps{timestamp(now) + timestamp_offset(flow), e.ts_recent};
+    queue_reply(path_of(e), h);
+}
+
+void stack::reply_ack(const time_wait_entry& e, instant now) {
+    header h;
+    h.source_port = e.local_port;
+    h.destination_port = e.remote_port;
+    h.seq = e.snd_nxt;
+    h.ack = e.rcv_nxt;
+    h.flags = flags::ack;
+    if (e.timestamps != 0) h.options.ts = timestamps{timestamp(now) + e.ts_offset, e.ts_recent};
+    queue_reply(path_of(e), h);
+}
+
+} // namespace tapir::tcp

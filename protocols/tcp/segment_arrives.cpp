@@ -1,0 +1,360 @@
+// What a segment means to a connection, in the order of RFC 9293 3.10.7.3 and 3.10.7.4: sequence number, RST,
+// SYN, ACK, text, FIN. Security labels are not kept; urgent data is ordinary data (see the README).
+#include <tapir/protocols/tcp/tcb.hpp>
+
+#include <algorithm>
+#include <utility>
+
+namespace tapir::tcp {
+
+namespace {
+constexpr duration ts_recent_lifetime = std::chrono::hours(24 * 24); // [RFC 7323 5.5]
+} // namespace
+
+void tcb::drop(std::uint64_t counters::* reason, std::string_view name, const segment& s, instant now) {
+    stack_->drop(reason, name, flow(), s, now);
+}
+
+// One acknowledgement for each segment that earns one: the peer's loss detection counts them.
+// [RFC 5681 4.2] [RFC 9293 3.10.7.4, first]
+void tcb::owe_ack() {
+    if (acks_owed_ < stack_->config_.max_acks_owed)
+        ++acks_owed_;
+    else
+        ++stack_->counters_.acks_suppressed;
+}
+
+// An ACK that tells the truth to whoever sent something suspicious; limited, or two confused peers would
+// answer each other for ever. [RFC 5961 3, 4, 7]
+void tcb::challenge(instant now) {
+    const auto second = static_cast<std::uint32_t>((now.time_since_epoch() / 1s) & 0xffffffff);
+    if (second != challenge_second_) {
+        challenge_second_ = second;
+        challenges_ = 0;
+    }
+    if (challenges_ >= stack_->config_.challenge_acks_per_second) {
+        ++stack_->counters_.challenge_acks_suppressed;
+        return;
+    }
+    ++challenges_;
+    ++stack_->counters_.challenge_acks;
+    owe_ack();
+}
+
+verdict tcb::on_segment(const segment& s, instant now) {
+    ++segments_in_;
+    last_receive_ = s.arrived;
+    unanswered_keepalives_ = 0;
+    return state_ == state::syn_sent ? arrives_in_syn_sent(s, now) : arrives_synchronized(s, now);
+}
+
+void tcb::accept_syn_options(const options& o, bool also_ours) {
+    peer_mss_ = std::max(o.mss.value_or(stack_->config_.default_mss), stack_->config_.min_mss);
+    // [RFC 7323 2.2, 2.3]: scaling only if both SYNs have it, and never by more than 14
+    scaling_ = also_ours && o.window_scale.has_value() && stack_->config_.use_window_scale;
+    snd_scale_ = scaling_ ? std::min<std::uint8_t>(*o.window_scale, 14) : std::uint8_t{0};
+    if (!scaling_) rcv_scale_ = 0;
+    timestamps_ = also_ours && o.ts.has_value() && stack_->config_.use_timestamps;
+    if (timestamps_) ts_recent_ = o.ts->value;
+    sack_permitted_ = o.sack_permitted;
+}
+
+// [RFC 9293 3.10.7.3]
+verdict tcb::arrives_in_syn_sent(const segment& s, instant now) {
+    const header& h = s.header;
+    // First, the ACK: it can only acknowledge our SYN.
+    if (h.has_ack() && (h.ack <= iss_ || h.ack > snd_max_)) {
+        drop(&counters::bad_ack, "bad_ack", s, now);
+        return verdict::reset;
+    }
+    // Second, the RST: believed only with an acceptable ACK.
+    if (h.rst()) {
+        if (h.has_ack())
+            end(event::rst, ending::reset, make_error_code(errc::refused), now);
+        else
+            drop(&counters::blind_reset, "blind_reset", s, now);
+        return verdict::done;
+    }
+    // Fourth, the SYN.
+    if (!h.syn()) {
+        drop(&counters::unexpected_syn, "no_syn", s, now);
+        return verdict::done;
+    }
+    irs_ = h.seq;
+    rcv_nxt_ = h.seq + 1;
+    rcv_adv_ = rcv_nxt_ + std::min<std::uint32_t>(receive_space(), 0xffff);
+    last_ack_sent_ = rcv_nxt_;
+    accept_syn_options(h.options, true);
+    ts_recent_at_ = s.arrived;
+    snd_wnd_ = max_snd_wnd_ = h.window; // never scaled in a SYN [RFC 7323 2.2]
+    snd_wl1_ = h.seq;
+    snd_wl2_ = h.ack;
+
+    if (!h.has_ack()) { // both sides opened at once [RFC 9293 3.5 figure 8]
+        enter(event::rcv_syn, now);
+        snd_nxt_ = iss_; // the SYN goes again, with an ACK this time
+        return verdict::done;
+    }
+    sample_rtt(h.ack, s);
+    snd_una_ = h.ack;
+    if (snd_nxt_ < snd_una_) snd_nxt_ = snd_una_;
+    enter(event::rcv_syn_ack, now);
+    established(now);
+    ack_now_ = true;
+    if (!s.payload.empty() || h.fin()) {
+        text_arrives(h.seq + 1, s.payload, h.fin(), now);
+        conclude(false, user_->peer_fin_, now);
+    }
+    return verdict::done;
+}
+
+// Our SYN is acknowledged: from here on data may flow.
+void tcb::established(instant now) {
+    backoff_ = 0;
+    timers_.clear(timer_id::retransmit);
+    timers_.clear(timer_id::give_up);
+    recover_ = iss_;
+    if (syn_retransmitted_) {
+        congestion_.start_after_loss(mss());
+        // [RFC 6298 5.7]
+        if (!rtt_.has_sample()) rtt_.set_rto(std::max(rtt_.rto(), duration(3s)));
+    } else {
+        congestion_.start(mss(), stack_->config_.initial_window_segments);
+    }
+    if (limits_.keepalive_idle != limits_.keepalive_idle.zero())
+        timers_.set(timer_id::keepalive, now + limits_.keepalive_idle);
+    (opening_ == opening::active ? stack_->counters_.active_opens : stack_->counters_.passive_opens) += 1;
+    trace_cwnd(now);
+    if (close_pending_) {
+        close_pending_ = false;
+        fin_queued_ = true;
+        enter(event::call_close, now);
+    }
+}
+
+// [RFC 7323 5.3, R1]
+bool tcb::paws_rejects(const segment& s) {
+    if (!timestamps_ || s.header.rst() || !s.header.options.ts) return false;
+    const bool older = static_cast<std::int32_t>(s.header.options.ts->value - ts_recent_) < 0;
+    return older && s.arrived - ts_recent_at_ < ts_recent_lifetime;
+}
+
+// The four cases of RFC 9293 3.10.7.4 (first). An empty segment may also stand exactly at the right edge: a
+// peer that has filled our window, and lost some of it, acknowledges from there.
+bool tcb::acceptable(const segment& s) const {
+    const std::uint32_t window = rcv_adv_ - rcv_nxt_;
+    const std::uint32_t length = s.length();
+    const seq begin = s.header.seq;
+    if (length == 0) return begin - rcv_nxt_ <= window;
+    if (window == 0) return begin == rcv_nxt_; // its ACK counts, its text will be trimmed [MUST-66]
+    return in_range(begin, rcv_nxt_, window) || in_range(begin + (length - 1), rcv_nxt_, window);
+}
+
+// [RFC 9293 3.10.7.4] for SYN_RECEIVED and all later states
+verdict tcb::arrives_synchronized(const segment& original, instant now) {
+    segment s = original;
+    header& h = s.header;
+
+    // In a simultaneous open the peer's SYN|ACK repeats its SYN: what is new is the ACK. [RFC 9293 figure 8]
+    if (state_ == state::syn_received && opening_ == opening::active && h.syn() && h.has_ack() &&
+        h.seq == irs_) {
+        h.flags = h.flags & static_cast<flags>(~static_cast<unsigned>(flags::syn) & 0xff);
+        h.seq += 1;
+    }
+
+    // First, sequence number and timestamp.
+    if (timestamps_ && !h.options.ts && !h.rst()) { // [RFC 7323 3.2]
+        drop(&counters::missing_timestamp, "missing_timestamp", s, now);
+        return verdict::done;
+    }
+    if (paws_rejects(s)) {
+        drop(&counters::paws_rejected, "paws_rejected", s, now);
+        challenge(now);
+        return verdict::done;
+    }
+    if (!acceptable(s)) {
+        drop(&counters::out_of_window, "out_of_window", s, now);
+        if (h.rst()) return verdict::done;
+        if (!s.payload.empty()) ++stack_->counters_.duplicate_data;
+        if (s.length() == 0 || h.syn())
+            challenge(now);
+        else
+            owe_ack();
+        return verdict::done;
+    }
+
+    // Second, RST.
+    if (h.rst()) {
+        rst_arrives(s, now);
+        return verdict::done;
+    }
+    // Fourth, SYN: whatever its sequence number, the answer is what we know. [RFC 5961 4]
+    if (h.syn()) {
+        drop(&counters::unexpected_syn, "unexpected_syn", s, now);
+        challenge(now);
+        return verdict::done;
+    }
+    // Fifth, ACK.
+    if (!h.has_ack()) {
+        drop(&counters::bad_ack, "no_ack", s, now);
+        return verdict::done;
+    }
+    if (state_ == state::syn_received) {
+        if (h.ack <= snd_una_ || h.ack > snd_max_) {
+            drop(&counters::bad_ack, "bad_ack", s, now);
+            return verdict::reset;
+        }
+    } else if (h.ack > snd_max_ || (h.ack < snd_una_ && snd_una_ - h.ack > max_snd_wnd_)) {
+        // Acknowledges the future, or a past too far to be a duplicate. [RFC 5961 5]
+        drop(&counters::bad_ack, "bad_ack", s, now);
+        challenge(now);
+        return verdict::done;
+    }
+    // [RFC 7323 4.3 (2)]
+    if (timestamps_ && h.options.ts && h.seq <= last_ack_sent_ &&
+        static_cast<std::int32_t>(h.options.ts->value - ts_recent_) >= 0) {
+        ts_recent_ = h.options.ts->value;
+        ts_recent_at_ = s.arrived;
+    }
+    const bool fin_was_acked = fin_acked();
+    ack_arrives(s, now);
+    if (state_ == state::closed) return verdict::done;
+    const bool fin_acked_now = fin_acked() && !fin_was_acked;
+
+    // Seventh and eighth, text and FIN.
+    const bool had_fin = user_->peer_fin_;
+    if (!s.payload.empty() || h.fin()) {
+        if (may_receive(state_))
+            text_arrives(h.seq, s.payload, h.fin(), now);
+        else if (s.length() != 0)
+            owe_ack(); // behind the peer's FIN there is nothing; tell it where we stand
+    }
+    if (state_ == state::closed) return verdict::done;
+    conclude(fin_acked_now, user_->peer_fin_ && !had_fin, now);
+    return verdict::done;
+}
+
+// [RFC 9293 3.10.7.4, second] [RFC 5961 3.2]
+void tcb::rst_arrives(const segment& s, instant now) {
+    if (s.header.seq != rcv_nxt_) {
+        drop(&counters::blind_reset, "blind_reset", s, now);
+        challenge(now);
+        return;
+    }
+    const errc why = state_ == state::syn_received ? errc::refused : errc::reset;
+    end(event::rst, ending::reset, make_error_code(why), now);
+}
+
+// Trims to the window and to what is new, keeps what is ahead of a hole, delivers what is in order.
+void tcb::text_arrives(seq begin, chunk payload, bool fin, instant now) {
+    // In front: what we have.
+    if (begin < rcv_nxt_) {
+        const std::uint32_t old = rcv_nxt_ - begin;
+        ++stack_->counters_.duplicate_data;
+        if (old > payload.size()) { // all of it, the FIN too
+            owe_ack();
+            return;
+        }
+        payload.drop_front(old);
+        begin = rcv_nxt_;
+        owe_ack();
+        if (payload.empty() && !fin) return;
+    }
+    // Behind: what was not offered. A bare FIN needs no room.
+    const std::uint32_t room = rcv_adv_ - begin;
+    if (payload.size() > room) {
+        payload.drop_back(payload.size() - room);
+        fin = false;
+        owe_ack();
+    }
+    const seq end_of_text = begin + static_cast<std::uint32_t>(payload.size());
+    if (peer_fin_known_ && end_of_text > peer_fin_) { // it said it would end earlier
+        owe_ack();
+        return;
+    }
+    if (nobody_reads_ && !payload.empty()) { // [RFC 2525 2.17] [RFC 9293 3.6.1 SHLD-3]
+        user_->report_.unread += payload.size();
+        abort(event::call_abort, ending::data_after_close, make_error_code(errc::aborted), now);
+        return;
+    }
+    if (fin && !peer_fin_known_) {
+        peer_fin_known_ = true;
+        peer_fin_ = end_of_text;
+    }
+    rcv_mss_ = static_cast<std::uint16_t>(
+        std::clamp<std::size_t>(payload.size(), rcv_mss_, std::max(rcv_mss_, path_mss())));
+    const bool full_segment = !payload.empty() && payload.size() >= rcv_mss_;
+
+    if (begin != rcv_nxt_) {
+        ++stack_->counters_.out_of_order;
+        owe_ack(); // [RFC 5681 4.2]: at once, a duplicate
+        if (payload.empty()) return;
+        if (reassembly_.ranges() >= stack_->config_.max_out_of_order_ranges)
+            ++stack_->counters_.reassembly_full;
+        else if (!reassembly_.insert(begin, std::move(payload), stack_->pool_))
+            ++stack_->counters_.duplicate_data;
+        return;
+    }
+    if (!payload.empty()) {
+        const bool filled_hole = !reassembly_.empty();
+        acks_owed_ = 0; // what they would say is said better by the ACK for this
+        if (filled_hole) {
+            reassembly_.insert(begin, std::move(payload), stack_->pool_);
+            for (chunk next = reassembly_.take(rcv_nxt_); !next.empty(); next = reassembly_.take(rcv_nxt_))
+                take_in_order(std::move(next));
+        } else {
+            take_in_order(std::move(payload));
+        }
+        // In-order data is acknowledged once per batch [a deviation from RFC 9293 3.8.6.3 SHLD-19, bounded
+        // by max_stretch_bytes]; a small segment alone waits for company [MUST-40], a filled hole never
+        // [RFC 5681 4.2].
+        if (filled_hole || full_segment || rcv_nxt_ - last_ack_sent_ >= 2u * rcv_mss_)
+            ack_now_ = true;
+        else if (!timers_.armed(timer_id::delayed_ack))
+            timers_.set(timer_id::delayed_ack, now + stack_->config_.delayed_ack);
+        user_->notify();
+    }
+    if (peer_fin_known_ && rcv_nxt_ == peer_fin_) {
+        rcv_nxt_ += 1;
+        rcv_adv_ = later(rcv_adv_, rcv_nxt_);
+        ack_now_ = true;
+        acks_owed_ = 0;
+        reassembly_.clear();
+        user_->peer_fin_ = true;
+    }
+}
+
+void tcb::take_in_order(chunk payload) {
+    const auto n = static_cast<std::uint32_t>(payload.size());
+    rcv_nxt_ += n;
+    bytes_received_ += n;
+    stack_->counters_.bytes_in += n;
+    user_->unread_.append(std::move(payload), stack_->pool_);
+}
+
+// One segment, one event.
+void tcb::conclude(bool our_fin_acked, bool peer_fin, instant now) {
+    switch (state_) {
+    case state::established:
+        if (peer_fin) enter(event::peer_fin, now);
+        break;
+    case state::fin_wait_1:
+        if (our_fin_acked && peer_fin)
+            enter(event::peer_fin_and_our_fin_acked, now);
+        else if (our_fin_acked)
+            enter(event::our_fin_acked, now);
+        else if (peer_fin)
+            enter(event::peer_fin, now);
+        break;
+    case state::fin_wait_2:
+        if (peer_fin) enter(event::peer_fin, now);
+        break;
+    case state::closing:
+    case state::last_ack:
+        if (our_fin_acked) enter(event::our_fin_acked, now);
+        break;
+    default: break;
+    }
+}
+
+} // namespace tapir::tcp

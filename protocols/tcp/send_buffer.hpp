@@ -1,0 +1,44 @@
+// Bytes written and not yet acknowledged, oldest first. Writers' bytes are copied once, into chunks of up to
+// 64 KiB that segments are gathered from without copying again; large chunks handed over are shared.
+#pragma once
+
+#include <tapir/framework/buffer.hpp>
+#include <tapir/framework/bytes.hpp>
+#include <tapir/protocols/tcp/ring.hpp>
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+
+namespace tapir::tcp {
+
+class send_buffer {
+  public:
+    explicit send_buffer(std::uint32_t bound) : bound_(bound) {}
+
+    std::uint32_t size() const { return size_; }
+    std::uint32_t bound() const { return bound_; }
+    std::uint32_t room() const { return bound_ - size_; }
+
+    /// Takes the prefix that fits and returns its length.
+    std::size_t write(bytes data, buffer_pool& pool);
+    /// The same, sharing the chunk unless copying it is cheaper than keeping it apart.
+    std::size_t write(chunk data, buffer_pool& pool);
+
+    /// Fills `parts` with the bytes from `offset` on, at most `length`; returns how many parts, and in
+    /// `length` how many bytes they have: less only when `parts` is too short.
+    std::size_t gather(std::size_t offset, std::size_t& length, std::span<bytes> parts) const;
+
+    /// The first n bytes are acknowledged.
+    void drop_front(std::uint32_t n);
+    void clear();
+
+  private:
+    ring<chunk> chunks_;
+    std::uint32_t size_ = 0;
+    std::uint32_t bound_;
+    std::uint32_t tail_used_ = 0; ///< bytes used in `tail_`
+    buffer tail_;                 ///< of the last chunk, when we may still write behind it
+};
+
+} // namespace tapir::tcp

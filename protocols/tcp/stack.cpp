@@ -1,0 +1,403 @@
+#include <tapir/protocols/tcp/stack.hpp>
+#include <tapir/protocols/tcp/tcb.hpp>
+
+#include <algorithm>
+#include <cassert>
+
+namespace tapir::tcp {
+
+namespace {
+bool is_unicast(const ip::address& a) {
+    return !a.is_unspecified() && !a.is_multicast() && !a.is_broadcast();
+}
+} // namespace
+
+stack::stack(const tcp::config& c, const siphash_key& secret, tapir::random r, buffer_pool& pool,
+             timer_wheel& wheel, trace_sink* trace)
+    : config_(c), secret_(secret), random_(r), pool_(pool), wheel_(wheel), trace_(trace),
+      half_open_(c.max_half_open, c.initial_rto, c.max_rto), time_wait_(c.max_time_wait),
+      half_open_timer_(
+          *this, [](timer& t, instant now) { static_cast<table_timer&>(t).owner->half_open_timeout(now); }),
+      time_wait_timer_(
+          *this, [](timer& t, instant now) { static_cast<table_timer&>(t).owner->time_wait_timeout(now); }),
+      next_port_(random_.next_u32()) {}
+
+stack::~stack() {
+    stop(now_);
+}
+
+// --- states ------------------------------------------------------------------------------------------------
+
+edge stack::change_state(const flow_key& flow, state from, event cause, opening how, instant now) {
+    const std::optional<state> to = next_state(from, cause, how);
+    assert(to && "an event that cannot happen in this state");
+    edge e;
+    e.from = from;
+    e.to = to.value_or(from);
+    e.cause = cause;
+    e.when = now;
+    if (trace_ != nullptr) trace_->state_changed(flow, e);
+    return e;
+}
+
+// --- numbers -----------------------------------------------------------------------------------------------
+
+// A clock of 4 microseconds plus a secret for each flow: later incarnations of one flow go on above earlier
+// ones, and nobody can tell the numbers of another flow. [RFC 6528 3] [RFC 9293 3.4.1 MUST-8, SHLD-1]
+seq stack::initial_sequence(const flow_key& flow, instant now) const {
+    const auto ticks =
+        static_cast<std::uint64_t>(now.time_since_epoch() / std::chrono::microseconds(4)) & 0xffffffff;
+    const auto hash = hash_flow(secret_, flow, hash_purpose::initial_sequence);
+    return seq(static_cast<std::uint32_t>(ticks) + static_cast<std::uint32_t>(hash));
+}
+
+std::uint32_t stack::timestamp(instant at) {
+    return static_cast<std::uint32_t>(
+        static_cast<std::uint64_t>(at.time_since_epoch() / std::chrono::milliseconds(1)) & 0xffffffff);
+}
+
+std::uint32_t stack::timestamp_offset(const flow_key& flow) const {
+    return static_cast<std::uint32_t>(hash_flow(secret_, flow, hash_purpose::timestamp_offset));
+}
+
+// Consecutive ports for one destination, at an offset that only we know. [RFC 6056 3.3.3]
+result<std::uint16_t> stack::pick_port(const path& p, std::uint16_t remote_port) {
+    const std::uint32_t first = config_.first_ephemeral_port;
+    const std::uint32_t count = config_.last_ephemeral_port - first + 1u;
+    const auto offset = static_cast<std::uint32_t>(
+        hash_flow(secret_, flow_key(p.local, 0, p.remote, remote_port), hash_purpose::port_offset));
+    for (std::uint32_t tried = 0; tried < count; ++tried) {
+        const auto port = static_cast<std::uint16_t>(first + (next_port_++ + offset) % count);
+        const flow_key flow(p.local, port, p.remote, remote_port);
+        if (!find(flow, hash_of(flow)) && find_listener(p.local, port) == nullptr) return port;
+    }
+    return errc::no_ports;
+}
+
+result<std::uint16_t> stack::pick_listening_port(const ip::address& local) {
+    const std::uint32_t first = config_.first_ephemeral_port;
+    const std::uint32_t count = config_.last_ephemeral_port - first + 1u;
+    const std::uint32_t start = random_.below(count);
+    for (std::uint32_t tried = 0; tried < count; ++tried) {
+        const auto port = static_cast<std::uint16_t>(first + (start + tried) % count);
+        if (find_listener(local, port) == nullptr) return port;
+    }
+    return errc::no_ports;
+}
+
+std::optional<std::uint16_t> stack::local_index(const ip::address& a) {
+    constexpr std::size_t most = 1u << 14; // the bits of time_wait_entry::local_index
+    const auto known = std::ranges::find(locals_, a);
+    if (known == locals_.end() && locals_.size() == most) return std::nullopt;
+    const auto index = static_cast<std::uint16_t>(known - locals_.begin());
+    if (known == locals_.end()) locals_.push_back(a);
+    return index;
+}
+
+// --- demultiplexing ----------------------------------------------------------------------------------------
+
+flow_key stack::flow_of(const half_open_entry& e) const {
+    return {locals_[e.local_index], listeners_[e.listener]->local_.port, e.remote, e.remote_port};
+}
+
+flow_key stack::flow_of(const time_wait_entry& e) const {
+    return {locals_[e.local_index], e.local_port, e.remote, e.remote_port};
+}
+
+path stack::path_of(const half_open_entry& e) const {
+    return {locals_[e.local_index], e.remote, e.pseudo_header_sum, e.mtu, e.network_header};
+}
+
+path stack::path_of(const time_wait_entry& e) const {
+    return {locals_[e.local_index], e.remote, e.pseudo_header_sum};
+}
+
+flow_ref stack::find(const flow_key& flow, std::uint64_t hash) const {
+    return demux_.find(hash, [&](const flow_ref& ref) {
+        switch (ref.kind) {
+        case flow_kind::connection: return ref.connection->flow() == flow;
+        case flow_kind::half_open: return flow_of(half_open_[ref.index]) == flow;
+        case flow_kind::time_wait: return flow_of(time_wait_[ref.index]) == flow;
+        case flow_kind::none: break;
+        }
+        return false;
+    });
+}
+
+listener* stack::find_listener(const ip::address& local, std::uint16_t port) const {
+    listener* any = nullptr;
+    for (listener* l : listeners_) {
+        if (l == nullptr || l->local_.port != port) continue;
+        if (l->local_.addr == local) return l;
+        if (l->local_.addr.is_unspecified()) any = l;
+    }
+    return any;
+}
+
+// --- calls -------------------------------------------------------------------------------------------------
+
+result<std::unique_ptr<endpoint>> stack::connect(const path& p, std::uint16_t remote_port,
+                                                 std::uint16_t local_port, const connection_options& options,
+                                                 instant now) {
+    now_ = std::max(now_, now);
+    if (stopped_) return errc::host_stopped;
+    // [RFC 9293 3.9.2.3 MUST-46, MUST-57]
+    if (remote_port == 0 || !is_unicast(p.remote) || !is_unicast(p.local)) return errc::invalid_argument;
+    if (connection_count_ >= config_.max_connections) return errc::no_memory;
+    if (!local_index(p.local)) return errc::no_memory;
+    if (local_port == 0) {
+        const auto picked = pick_port(p, remote_port);
+        if (!picked) return picked.error();
+        local_port = *picked;
+    }
+    const flow_key flow(p.local, local_port, p.remote, remote_port);
+    const std::uint64_t hash = hash_of(flow);
+    if (find(flow, hash)) return errc::address_in_use; // [RFC 9293 3.10.1]
+
+    std::unique_ptr<endpoint> user(new endpoint(*this, flow, state::closed, next_id_++));
+    user->owner_.opened = user->owner_.last_call = now;
+    tcb* c = new tcb(*this, *user, p, options);
+    user->tcb_ = c;
+    demux_.insert(hash, flow_ref(c));
+    all_.push_back(*c);
+    ++connection_count_;
+    c->open_active(initial_sequence(flow, now), timestamp_offset(flow), now);
+    settle(*c, now);
+    return user;
+}
+
+result<std::unique_ptr<listener>> stack::listen(const ip::endpoint& local, const listen_options& options,
+                                                instant now) {
+    now_ = std::max(now_, now);
+    if (stopped_) return errc::host_stopped;
+    ip::endpoint at = local;
+    if (at.port == 0) {
+        const auto picked = pick_listening_port(at.addr);
+        if (!picked) return picked.error();
+        at.port = *picked;
+    }
+    for (const listener* other : listeners_)
+        if (other != nullptr && other->local_ == at) return errc::address_in_use;
+    auto slot = static_cast<std::size_t>(std::ranges::find(listeners_, nullptr) - listeners_.begin());
+    if (slot > 0xffff) return errc::no_memory;
+    std::unique_ptr<listener> l(new listener(*this, at, options, static_cast<std::uint16_t>(slot)));
+    if (slot == listeners_.size()) listeners_.push_back(nullptr);
+    listeners_[slot] = l.get();
+    change_state(flow_key(at.addr, at.port, {}, 0), state::closed, event::call_listen, opening::passive, now);
+    return l;
+}
+
+// --- lifetimes ---------------------------------------------------------------------------------------------
+
+void stack::settle(tcb& c, instant now) {
+    if (c.state() == state::closed) {
+        forget(c);
+    } else if (c.state() == state::time_wait) {
+        enter_time_wait(c, now);
+    } else {
+        arm(c);
+        if (c.output_possible()) mark_dirty(c);
+    }
+}
+
+void stack::arm(tcb& c) {
+    const instant next = c.next_deadline();
+    if (next != never && (!c.armed() || next < c.deadline())) wheel_.arm(c, next);
+}
+
+void stack::timer_fired(tcb& c, instant now) {
+    now_ = std::max(now_, now);
+    c.on_timer(now);
+    settle(c, now);
+}
+
+void stack::mark_dirty(tcb& c) {
+    if (static_cast<list_hook<dirty_tag>&>(c).linked()) return;
+    dirty_.push_back(c);
+    announce_output();
+}
+
+void stack::announce_output() {
+    if (announced_) return;
+    announced_ = true;
+    if (want_flush_ != nullptr) want_flush_(want_flush_context_);
+}
+
+void stack::forget(tcb& c) {
+    endpoint& user = c.user();
+    demux_.erase(hash_of(user.flow_), flow_ref(&c));
+    user.last_info_ = std::make_unique<info>(c.info());
+    user.tcb_ = nullptr;
+    --connection_count_;
+    delete &c;
+}
+
+void stack::enter_time_wait(tcb& c, instant now) {
+    endpoint& user = c.user();
+    time_wait_entry e;
+    e.remote = user.flow_.remote;
+    e.expires = now + 2 * config_.msl;
+    e.user = &user;
+    e.snd_nxt = c.snd_max_;
+    e.rcv_nxt = c.rcv_nxt_;
+    e.ts_recent = c.ts_recent_;
+    e.ts_offset = c.ts_offset_;
+    e.local_port = user.flow_.local_port;
+    e.remote_port = user.flow_.remote_port;
+    e.pseudo_header_sum = c.pseudo_header_sum_;
+    e.local_index = *local_index(user.flow_.local) & 0x3fff;
+    e.timestamps = c.timestamps_ ? 1 : 0;
+    if (c.ack_now_ || c.acks_owed_ != 0) {
+        const header ack = c.make_header(flags::ack, c.snd_max_, c.rcv_nxt_, now);
+        queue_reply(c.way(), ack);
+    }
+    forget(c);
+    if (time_wait_.full()) {
+        ++counters_.time_wait_evicted;
+        erase_time_wait(time_wait_.oldest(), event::time_wait_expired, now);
+    }
+    const std::uint32_t i = time_wait_.insert(e);
+    user.time_wait_ = i;
+    demux_.insert(hash_of(user.flow_), flow_ref(flow_kind::time_wait, i));
+    ++counters_.time_wait_entered;
+    arm_tables();
+}
+
+void stack::erase_time_wait(std::uint32_t i, event cause, instant now) {
+    const time_wait_entry e = time_wait_[i];
+    const flow_key flow = flow_of(e);
+    demux_.erase(hash_of(flow), flow_ref(flow_kind::time_wait, i));
+    time_wait_.erase(i);
+    const edge last = change_state(flow, state::time_wait, cause, opening::active, now);
+    if (e.user == nullptr) return;
+    e.user->time_wait_ = endpoint::no_time_wait;
+    e.user->path_.append(last.to, last.cause, last.when);
+    e.user->notify();
+}
+
+void stack::erase_half_open(std::uint32_t i) {
+    const half_open_entry& e = half_open_[i];
+    --listeners_[e.listener]->half_open_;
+    demux_.erase(hash_of(flow_of(e)), flow_ref(flow_kind::half_open, i));
+    half_open_.erase(i);
+}
+
+void stack::half_open_ends(std::uint32_t i, event cause, instant now) {
+    change_state(flow_of(half_open_[i]), state::syn_received, cause, opening::passive, now);
+    ++counters_.failed_opens;
+    erase_half_open(i);
+}
+
+void stack::close_listener(listener& l, errc why, instant now) {
+    now_ = std::max(now_, now);
+    const event cause = why == errc::host_stopped ? event::host_stopped : event::call_close;
+    half_open_.for_each([&](std::uint32_t i, const half_open_entry& e) {
+        if (e.listener == l.index_)
+            half_open_ends(i, cause == event::call_close ? event::call_abort : cause, now);
+    });
+    listeners_[l.index_] = nullptr;
+    l.stack_ = nullptr;
+    l.error_ = make_error_code(why);
+    change_state(flow_key(l.local_.addr, l.local_.port, {}, 0), state::listen, cause, opening::passive, now);
+    while (!l.accept_queue_.empty()) l.accept_queue_.pop_front(); // each aborts its connection
+    l.notify();
+}
+
+void stack::stop(instant now) {
+    if (stopped_) return;
+    now_ = std::max(now_, now);
+    for (std::size_t i = 0; i < listeners_.size(); ++i)
+        if (listeners_[i] != nullptr) close_listener(*listeners_[i], errc::host_stopped, now);
+    while (!all_.empty()) {
+        tcb& c = all_.front();
+        c.abort(event::host_stopped, ending::host_stopped, make_error_code(errc::host_stopped), now);
+        settle(c, now);
+    }
+    while (time_wait_.oldest() != time_wait_table::none)
+        erase_time_wait(time_wait_.oldest(), event::host_stopped, now);
+    wheel_.cancel(half_open_timer_);
+    wheel_.cancel(time_wait_timer_);
+    stopped_ = true;
+}
+
+// --- timers of the tables ----------------------------------------------------------------------------------
+
+void stack::arm_tables() {
+    const auto earlier_of = [this](timer& t, instant next) {
+        if (next != never && (!t.armed() || next < t.deadline())) wheel_.arm(t, next);
+    };
+    earlier_of(half_open_timer_, half_open_.next_deadline());
+    earlier_of(time_wait_timer_, time_wait_.next_deadline());
+}
+
+void stack::half_open_timeout(instant now) {
+    now_ = std::max(now_, now);
+    for (std::uint32_t i = half_open_.due(now); i != half_open_table::none; i = half_open_.due(now)) {
+        half_open_entry& e = half_open_[i];
+        if (e.retransmits >= std::min<std::size_t>(config_.syn_ack_retries, half_open_table::max_retries)) {
+            ++counters_.half_open_timeouts;
+            ++listeners_[e.listener]->counters_.half_open_timeouts;
+            half_open_ends(i, event::timeout, now);
+            continue;
+        }
+        half_open_.retransmitted(i, now);
+        ++counters_.syn_ack_retransmits;
+        reply_syn_ack(e, now);
+    }
+    arm_tables();
+}
+
+void stack::time_wait_timeout(instant now) {
+    now_ = std::max(now_, now);
+    while (time_wait_.next_deadline() <= now)
+        erase_time_wait(time_wait_.oldest(), event::time_wait_expired, now);
+    arm_tables();
+}
+
+// --- output ------------------------------------------------------------------------------------------------
+
+bool stack::flush(instant now, output_sink& out) {
+    now_ = std::max(now_, now);
+    outgoing_segment segment;
+    gather_list parts;
+    while (!replies_.empty()) {
+        if (!out.ready()) return false;
+        const reply r = replies_.pop_front();
+        segment.header = r.header;
+        ++counters_.segments_out;
+        if (trace_ != nullptr)
+            trace_->segment_out(
+                flow_key(r.to.local, r.header.source_port, r.to.remote, r.header.destination_port), segment,
+                now);
+        out.emit(r.to, segment);
+    }
+    while (!dirty_.empty()) {
+        tcb& c = dirty_.front();
+        for (;;) {
+            if (!out.ready()) {
+                arm(c);
+                return false;
+            }
+            if (!c.next_segment(now, out.max_payload(), parts, segment)) break;
+            ++counters_.segments_out;
+            if (trace_ != nullptr) trace_->segment_out(c.flow(), segment, now);
+            out.emit(c.way(), segment);
+        }
+        dirty_.pop_front();
+        arm(c);
+    }
+    announced_ = false;
+    return true;
+}
+
+endpoint* stack::first_connection() {
+    return all_.empty() ? nullptr : &all_.front().user();
+}
+
+endpoint* stack::next_connection(endpoint& e) {
+    intrusive_list<tcb, all_tag>::iterator at(e.tcb_);
+    ++at;
+    return at == all_.end() ? nullptr : &at->user();
+}
+
+} // namespace tapir::tcp

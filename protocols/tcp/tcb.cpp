@@ -1,0 +1,147 @@
+#include <tapir/protocols/tcp/tcb.hpp>
+
+#include <algorithm>
+
+namespace tapir::tcp {
+
+// An idle connection: everything but the buffers and records that data in flight needs.
+static_assert(sizeof(tcb) <= 512);
+
+namespace {
+std::chrono::duration<std::uint32_t, std::milli> compact(duration d) {
+    const auto ms = std::chrono::duration_cast<std::chrono::milliseconds>(d).count();
+    return std::chrono::duration<std::uint32_t, std::milli>(
+        static_cast<std::uint32_t>(std::clamp<std::int64_t>(ms, d > duration{0} ? 1 : 0, UINT32_MAX)));
+}
+} // namespace
+
+void tcb::fired(timer& t, instant now) {
+    tcb& c = static_cast<tcb&>(t);
+    c.stack_->timer_fired(c, now);
+}
+
+tcb::limits::limits(const connection_options& o)
+    : receive_buffer(std::clamp<std::uint32_t>(o.receive_buffer, 1, 1u << 30)),
+      keepalive_idle(compact(o.keepalive_idle)), keepalive_interval(compact(o.keepalive_interval)),
+      close_timeout(compact(o.close_timeout)), give_up_after(compact(o.give_up_after)),
+      connect_timeout(compact(o.connect_timeout)), keepalive_probes(o.keepalive_probes) {}
+
+tcb::tcb(stack& s, endpoint& user, const tcp::path& p, const connection_options& options)
+    : timer(&fired), stack_(&s), user_(&user), network_header_(static_cast<std::uint8_t>(p.network_header)),
+      mtu_(p.mtu), pseudo_header_sum_(p.pseudo_header_sum), no_delay_(options.no_delay),
+      peer_mss_(s.config_.default_mss), rcv_mss_(std::min<std::uint16_t>(s.config_.default_mss, p.mss())),
+      rtt_(rto_limits()), buffer_(std::min<std::uint32_t>(options.send_buffer, 1u << 30)), limits_(options) {}
+
+rtt_estimator::limits tcb::rto_limits() const {
+    const config& c = stack_->config_;
+    return {c.initial_rto, c.min_rto, c.max_rto, c.rtt_floor};
+}
+
+// The only place where a connection's state changes.
+void tcb::enter(event cause, instant now) {
+    const edge e = stack_->change_state(flow(), state_, cause, opening_, now);
+    state_ = e.to;
+    user_->path_.append(e.to, e.cause, e.when);
+    if ((state_ == state::time_wait || state_ == state::closed) && user_->report_.how == ending::open) {
+        user_->report_ = report();
+        user_->report_.how = ending::orderly;
+    }
+    user_->notify();
+}
+
+// For every end but the orderly one.
+void tcb::end(event cause, ending how, std::error_code why, instant now) {
+    counters& count = stack_->counters_;
+    if (how == ending::reset) ++count.resets_in;
+    if (how == ending::timed_out) ++count.timeouts;
+    if (!is_synchronized(state_)) ++count.failed_opens;
+    user_->report_ = report();
+    user_->report_.how = how;
+    user_->error_ = why;
+    enter(cause, now);
+}
+
+close_report tcb::report() const {
+    close_report r;
+    r.unsent = buffer_.size();
+    const seq from = data_begin();
+    if (!fin_acked() && snd_max_ > from) {
+        const std::uint32_t sent_bytes = std::min(snd_max_ - from, buffer_.size());
+        r.unacked = sent_bytes;
+        r.unsent -= sent_bytes;
+    }
+    r.unread = user_->report_.unread + user_->unread_.size();
+    return r;
+}
+
+std::uint32_t tcb::mss() const {
+    const unsigned options = timestamps_ ? 12 : 0;
+    const unsigned most = std::min<unsigned>(peer_mss_, path_mss()); // [RFC 9293 3.7.1 MUST-16]
+    return std::max(most > options ? most - options : 0, 32u);
+}
+
+// Milliseconds, from where nobody can tell how long we have been up. [RFC 7323 5.4, 5.5]
+std::uint32_t tcb::ts_clock(instant at) const {
+    return stack_->timestamp(at) + ts_offset_;
+}
+
+std::uint32_t tcb::receive_space() const {
+    const auto unread = user_->unread_.size();
+    return unread < limits_.receive_buffer ? limits_.receive_buffer - static_cast<std::uint32_t>(unread) : 0;
+}
+
+std::uint32_t tcb::unsent() const {
+    if (fin_acked()) return 0;
+    const seq from = later(snd_nxt_, data_begin());
+    const seq end = snd_end();
+    return end > from ? end - from : 0;
+}
+
+bool tcb::fin_unsent() const {
+    return fin_queued_ && !fin_acked() && snd_nxt_ <= snd_end();
+}
+
+info tcb::info() const {
+    tcp::info i;
+    i.state = state_;
+    i.send_queue = buffer_.size();
+    i.unsent = static_cast<std::uint32_t>(report().unsent);
+    i.receive_queue = static_cast<std::uint32_t>(user_->unread_.size());
+    i.receive_memory = static_cast<std::uint32_t>(user_->unread_.true_size());
+    i.out_of_order = reassembly_.size();
+    i.srtt = rtt_.srtt();
+    i.rttvar = rtt_.rttvar();
+    i.min_rtt = rtt_.min_rtt();
+    i.rto = current_rto();
+    i.backoff = backoff_;
+    i.cwnd = congestion_.cwnd();
+    i.ssthresh = congestion_.ssthresh();
+    i.in_flight = snd_max_ - snd_una_;
+    i.in_recovery = in_recovery_;
+    i.send_mss = static_cast<std::uint16_t>(mss());
+    i.receive_mss = path_mss();
+    i.send_window = snd_wnd_;
+    i.receive_window = rcv_adv_ - rcv_nxt_;
+    i.send_scale = snd_scale_;
+    i.receive_scale = rcv_scale_;
+    i.timestamps = timestamps_;
+    i.window_scaling = scaling_;
+    i.sack_permitted = sack_permitted_;
+    i.no_delay = no_delay_;
+    i.bytes_sent = bytes_sent_;
+    i.bytes_acked = bytes_acked_;
+    i.bytes_received = bytes_received_;
+    i.bytes_retransmitted = bytes_retransmitted_;
+    i.segments_in = segments_in_;
+    i.segments_out = segments_out_;
+    i.retransmits = retransmits_;
+    i.fast_retransmits = fast_retransmits_;
+    i.rto_fired = rto_fired_;
+    i.duplicate_acks = duplicate_acks_;
+    i.last_send = last_data_send_;
+    i.last_receive = last_receive_;
+    i.next_timer = timers_.next();
+    return i;
+}
+
+} // namespace tapir::tcp

@@ -1,0 +1,246 @@
+// The protocol state of one connection, from SYN_SENT (or the ACK that ends a passive handshake) until
+// TIME_WAIT or CLOSED. Segments, deadlines and calls go in; what to send is pulled out, when the link takes
+// it:
+//
+//     segment_arrives.cpp   what a segment means            [RFC 9293 3.10.7.3, 3.10.7.4]
+//     acknowledgement.cpp   what its ACK field means        [RFC 5681] [RFC 6582] [RFC 6298]
+//     output.cpp            what may be sent now            [RFC 9293 3.7.4, 3.8.6]
+//     timeouts.cpp          what silence means              [RFC 9293 3.8]
+//     calls.cpp             what the user wants             [RFC 9293 3.10.1 - 3.10.6]
+//
+// Fields are named as in RFC 9293 3.3.1; sizes are bytes. snd_nxt falls back to snd_una after a timeout;
+// snd_max is the highest ever sent.
+#pragma once
+
+#include <tapir/framework/intrusive_list.hpp>
+#include <tapir/framework/time.hpp>
+#include <tapir/framework/timer_wheel.hpp>
+#include <tapir/protocols/tcp/config.hpp>
+#include <tapir/protocols/tcp/congestion.hpp>
+#include <tapir/protocols/tcp/endpoint.hpp>
+#include <tapir/protocols/tcp/half_open.hpp>
+#include <tapir/protocols/tcp/path.hpp>
+#include <tapir/protocols/tcp/reassembly.hpp>
+#include <tapir/protocols/tcp/rtt.hpp>
+#include <tapir/protocols/tcp/segment.hpp>
+#include <tapir/protocols/tcp/send_buffer.hpp>
+#include <tapir/protocols/tcp/sent_records.hpp>
+#include <tapir/protocols/tcp/stack.hpp>
+#include <tapir/protocols/tcp/state.hpp>
+#include <tapir/protocols/tcp/timers.hpp>
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <string_view>
+#include <system_error>
+
+namespace tapir::tcp {
+
+/// What a segment draws beyond the connection's own output.
+enum class verdict : std::uint8_t {
+    done,
+    reset, ///< answer it as one that fits no connection [RFC 9293 3.10.7.1]
+};
+
+/// Room for the payload of one outgoing segment: 64 KiB out of chunks of 2 KiB.
+using gather_list = std::array<bytes, 40>;
+
+class tcb : public list_hook<stack::dirty_tag>, public list_hook<stack::all_tag>, public timer {
+  public:
+    tcb(stack& s, endpoint& user, const path& p, const connection_options& options);
+
+    // calls.cpp
+    void open_active(seq iss, std::uint32_t ts_offset, instant now);
+    /// Goes on where a half-open entry ended; the endpoint's path has SYN_RECEIVED already.
+    void open_passive(const half_open_entry& e, std::uint32_t ts_offset);
+    std::size_t room_to_write() const;
+    std::size_t write(bytes data);
+    std::size_t write(chunk data);
+
+    void has_read() { has_read_ = true; }
+    void finish(instant now);
+    void stop_reading();
+    void close(instant now, instant deadline);
+    void abort(event cause, ending how, std::error_code why, instant now);
+    void set_no_delay(bool on) { no_delay_ = on; }
+    void soft_error(std::error_code why);
+    void lower_path_mtu(std::uint16_t mtu, instant now);
+    tcp::info info() const;
+    tcp::close_report report() const;
+
+    // segment_arrives.cpp
+    verdict on_segment(const segment& s, instant now);
+    // timeouts.cpp
+    void on_timer(instant now);
+    instant next_deadline() const { return timers_.next(); }
+    // output.cpp
+    bool output_possible() const;
+    /// The next segment to send, if there is one; it counts as sent. `parts` must live as long as `out`.
+    bool next_segment(instant now, std::size_t max_payload, gather_list& parts, outgoing_segment& out);
+
+    tcp::state state() const { return state_; }
+    bool in_flight(seq s) const { return snd_una_ <= s && s < snd_max_; }
+    tcp::path way() const { return {flow().local, flow().remote, pseudo_header_sum_, mtu_, network_header_}; }
+    endpoint& user() { return *user_; }
+    const flow_key& flow() const { return user_->flow_; }
+
+  private:
+    friend class stack;
+
+    static void fired(timer& t, instant now);
+
+    /// connection_options, as compactly as a hundred thousand connections want them.
+    struct limits {
+        using milliseconds = std::chrono::duration<std::uint32_t, std::milli>;
+        explicit limits(const connection_options& o);
+        std::uint32_t receive_buffer;
+        milliseconds keepalive_idle;
+        milliseconds keepalive_interval;
+        milliseconds close_timeout;
+        milliseconds give_up_after;
+        milliseconds connect_timeout;
+        std::uint8_t keepalive_probes;
+    };
+
+    // --- the one way to another state ---
+    void enter(event cause, instant now);
+    void end(event cause, ending how, std::error_code why, instant now);
+    void established(instant now);
+
+    // --- segment_arrives.cpp ---
+    verdict arrives_in_syn_sent(const segment& s, instant now);
+    verdict arrives_synchronized(const segment& s, instant now);
+    bool paws_rejects(const segment& s);
+    bool acceptable(const segment& s) const;
+    void rst_arrives(const segment& s, instant now);
+    void text_arrives(seq begin, chunk payload, bool fin, instant now);
+    void take_in_order(chunk payload);
+    void conclude(bool our_fin_acked, bool peer_fin, instant now);
+    void accept_syn_options(const options& o, bool syn_ack_or_first);
+    void owe_ack();
+    void challenge(instant now);
+    void drop(std::uint64_t counters::* reason, std::string_view name, const segment& s, instant now);
+
+    // --- acknowledgement.cpp ---
+    void ack_arrives(const segment& s, instant now);
+    void new_data_acked(seq ack, const segment& s, instant now);
+    void duplicate_ack(seq ack, instant now);
+    void sample_rtt(seq ack, const segment& s);
+    void update_send_window(const segment& s);
+    void trace_cwnd(instant now);
+
+    // --- timeouts.cpp ---
+    void retransmission_timeout(instant now);
+    void persist_timeout(instant now);
+    void keepalive_timeout(instant now);
+
+    // --- output.cpp ---
+    bool send_syn(instant now, outgoing_segment& out);
+    bool send_owed_ack(instant now, outgoing_segment& out);
+    bool send_lost(instant now, std::size_t max_payload, gather_list& parts, outgoing_segment& out);
+    bool send_probe(instant now, gather_list& parts, outgoing_segment& out);
+    bool send_data(instant now, std::size_t max_payload, gather_list& parts, outgoing_segment& out);
+    void send_range(seq begin, std::uint32_t length, bool with_fin, instant now, gather_list& parts,
+                    outgoing_segment& out);
+    void send_pure_ack(seq ack, instant now, outgoing_segment& out);
+    header make_header(flags f, seq begin, seq ack, instant now);
+    void sent(seq begin, std::uint32_t length, instant now);
+    std::uint16_t offer_window(seq ack);
+    bool window_update_due() const;
+    bool worth_sending(std::uint32_t length, std::uint32_t unsent) const;
+    void wait_for_window(instant now);
+    header make_rst() const;
+
+    // --- derived ---
+    seq data_begin() const { return syn_acked() ? snd_una_ : iss_ + 1; } ///< of the send buffer
+    bool syn_acked() const { return snd_una_ != iss_; }
+    seq snd_end() const { return data_begin() + buffer_.size(); } ///< where our FIN stands
+    bool fin_acked() const { return user_->fin_acked_; }
+    /// Queued and not below snd_nxt. The FIN is not counted.
+    std::uint32_t unsent() const;
+    bool fin_unsent() const;
+    std::uint32_t flight() const { return snd_nxt_ - snd_una_; }
+    std::uint32_t mss() const; ///< payload of a full segment
+    std::uint16_t path_mss() const { return mss_of(mtu_, network_header_); }
+    std::uint32_t ts_clock(instant at) const;
+    rtt_estimator::limits rto_limits() const;
+    duration current_rto() const { return rtt_.backed_off(backoff_, rto_limits()); }
+    std::uint32_t receive_space() const;
+
+    // Hot: what every segment touches.
+    stack* stack_;
+    endpoint* user_;
+    seq snd_una_;
+    seq snd_nxt_;
+    seq snd_max_;
+    std::uint32_t snd_wnd_ = 0;
+    seq snd_wl1_;
+    seq snd_wl2_;
+    std::uint32_t max_snd_wnd_ = 0;
+    seq rcv_nxt_;
+    seq rcv_adv_;       ///< right edge of the window offered; never moves back [RFC 9293 3.8.6 SHLD-14]
+    seq last_ack_sent_; ///< [RFC 7323 4.3]
+    std::uint32_t ts_recent_ = 0;
+    std::uint32_t ts_offset_ = 0;
+    tcp::state state_ = state::closed;
+    opening opening_ = opening::active;
+    std::uint8_t snd_scale_ = 0;
+    std::uint8_t rcv_scale_ = 0;
+    std::uint8_t dup_acks_ = 0;
+    std::uint8_t backoff_ = 0;   ///< consecutive timeouts, of retransmission or of persist
+    std::uint8_t acks_owed_ = 0; ///< to duplicates, out-of-order and unacceptable segments: one each
+    std::uint8_t unanswered_keepalives_ = 0;
+    std::uint8_t challenges_ = 0; ///< sent in challenge_second_
+    std::uint8_t network_header_ = 20;
+    std::uint16_t mtu_ = 1500;
+    std::uint16_t pseudo_header_sum_ = 0;
+    std::uint32_t challenge_second_ = 0;
+    bool timestamps_ : 1 = false;
+    bool scaling_ : 1 = false;
+    bool sack_permitted_ : 1 = false;
+    bool no_delay_ : 1 = false;
+    bool fin_queued_ : 1 = false; ///< the FIN follows the last byte of the buffer
+    bool fin_sent_ : 1 = false;
+    bool close_pending_ : 1 = false; ///< finish() in SYN_RECEIVED with data queued [RFC 9293 3.10.4]
+    bool ack_now_ : 1 = false;
+    bool peer_fin_known_ : 1 = false; ///< peer_fin_ is valid
+    bool nobody_reads_ : 1 = false;   ///< data from now on draws a RST
+    bool in_recovery_ : 1 = false;    ///< fast recovery, until snd_una reaches recover_
+    bool resend_una_ : 1 = false;     ///< one segment at snd_una goes out again
+    bool probe_ : 1 = false;          ///< a window probe goes out
+    bool keepalive_probe_ : 1 = false;
+    bool has_read_ : 1 = false; ///< the user took something since the window was last offered
+    bool syn_retransmitted_ : 1 = false;
+    bool partial_acked_ : 1 = false; ///< in this recovery [RFC 6582 3.2, step 5]
+    std::uint16_t peer_mss_ = 0;
+    std::uint16_t rcv_mss_ = 0; ///< largest payload seen: what counts as a full segment on the way in
+    seq iss_;
+    seq irs_;
+    seq recover_; ///< [RFC 6582]: one past the highest sent when loss was found
+    seq peer_fin_;
+    new_reno congestion_;
+    rtt_estimator rtt_;
+    timer_table timers_;
+    send_buffer buffer_;
+    sent_records records_;
+    reassembly reassembly_;
+
+    // Cold
+    limits limits_;
+    instant last_data_send_{};
+    instant last_receive_{};
+    instant ts_recent_at_{};
+    std::uint64_t bytes_sent_ = 0;
+    std::uint64_t bytes_acked_ = 0;
+    std::uint64_t bytes_received_ = 0;
+    std::uint64_t bytes_retransmitted_ = 0;
+    std::uint32_t segments_in_ = 0;
+    std::uint32_t segments_out_ = 0;
+    std::uint32_t retransmits_ = 0;
+    std::uint32_t fast_retransmits_ = 0;
+    std::uint32_t rto_fired_ = 0;
+    std::uint32_t duplicate_acks_ = 0;
+};
+
+} // namespace tapir::tcp

@@ -1,0 +1,45 @@
+// A connection's deadlines: a table of instants whose minimum is the next one. One timer in the wheel serves
+// them all; it is moved only when the minimum comes earlier. A deadline that was pushed back (by every ACK)
+// costs a store: the timer fires early, finds nothing due, and is armed again.
+#pragma once
+
+#include <tapir/framework/time.hpp>
+
+#include <algorithm>
+#include <array>
+#include <cstddef>
+#include <cstdint>
+
+namespace tapir::tcp {
+
+enum class timer_id : std::uint8_t {
+    retransmit,     ///< [RFC 6298 5]
+    persist,        ///< zero window probes, and the override of silly window avoidance [RFC 9293 3.8.6]
+    delayed_ack,    ///< [RFC 9293 3.8.6.3]
+    keepalive,      ///< [RFC 9293 3.8.4]
+    give_up,        ///< sent data was not acknowledged for too long (R2) [RFC 9293 3.8.3]
+    close_deadline, ///< close() took too long
+};
+inline constexpr std::size_t timer_count = 6;
+
+class timer_table {
+  public:
+    timer_table() { deadlines_.fill(never); }
+
+    void set(timer_id id, instant deadline) { deadlines_[static_cast<std::size_t>(id)] = deadline; }
+    void clear(timer_id id) { set(id, never); }
+    instant deadline(timer_id id) const { return deadlines_[static_cast<std::size_t>(id)]; }
+    bool armed(timer_id id) const { return deadline(id) != never; }
+    /// Whether it is due; if so it is cleared.
+    bool expire(timer_id id, instant now) {
+        if (deadline(id) > now) return false;
+        clear(id);
+        return true;
+    }
+    instant next() const { return *std::min_element(deadlines_.begin(), deadlines_.end()); }
+
+  private:
+    std::array<instant, timer_count> deadlines_;
+};
+
+} // namespace tapir::tcp

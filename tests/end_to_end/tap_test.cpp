@@ -1,0 +1,442 @@
+#include <tapir/framework/log.hpp>
+#include <tapir/framework/sim_backend.hpp>
+#include <tapir/framework/sleep.hpp>
+#include <tapir/framework/uring_backend.hpp>
+#include <tapir/protocols/host/kernel_side.hpp>
+#include <tapir/protocols/host/packet_text.hpp>
+#include <tapir/protocols/link/tap.hpp>
+#include <tapir/protocols/link/tap_paths.hpp>
+
+#include <doctest/doctest.h>
+
+#include <algorithm>
+#include <csignal>
+#include <cstdlib>
+#include <functional>
+#include <memory>
+#include <string>
+#include <sys/wait.h>
+#include <unistd.h>
+#include <vector>
+
+#include "tests/skip.hpp"
+#include "tests/support/link_end.hpp"
+#include "tests/support/netns.hpp"
+#include "tests/support/packet_socket.hpp"
+
+using namespace tapir;
+using test::expect;
+using test::numbered_frame;
+using test::packet_socket;
+using test::recording_receiver;
+
+namespace {
+
+constexpr std::uint16_t experimental = 0x88b5; // what numbered_frame() uses
+constexpr tap_io both_paths[] = {tap_io::poll, tap_io::multishot};
+
+const char* name_of(tap_io path) {
+    return path == tap_io::poll ? "poll" : "multishot";
+}
+
+/// Runs `body` in a network of its own, once for each path of I/O that works here.
+void on_each_path(const std::function<void(tap_io)>& body) {
+    for (const tap_io path : both_paths) {
+        const auto outcome = test::in_own_network([&] { body(path); });
+        if (!outcome.possible) return test::skip(outcome.text.c_str());
+        CHECK_MESSAGE(outcome.text.empty(), std::string(name_of(path)), ": ", outcome.text);
+    }
+}
+
+/// What is missing on this machine is a reason to skip, not a failure.
+void skip_if_lacking(const std::error_code& why) {
+    for (const tap_errc absent : {tap_errc::no_tun, tap_errc::no_access, tap_errc::no_multishot})
+        if (why == absent) throw test::lacking(why.message());
+}
+
+std::unique_ptr<tap> opened(reactor& r, const tap_config& config) {
+    auto device = r.run(open_tap(config));
+    if (!device) skip_if_lacking(device.error());
+    expect(device.has_value(), device ? "" : device.error().message());
+    return std::move(*device);
+}
+
+/// Runs the reactor until `done`, or 5 s.
+bool wait_for(reactor& r, const std::function<bool()>& done) {
+    auto wait = [&done]() -> task<bool> {
+        for (int i = 0; i < 5000 && !done(); ++i) (void)co_await sleep_for(1ms);
+        co_return done();
+    };
+    return r.run(wait());
+}
+
+void run_for(reactor& r, duration d) {
+    r.run(test::pass_time(d));
+}
+
+/// A reactor, a TAP and the kernel's end of it, up, with 192.0.2.1/24.
+struct network {
+    explicit network(tap_config config) : r(make_uring_backend()), device(opened(r, config)) {
+        expect(
+            configure_kernel_side(device->name(), ip::prefix(ip::address::v4(192, 0, 2, 1), 24)).has_value(),
+            "the kernel's side is configured");
+        expect(wait_for(r, [&] { return device->up(); }), "carrier comes with the kernel's side");
+        device->attach(&got);
+    }
+    explicit network(tap_io path) : network(tap_config("tapir0", path)) {}
+
+    void send(std::uint32_t first, std::uint32_t n, std::size_t size = 60) {
+        for (std::uint32_t i = 0; i < n; ++i) device->send(numbered_frame(pool, first + i, size));
+        device->flush(r.now());
+    }
+    /// Frames that numbered_frame() made, among what the kernel says on its own.
+    std::vector<std::uint32_t> numbers() const {
+        std::vector<std::uint32_t> all;
+        for (const frame& f : got.frames)
+            if (load_be16(f.data(), 12) == experimental) all.push_back(load_be32(f.data(), 14));
+        return all;
+    }
+
+    reactor r;
+    buffer_pool pool;
+    std::unique_ptr<tap> device;
+    recording_receiver got;
+};
+
+bool counts_up(const std::vector<std::uint32_t>& numbers, std::size_t n) {
+    if (numbers.size() != n) return false;
+    for (std::size_t i = 0; i < n; ++i)
+        if (numbers[i] != i) return false;
+    return true;
+}
+
+bool intact(bytes got, std::size_t size) {
+    buffer_pool pool;
+    const frame sent = numbered_frame(pool, load_be32(got, 14), size);
+    return std::ranges::equal(got, sent.data());
+}
+
+/// A datagram to `address` makes the kernel ask for its station.
+void make_the_kernel_ask(const char* address) {
+    const int fd = ::socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    sockaddr_in to{};
+    to.sin_family = AF_INET;
+    to.sin_port = htons(9);
+    to.sin_addr.s_addr = ::inet_addr(address);
+    (void)::sendto(fd, "?", 1, 0, reinterpret_cast<const sockaddr*>(&to), sizeof to);
+    ::close(fd);
+}
+
+void delete_device(const std::string& name) {
+    expect(std::system(("ip link del " + name).c_str()) == 0, "ip link del");
+}
+
+} // namespace
+
+TEST_CASE("tap: the kernel's ARP request arrives, stamped") {
+    on_each_path([](tap_io path) {
+        network n(path);
+        expect(n.device->io() == path, "the path that was asked for");
+        const instant before = n.r.now();
+        make_the_kernel_ask("192.0.2.2");
+        const auto asks = [&] {
+            return std::ranges::any_of(n.got.frames, [&](const frame& f) {
+                return packet_text(f.data()) == "arp who-has 192.0.2.2 tell 192.0.2.1" &&
+                       f.arrived >= before && f.arrived <= n.r.now();
+            });
+        };
+        expect(wait_for(n.r, asks), "ARP request");
+    });
+}
+
+TEST_CASE("tap: frames that are sent reach the kernel, whole and in order") {
+    on_each_path([](tap_io path) {
+        network n(path);
+        packet_socket kernel("tapir0", experimental);
+        std::uint32_t next = 0;
+        std::vector<std::uint32_t> numbers;
+        // Alone and in batches: the two ways in which a path may write.
+        for (const std::uint32_t batch : {1u, 1u, 2u, 60u, 1u, 60u, 60u, 3u}) {
+            n.send(next, batch, 1514);
+            next += batch;
+            run_for(n.r, 1ms);
+            for (const auto& f : kernel.received()) {
+                expect(intact(f, 1514), "a frame as it was sent");
+                numbers.push_back(load_be32(f, 14));
+            }
+        }
+        expect(counts_up(numbers, next), "all frames, in order: " + std::to_string(numbers.size()));
+        expect(n.device->counters().frames_out == next, "counted");
+        expect(n.device->counters().bytes_out == next * 1514, "bytes counted");
+    });
+}
+
+TEST_CASE("tap: a frame alone does not overtake a batch that is still on its way") {
+    on_each_path([](tap_io path) {
+        network n(path);
+        packet_socket kernel("tapir0", experimental);
+        n.send(0, 20); // flushed, but the loop has not turned
+        n.send(20, 1);
+        n.send(21, 5);
+        run_for(n.r, 2ms);
+        std::vector<std::uint32_t> numbers;
+        for (const auto& f : kernel.received()) numbers.push_back(load_be32(f, 14));
+        expect(counts_up(numbers, 26), "in order: " + std::to_string(numbers.size()));
+    });
+}
+
+TEST_CASE("tap: a device that takes no more says so, drops and counts, and calls when it has room") {
+    const auto outcome = test::in_own_network([] {
+        network n(tap_io::multishot);
+        std::uint32_t taken = 0;
+        for (; n.device->ready(); ++taken) n.device->send(numbered_frame(n.pool, taken));
+        expect(taken >= 64, "a window's worth of frames between two turns");
+        n.device->send(numbered_frame(n.pool, taken));
+        expect(n.device->counters().dropped_full == 1, "one more is dropped and counted");
+        n.device->flush(n.r.now());
+        expect(wait_for(n.r, [&] { return n.got.writables == 1; }), "room again, told once");
+        run_for(n.r, 1ms);
+        expect(n.got.writables == 1 && n.device->ready(), "once");
+        expect(n.device->counters().frames_out == taken, "what was taken was sent");
+    });
+    if (!outcome.possible) return test::skip(outcome.text.c_str());
+    CHECK_MESSAGE(outcome.text.empty(), outcome.text);
+}
+
+TEST_CASE("tap: a burst from the kernel arrives whole and in order") {
+    on_each_path([](tap_io path) {
+        network n(path);
+        packet_socket kernel("tapir0", experimental);
+        for (std::uint32_t i = 0; i < 1000; ++i) {
+            const frame f = numbered_frame(n.pool, i, i % 2 == 0 ? 60 : 1514);
+            kernel.send(f.data());
+        }
+        expect(wait_for(n.r, [&] { return n.numbers().size() == 1000; }),
+               "all frames: " + std::to_string(n.numbers().size()));
+        expect(counts_up(n.numbers(), 1000), "in order");
+        for (const frame& f : n.got.frames)
+            if (load_be16(f.data(), 12) == experimental)
+                expect(intact(f.data(), load_be32(f.data(), 14) % 2 == 0 ? 60 : 1514), "as it was sent");
+    });
+}
+
+TEST_CASE("tap: with few buffers, or few frames a turn, a burst waits in the kernel and nothing is lost") {
+    on_each_path([](tap_io path) {
+        tap_config config("tapir0", path);
+        config.buffers = 8;
+        config.frames_per_turn = 3;
+        network n(config);
+        packet_socket kernel("tapir0", experimental);
+        for (std::uint32_t i = 0; i < 900; ++i) kernel.send(numbered_frame(n.pool, i, 1000).data());
+        expect(wait_for(n.r, [&] { return n.numbers().size() == 900; }),
+               "all frames: " + std::to_string(n.numbers().size()));
+        expect(counts_up(n.numbers(), 900), "in order");
+        expect(n.device->counters().errors == 0, "running out of buffers is no error");
+    });
+}
+
+TEST_CASE("tap: received frames may be kept, and outlive the device") {
+    on_each_path([](tap_io path) {
+        recording_receiver kept;
+        {
+            tap_config config("tapir0", path);
+            config.buffers = 16;
+            network n(config);
+            packet_socket kernel("tapir0", experimental);
+            n.device->attach(&kept);
+            for (std::uint32_t i = 0; i < 200; ++i) kernel.send(numbered_frame(n.pool, i, 1514).data());
+            expect(wait_for(n.r, [&] { return kept.frames.size() >= 200; }), "all frames");
+        }
+        std::size_t good = 0;
+        for (const frame& f : kept.frames)
+            if (load_be16(f.data(), 12) == experimental && intact(f.data(), 1514)) ++good;
+        expect(good == 200, "still as they were sent");
+    });
+}
+
+TEST_CASE("tap: closed with traffic in flight, it can be opened again at once, again and again") {
+    on_each_path([](tap_io path) {
+        for (int i = 0; i < 20; ++i) {
+            network n(path);
+            packet_socket kernel("tapir0", experimental);
+            for (std::uint32_t f = 0; f < 10; ++f) kernel.send(numbered_frame(n.pool, f).data());
+            n.send(0, 10);
+        }
+    });
+}
+
+TEST_CASE("tap: the kernel's side goes down and up, and traffic goes on") {
+    on_each_path([](tap_io path) {
+        network n(path);
+        log::set_level(log::level::error);
+        expect(set_kernel_side_up("tapir0", false).has_value(), "down");
+        n.send(0, 3);
+        run_for(n.r, 5ms);
+        expect(!n.device->up(), "noticed at the first write");
+        expect(n.device->counters().dropped_no_carrier == 3, "lost frames are counted");
+        expect(n.got.carriers == std::vector<bool>{false}, "and the receiver told, once");
+        const std::uint64_t resumed = n.r.resumptions();
+        run_for(n.r, 20ms);
+        expect(n.r.resumptions() - resumed < 10, "it waits without being busy");
+
+        expect(set_kernel_side_up("tapir0", true).has_value(), "up");
+        expect(wait_for(n.r, [&] { return n.got.carriers == std::vector<bool>{false, true}; }),
+               "told without having written or read");
+        packet_socket kernel("tapir0", experimental);
+        n.send(10, 1);
+        kernel.send(numbered_frame(n.pool, 0).data());
+        expect(wait_for(n.r, [&] { return counts_up(n.numbers(), 1); }), "the read has survived");
+        expect(kernel.received().size() == 1, "and writes work");
+        expect(!n.device->failure(), "nothing has failed");
+    });
+}
+
+TEST_CASE("tap: a deleted device is reported once and read no more") {
+    on_each_path([](tap_io path) {
+        network n(path);
+        int complaints = 0;
+        log::set_sink(
+            [&](log::level at, std::string_view) { complaints += at == log::level::error ? 1 : 0; });
+        delete_device("tapir0");
+        expect(wait_for(n.r, [&] { return static_cast<bool>(n.device->failure()); }), "noticed by the read");
+        expect(complaints == 1, "one line in the log");
+        expect(n.got.carriers == std::vector<bool>{false}, "carrier lost");
+        expect(!n.device->ready(), "takes no frames");
+        n.send(0, 5);
+        run_for(n.r, 5ms);
+        expect(n.device->counters().dropped_no_carrier == 5, "what is sent is counted as lost");
+        expect(n.r.io().uring()->in_flight() == 0, "nothing is in flight any more");
+        log::set_sink({});
+    });
+}
+
+TEST_CASE("tap: a device that is busy is tried again until it is free") {
+    on_each_path([](tap_io path) {
+        reactor r(make_uring_backend());
+        auto holder = opened(r, tap_config("tapir0", path));
+        auto reopen = [&]() -> task<std::error_code> {
+            tap_config config("tapir0", path);
+            config.busy_for = 30ms;
+            auto refused = co_await open_tap(config);
+            if (refused) co_return std::error_code();
+            co_return refused.error();
+        };
+        const instant start = r.now();
+        expect(r.run(reopen()) == tap_errc::busy, "busy for good");
+        expect(r.now() - start >= 30ms, "after it has tried for as long as it was told to");
+
+        r.post([&] { holder.reset(); });
+        expect(r.run(open_tap(tap_config("tapir0", path))).has_value(), "and then it is free");
+    });
+}
+
+TEST_CASE("tap: a killed process's device is taken over at once") {
+    on_each_path([](tap_io path) {
+        int holding[2];
+        expect(::pipe(holding) == 0, "pipe");
+        const pid_t pid = ::fork();
+        if (pid == 0) {
+            try {
+                network n(path);
+                (void)!::write(holding[1], "!", 1);
+                run_for(n.r, 60s);
+            } catch (const test::lacking&) { // the parent finds out by itself
+                (void)!::write(holding[1], "!", 1);
+            } catch (const std::exception&) {
+            }
+            ::_exit(0);
+        }
+        ::close(holding[1]);
+        char ready = 0;
+        const bool held = ::read(holding[0], &ready, 1) == 1;
+        ::close(holding[0]);
+        ::kill(pid, SIGKILL);
+        ::waitpid(pid, nullptr, 0);
+        expect(held, "the other process has the device");
+        network n(path);
+        make_the_kernel_ask("192.0.2.2");
+        expect(wait_for(n.r, [&] { return !n.got.frames.empty(); }), "and frames arrive");
+    });
+}
+
+TEST_CASE("tap: MTU and queue length are set and kept to") {
+    on_each_path([](tap_io path) {
+        tap_config config("tapir0", path);
+        config.mtu = 9000;
+        config.txqueuelen = 2000;
+        network n(config);
+        expect(n.device->capabilities().mtu == 9000, "MTU");
+        packet_socket kernel("tapir0", experimental);
+        n.send(0, 1, 9014);
+        n.send(1, 1, 9015);
+        run_for(n.r, 2ms);
+        const auto got = kernel.received();
+        expect(got.size() == 1 && got[0].size() == 9014, "a frame of exactly the MTU is sent");
+        expect(n.device->counters().dropped_too_big == 1, "a larger one is not");
+        kernel.send(numbered_frame(n.pool, 0, 9014).data());
+        expect(wait_for(n.r, [&] { return counts_up(n.numbers(), 1); }), "and received");
+        for (const frame& f : n.got.frames)
+            if (load_be16(f.data(), 12) == experimental) expect(intact(f.data(), 9014), "whole");
+    });
+}
+
+TEST_CASE("tap: what cannot be opened says why, and what to do") {
+    const auto outcome = test::in_own_network([] {
+        reactor r(make_uring_backend());
+        const auto refusal = [&](const tap_config& config) {
+            auto device = r.run(open_tap(config));
+            return device ? std::error_code() : device.error();
+        };
+        for (const char* bad : {"", "sixteen_letters_", "a/b", "tap%d", "a b", "..", "eth:1"})
+            expect(refusal(tap_config(bad)) == tap_errc::bad_name, std::string("bad name: ") + bad);
+        skip_if_lacking(refusal(tap_config("tapir0")));
+        expect(refusal(tap_config("lo")) == tap_errc::not_a_tap, "a device of another kind");
+
+        reactor simulated(make_sim_backend());
+        const auto refused = simulated.run(open_tap(tap_config("tapir0")));
+        expect(!refused && refused.error() == errc::not_supported, "no TAP in virtual time");
+    });
+    if (!outcome.possible) return test::skip(outcome.text.c_str());
+    CHECK_MESSAGE(outcome.text.empty(), outcome.text);
+}
+
+TEST_CASE("tap: when the trial of multishot fails, the poll path goes on with the same device") {
+    const auto outcome = test::in_own_network([] {
+        reactor r(make_uring_backend());
+        const tap_config config("tapir0");
+        auto device = tap_device::open("tapir0");
+        if (!device) skip_if_lacking(device.error());
+        expect(device.has_value(), "opened");
+        auto tried = std::make_unique<multishot_tap>(r, std::move(*device), config);
+        expect(tried->start().has_value(), "a ring of buffers");
+        run_for(r, 1ms);
+        tap_device same = tried->take_device();
+        tried.reset();
+
+        poll_tap second(r, std::move(same), config);
+        recording_receiver got;
+        second.attach(&got);
+        expect(set_kernel_side_up("tapir0", true).has_value(), "up");
+        packet_socket kernel("tapir0", experimental);
+        buffer_pool pool;
+        kernel.send(numbered_frame(pool, 4711).data());
+        const auto arrived = [&] {
+            return std::ranges::any_of(got.frames, [](const frame& f) {
+                return load_be16(f.data(), 12) == experimental && load_be32(f.data(), 14) == 4711;
+            });
+        };
+        expect(wait_for(r, arrived), "frames arrive on the poll path");
+    });
+    if (!outcome.possible) return test::skip(outcome.text.c_str());
+    CHECK_MESSAGE(outcome.text.empty(), outcome.text);
+}
+
+TEST_CASE("tap: by itself it takes the multishot path where that works, and poll where it does not") {
+    const auto outcome = test::in_own_network([] {
+        network n(tap_io::automatic);
+        const bool works = n.r.run(open_tap(tap_config("other", tap_io::multishot))).has_value();
+        expect((n.device->io() == tap_io::multishot) == works, "the best that works");
+    });
+    if (!outcome.possible) return test::skip(outcome.text.c_str());
+    CHECK_MESSAGE(outcome.text.empty(), outcome.text);
+}
