@@ -93,7 +93,7 @@ class tap_network {
             co_return fail(o.tap + ": cannot set the kernel's address " + peer->to_string() + ": " +
                            set.error().message());
         promise_base& self = co_await this_coroutine;
-        link* top = n->tap_.get();
+        tapir::link* top = n->tap_.get();
         if (!o.pcap.empty()) {
             capture_config c;
             c.time_origin = unix_time_of_instant_zero();
