@@ -194,6 +194,16 @@ TEST_CASE("coverage: silence ends every state") { // [RFC 9293 3.8.3]
     }
 }
 
+TEST_CASE("coverage: CLOSING ends in TIME_WAIT when the FIN is acknowledged") {
+    auto scenario = [](world& w, pair& p) -> task<> {
+        const ends e = co_await bring_to(tcp::state::closing, &w, &p);
+        (void)co_await e.self->until(tcp::state::time_wait);
+        CHECK(e.self->transitions().back().from == tcp::state::closing);
+        CHECK(e.self->transitions().back().cause == tcp::event::our_fin_acked);
+    };
+    between_two_hosts(impatient(), scenario);
+}
+
 TEST_CASE("coverage: TIME_WAIT ignores a RST, and ends with its host") { // [RFC 1337 3]
     auto scenario = [](world& w, pair& p) -> task<> {
         const ends e = co_await bring_to(tcp::state::time_wait, &w, &p);
