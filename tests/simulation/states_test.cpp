@@ -319,6 +319,19 @@ TEST_CASE("states: until() is done at once when the state was ever entered, and 
     between_two_hosts(quiet_path(), scenario);
 }
 
+TEST_CASE("states: until(CLOSED) waits for the end, though an active open began there") {
+    auto scenario = [](world& w, pair& p) -> task<> {
+        co_await p.open(w);
+        (void)p.client.finish();
+        (void)co_await p.server.until(tcp::state::close_wait);
+        (void)p.server.finish();
+        CHECK(co_await p.client.until(tcp::state::closed));
+        CHECK(p.client.state() == tcp::state::closed);
+        CHECK(p.client.transitions().back().cause == tcp::event::time_wait_expired);
+    };
+    between_two_hosts(quiet_path(), scenario);
+}
+
 TEST_CASE("states: a cursor that comes late misses nothing") {
     auto scenario = [](world& w, pair& p) -> task<> {
         co_await p.open(w);
