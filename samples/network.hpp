@@ -131,6 +131,8 @@ class tap_network {
     }
     std::string address() const { return own_.addr.to_string(); }
     host* our_host() { return host_.get(); }
+    /// How frames are moved: "multishot" or "poll".
+    std::string tap_path() const { return tap_->io() == tap_io::multishot ? "multishot" : "poll"; }
 
   private:
     tap_network() = default;

@@ -1,4 +1,4 @@
-#include <tapir/framework/io_await.hpp>
+#include <tapir/framework/file.hpp>
 #include <tapir/protocols/http/conditional.hpp>
 #include <tapir/protocols/http/static_files.hpp>
 
@@ -10,6 +10,7 @@
 #include <linux/openat2.h>
 #include <memory>
 #include <optional>
+#include <span>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <system_error>
@@ -19,33 +20,15 @@
 namespace tapir::http {
 namespace {
 
-class descriptor {
-  public:
-    explicit descriptor(int fd = -1) : fd_(fd) {}
-    descriptor(descriptor&& other) noexcept : fd_(std::exchange(other.fd_, -1)) {}
-    descriptor& operator=(descriptor&& other) noexcept {
-        std::swap(fd_, other.fd_);
-        return *this;
-    }
-    ~descriptor() {
-        if (fd_ >= 0) ::close(fd_);
-    }
-    int get() const { return fd_; }
-    explicit operator bool() const { return fd_ >= 0; }
-
-  private:
-    int fd_;
-};
-
 struct site {
-    site(descriptor d, static_files_options o) : root(std::move(d)), options(std::move(o)) {}
-    descriptor root;
+    site(file d, static_files_options o) : root(std::move(d)), options(std::move(o)) {}
+    file root;
     static_files_options options;
 };
 
 struct opened {
     opened() = default;
-    descriptor file;
+    tapir::file file;
     struct stat status = {};
     int error = 0;
 };
@@ -53,43 +36,43 @@ struct opened {
 /// Looks `path` up below `root`. The system call is made here and not through the ring: looking up names
 /// waits for nothing but, rarely, a directory that is not cached. O_NONBLOCK: a FIFO must not hold the
 /// thread.
-opened open_beneath(const descriptor& root, const std::string& path) {
+opened open_beneath(const file& root, const std::string& path) {
     struct open_how how = {};
     how.flags = O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY;
     how.resolve = RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS;
     opened out;
     const char* name = path.empty() ? "." : path.c_str();
     for (int attempt = 0;; ++attempt) {
-        out.file = descriptor(static_cast<int>(::syscall(SYS_openat2, root.get(), name, &how, sizeof how)));
+        out.file = file(static_cast<int>(::syscall(SYS_openat2, root.descriptor(), name, &how, sizeof how)));
         if (out.file) break;
         // EAGAIN: a rename raced with a ".." in a link; the kernel asks for another try.
         if ((errno == EAGAIN || errno == EINTR) && attempt < 16) continue;
         out.error = errno;
         return out;
     }
-    if (::fstat(out.file.get(), &out.status) != 0) out.error = errno;
+    if (::fstat(out.file.descriptor(), &out.status) != 0) out.error = errno;
     return out;
 }
 
 /// A range of a file, read through the ring as the connection takes it.
 class file_body final : public body_source {
   public:
-    file_body(descriptor file, std::uint64_t first, std::uint64_t length)
-        : file_(std::move(file)), at_(first), left_(length), length_(length) {}
+    file_body(file from, std::uint64_t first, std::uint64_t length)
+        : file_(std::move(from)), at_(first), left_(length), length_(length) {}
 
     task<result<std::size_t>> read(mutable_bytes to) override {
         if (left_ == 0) co_return std::size_t{0};
         const auto most = static_cast<std::size_t>(std::min<std::uint64_t>(left_, to.size()));
-        const result<std::uint32_t> n = co_await io::read(file_.get(), to.first(most), at_);
+        const result<std::size_t> n = co_await file_.read_at(at_, to.first(most));
         if (!n) co_return n.error();
         at_ += *n;
         left_ -= *n;
-        co_return std::size_t{*n};
+        co_return *n;
     }
     std::optional<std::uint64_t> length() const override { return length_; }
 
   private:
-    descriptor file_;
+    file file_;
     std::uint64_t at_;
     std::uint64_t left_;
     std::uint64_t length_;
@@ -198,12 +181,12 @@ response redirect_to_directory(const request& r) {
     return out;
 }
 
-task<result<std::string>> read_whole(const descriptor& file, std::uint64_t first, std::uint64_t length) {
+task<result<std::string>> read_whole(file& from, std::uint64_t first, std::uint64_t length) {
     std::string text(static_cast<std::size_t>(length), '\0');
     std::size_t got = 0;
     while (got < text.size()) {
         const mutable_bytes rest = std::as_writable_bytes(std::span(text)).subspan(got);
-        const result<std::uint32_t> n = co_await io::read(file.get(), rest, first + got);
+        const result<std::size_t> n = co_await from.read_at(first + got, rest);
         if (!n) co_return n.error();
         if (*n == 0) co_return make_error_code(errc::aborted); // it was cut meanwhile
         got += *n;
@@ -263,7 +246,7 @@ task<response> answer(std::shared_ptr<const site> from, const request& r) {
 } // namespace
 
 handler static_files(const std::string& root, static_files_options options) {
-    descriptor directory(::open(root.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
+    file directory(::open(root.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
     if (!directory) throw std::system_error(errno, std::system_category(), "cannot serve " + root);
     auto from = std::make_shared<const site>(std::move(directory), std::move(options));
     return [from](const request& r) { return answer(from, r); };

@@ -26,7 +26,7 @@ namespace tapir {
 
 struct capture_config {
     capture_config() = default;
-    explicit capture_config(std::uint64_t bytes) : max_bytes(bytes) {}
+    explicit capture_config(std::uint64_t bound) : max_bytes(bound) {}
 
     /// In memory: the oldest frames make room for new ones beyond this. In a file: nothing is written beyond
     /// it. Counts record headers too.

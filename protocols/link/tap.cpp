@@ -130,21 +130,21 @@ void tap::fail(int error) {
 
 namespace {
 
-/// A multishot tap whose first read the kernel has not refused; otherwise null, and `device` is as before.
-task<std::unique_ptr<tap>> try_multishot(reactor* on, result<tap_device>* device, const tap_config* config) {
+/// A multishot tap that reads; otherwise null, and `device` is as before.
+task<std::unique_ptr<tap>> try_multishot(reactor* on, tap_device* device, const tap_config* config) {
     if (!on->io().uring()->supports(io_operation::kind::read_multishot)) co_return nullptr;
-    std::unique_ptr<multishot_tap> tried;
-    try {
-        tried = std::make_unique<multishot_tap>(*on, std::move(**device), *config);
-    } catch (const std::system_error&) { // no ring of buffers
+    auto tried = std::make_unique<multishot_tap>(*on, std::move(*device), *config);
+    bool works = tried->start().has_value();
+    if (works) {
+        // A refusal comes with the system call that submits the read, that is before the next turn.
+        (void)co_await sleep_for(1ms);
+        works = !tried->refused();
+    }
+    if (!works) {
+        *device = tried->take_device();
         co_return nullptr;
     }
-    // A refusal comes with the system call that submits the read, that is before the next turn.
-    (void)co_await sleep_for(1ms);
-    if (tried->refused()) {
-        **device = tried->take_device();
-        co_return nullptr;
-    }
+    tried->trust();
     co_return tried;
 }
 
@@ -168,7 +168,7 @@ task<result<std::unique_ptr<tap>>> open_tap(tap_config config) {
     if (config.txqueuelen != 0) (void)device->set_txqueuelen(config.txqueuelen);
 
     if (config.io != tap_io::poll) {
-        std::unique_ptr<tap> made = co_await try_multishot(&on, &device, &config);
+        std::unique_ptr<tap> made = co_await try_multishot(&on, &*device, &config);
         if (made) co_return made;
         if (config.io == tap_io::multishot) co_return make_error_code(tap_errc::no_multishot);
     }

@@ -1,11 +1,15 @@
 #include <tapir/protocols/link/tap_device.hpp>
 #include <tapir/protocols/link/tap_error.hpp>
+#include <tapir/protocols/link/tap_netlink.hpp>
 
 #include <algorithm>
 #include <cerrno>
+#include <cstdint>
 #include <fcntl.h>
 #include <linux/if_tun.h>
+#include <linux/rtnetlink.h>
 #include <net/if.h>
+#include <span>
 #include <string_view>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
@@ -97,10 +101,18 @@ result<> tap_device::set_mtu(std::size_t value) {
     return ask(SIOCSIFMTU, r);
 }
 
+// Through rtnetlink: the older ioctl asks for a right over the whole system, not over this network namespace.
 result<> tap_device::set_txqueuelen(std::size_t value) {
-    ifreq r = request_for(name_);
-    r.ifr_qlen = static_cast<int>(value);
-    return ask(SIOCSIFTXQLEN, r);
+    const result<unsigned> index = device_index(name_);
+    if (!index) return index.error();
+    netlink_request r(RTM_NEWLINK);
+    ifinfomsg about{};
+    about.ifi_family = AF_UNSPEC;
+    about.ifi_index = static_cast<int>(*index);
+    r.body(about);
+    const auto length = static_cast<std::uint32_t>(value);
+    r.attribute(IFLA_TXQLEN, std::as_bytes(std::span(&length, 1)));
+    return r.perform();
 }
 
 } // namespace tapir

@@ -6,6 +6,7 @@
 #include <cerrno>
 #include <memory>
 #include <new>
+#include <system_error>
 #include <unistd.h>
 
 namespace tapir {
@@ -27,7 +28,6 @@ multishot_tap::read::read(multishot_tap& t)
                    [](io_operation& op, const completion& c) { static_cast<read&>(op).owner.on_read(c); }),
       owner(t) {
     fd = t.fd();
-    buffer_group = t.ring_.group();
 }
 
 multishot_tap::write::write(multishot_tap& t)
@@ -41,13 +41,22 @@ multishot_tap::write::write(multishot_tap& t)
 }
 
 multishot_tap::multishot_tap(reactor& on, tap_device device, const tap_config& config)
-    : tap(on, std::move(device)),
-      ring_(*on.io().uring(), pool(), ring_entries(this->device(), config), buffer_size()), read_(*this) {
+    : tap(on, std::move(device)), entries_(ring_entries(this->device(), config)), read_(*this) {
     for (std::size_t i = 0; i < write_slots; ++i) {
         writes_.push_back(std::make_unique<write>(*this));
         idle_writes_.push_back(*writes_.back());
     }
+}
+
+result<> multishot_tap::start() {
+    try {
+        ring_.emplace(*on().io().uring(), pool(), entries_, buffer_size());
+    } catch (const std::system_error& e) {
+        return e.code();
+    }
+    read_.buffer_group = ring_->group();
     arm();
+    return {};
 }
 
 multishot_tap::~multishot_tap() {
@@ -60,24 +69,13 @@ void multishot_tap::arm() {
 }
 
 void multishot_tap::on_read(const io_operation::completion& c) {
-    if (c.result >= 0 && c.has_buffer) {
-        read_anything_ = true;
+    if (c.has_buffer && c.result > 0) {
         received(c.buffer_id, static_cast<std::size_t>(c.result));
-    } else if (c.result < 0) {
-        switch (-c.result) {
-        case ENOBUFS: break; // the kernel was faster than we: the frames wait in its queue
-        case ECANCELED: return;
-        case EAGAIN:
-        case EINVAL:
-        case EOPNOTSUPP:
-            if (!read_anything_) {
-                refused_ = true;
-                return;
-            }
-            [[fallthrough]];
-        default:
-            if (!read_failed(-c.result)) return;
-        }
+    } else if (c.result == -ECANCELED) {
+        return;
+    } else if (c.result != -ENOBUFS) { // that one: the kernel was faster than we; frames wait in its queue
+        if (on_trial_) refused_ = true;
+        if (refused_ || !read_failed(c.result < 0 ? -c.result : EIO)) return;
     }
     if (!c.more && !failed()) arm(); // whatever ended it, this is the one place that goes on
 }
@@ -85,14 +83,14 @@ void multishot_tap::on_read(const io_operation::completion& c) {
 void multishot_tap::received(std::uint16_t buffer_id, std::size_t size) {
     frame f;
     try {
-        f = small(size) ? frame(pool().copy_of(bytes(ring_.peek(buffer_id).span()).first(size)), 0, size)
-                        : frame(ring_.take(buffer_id), 0, size);
+        f = small(size) ? frame(pool().copy_of(bytes(ring_->peek(buffer_id).span()).first(size)), 0, size)
+                        : frame(ring_->take(buffer_id), 0, size);
     } catch (const std::bad_alloc&) {
         no_memory();
     }
     // take() has put another buffer in its place; in all other cases the same one serves again.
-    if (small(size) || f.size() == 0) ring_.recycle(buffer_id);
-    ring_.publish();
+    if (small(size) || f.size() == 0) ring_->recycle(buffer_id);
+    ring_->publish();
     if (f.size() != 0) deliver(std::move(f));
 }
 

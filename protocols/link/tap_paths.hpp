@@ -7,6 +7,9 @@
 #include <tapir/protocols/link/tap.hpp>
 
 #include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <optional>
 #include <vector>
 
 namespace tapir {
@@ -37,7 +40,6 @@ class poll_tap final : public tap {
 
 class multishot_tap final : public tap {
   public:
-    /// Throws std::system_error when the kernel refuses the ring of buffers.
     multishot_tap(reactor& on, tap_device device, const tap_config& config);
     ~multishot_tap() override;
 
@@ -46,8 +48,12 @@ class multishot_tap final : public tap {
     void send(frame&& f) override;
     void flush(instant now) override;
 
-    /// The very first read was refused: this kernel cannot do it on a TAP.
+    /// Begins to read, on trial. The error: the kernel refuses the ring of buffers.
+    result<> start();
+    /// A read on trial was refused: this kernel cannot do it on a TAP.
     bool refused() const { return refused_; }
+    /// The trial is over: errors of a read are the device's from now on.
+    void trust() { on_trial_ = false; }
     using tap::take_device;
 
   private:
@@ -65,14 +71,15 @@ class multishot_tap final : public tap {
     void received(std::uint16_t buffer_id, std::size_t size);
     void on_write(write& w, const io_operation::completion& c);
 
-    pooled_buffer_ring ring_;
+    std::uint32_t entries_;
+    std::optional<pooled_buffer_ring> ring_;
     read read_;
     std::vector<std::unique_ptr<write>> writes_;
     intrusive_list<write> idle_writes_;
     intrusive_list<write> queued_; ///< sent, not yet flushed
     std::size_t writes_in_flight_ = 0;
     bool was_full_ = false;
-    bool read_anything_ = false;
+    bool on_trial_ = true;
     bool refused_ = false;
 };
 

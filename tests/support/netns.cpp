@@ -4,6 +4,7 @@
 
 #include <array>
 #include <cerrno>
+#include <csignal>
 #include <cstdlib>
 #include <cstring>
 #include <exception>
@@ -28,7 +29,7 @@
 namespace tapir::test {
 namespace {
 
-constexpr int not_permitted = 2;
+constexpr int not_possible = 2;
 
 bool leaks() {
 #ifdef TAPIR_LEAK_CHECK
@@ -53,16 +54,20 @@ std::string enter_namespace() {
 
 [[noreturn]] void child(const std::function<void()>& body, int report) {
     std::string text = enter_namespace();
-    int status = text.empty() ? 0 : not_permitted;
+    int status = text.empty() ? 0 : not_possible;
     if (status == 0) {
         try {
             if (!set_kernel_side_up("lo", true)) throw std::runtime_error("the loopback device stays down");
             body();
             if (leaks()) text = "memory leaked; see the report above";
+            status = text.empty() ? 0 : 1;
+        } catch (const lacking& e) {
+            text = e.what();
+            status = not_possible;
         } catch (const std::exception& e) {
             text = e.what();
+            status = 1;
         }
-        status = text.empty() ? 0 : 1;
     }
     [[maybe_unused]] const ssize_t n = ::write(report, text.data(), text.size());
     ::_exit(status);
@@ -91,8 +96,8 @@ netns_outcome in_own_network(const std::function<void()>& body, unsigned seconds
     if (WIFSIGNALED(status)) {
         outcome.text += " killed by signal " + std::to_string(WTERMSIG(status));
         if (WTERMSIG(status) == SIGALRM) outcome.text += ": not done after " + std::to_string(seconds) + " s";
-    } else if (WEXITSTATUS(status) == not_permitted) {
-        outcome.permitted = false;
+    } else if (WEXITSTATUS(status) == not_possible) {
+        outcome.possible = false;
     } else if (WEXITSTATUS(status) != 0 && outcome.text.empty()) {
         outcome.text = "ended with status " + std::to_string(WEXITSTATUS(status));
     }

@@ -5,20 +5,26 @@
 //         const auto outcome = test::in_own_network([] {
 //             test::expect(1 + 1 == 2, "sums");          // instead of CHECK, which only the parent can count
 //         });
-//         if (!outcome.permitted) return test::skip(outcome.text.c_str());
+//         if (!outcome.possible) return test::skip(outcome.text.c_str());
 //         CHECK_MESSAGE(outcome.text.empty(), outcome.text);
 //     }
 #pragma once
 
 #include <functional>
 #include <source_location>
+#include <stdexcept>
 #include <string>
 
 namespace tapir::test {
 
 struct netns_outcome {
-    bool permitted = true; ///< false: no namespace could be made here; `text` says why
-    std::string text;      ///< what went wrong; empty if nothing did
+    bool possible = true; ///< false: this machine lacks what the test needs; `text` says what
+    std::string text;     ///< what went wrong; empty if nothing did
+};
+
+/// Thrown by a body that cannot run here: a reason to skip, not a failure.
+struct lacking : std::runtime_error {
+    using std::runtime_error::runtime_error;
 };
 
 /// Forks, makes a new network namespace (and a user namespace when not root), brings its loopback up and runs

@@ -18,8 +18,8 @@ bool on_tap_as(const std::string& title, const std::function<void()>& body, unsi
         return false;
     }
     const auto outcome = in_own_network(body, seconds);
-    if (!outcome.permitted || outcome.text.starts_with("SKIP ")) {
-        skip(outcome.text.substr(outcome.permitted ? 5 : 0).c_str());
+    if (!outcome.possible) {
+        skip(outcome.text.c_str());
         return false;
     }
     CHECK_MESSAGE(outcome.text.empty(), title, outcome.text);
@@ -41,8 +41,8 @@ std::unique_ptr<process> start(std::vector<std::string> arguments, const std::st
     auto p = std::make_unique<process>(std::move(arguments));
     if (p->says(ready)) return p;
     const std::string why = p->err();
-    const bool lacking = why.find("READ_MULTISHOT") != std::string::npos;
-    throw std::runtime_error((lacking ? "SKIP " : "not ready: ") + why);
+    if (why.find("READ_MULTISHOT") != std::string::npos) throw lacking(why);
+    throw std::runtime_error("not ready: " + why);
 }
 
 std::unique_ptr<process> serve(const temporary_directory& root, const std::string& io,

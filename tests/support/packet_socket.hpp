@@ -24,9 +24,6 @@ class packet_socket {
     packet_socket(const std::string& device, std::uint16_t type)
         : fd_(::socket(AF_PACKET, SOCK_RAW | SOCK_NONBLOCK | SOCK_CLOEXEC, htons(type))) {
         expect(fd_ >= 0, "AF_PACKET socket");
-        const int room = 64 << 20;
-        expect(::setsockopt(fd_, SOL_SOCKET, SO_RCVBUFFORCE, &room, sizeof room) == 0, "SO_RCVBUFFORCE");
-        expect(::setsockopt(fd_, SOL_SOCKET, SO_SNDBUFFORCE, &room, sizeof room) == 0, "SO_SNDBUFFORCE");
         sockaddr_ll to{};
         to.sll_family = AF_PACKET;
         to.sll_protocol = htons(type);
@@ -41,7 +38,8 @@ class packet_socket {
         expect(::send(fd_, frame.data(), frame.size(), 0) == static_cast<ssize_t>(frame.size()),
                "the kernel takes a frame");
     }
-    /// Every frame that came in since the last call; what was sent from here is left out.
+    /// Every frame that came in since the last call; what was sent from here is left out. The socket holds no
+    /// more than some eighty full frames meanwhile.
     std::vector<std::vector<std::byte>> received() {
         std::vector<std::vector<std::byte>> all;
         std::array<std::byte, 70'000> room;

@@ -71,7 +71,7 @@ inline std::string to_string(const seg& s) {
     return text;
 }
 
-class tcp_lab final : public tcp::output_sink {
+class tcp_lab : public tcp::output_sink {
   public:
     static constexpr std::uint32_t peer_isn = 0xffffff00; ///< near the wrap, always
     static constexpr std::uint16_t peer_port = 5000;
@@ -85,7 +85,7 @@ class tcp_lab final : public tcp::output_sink {
     }
 
     explicit tcp_lab(const tcp::config& c = plain())
-        : wheel(1us, instant(100s)), now(100s), stack(c, siphash_key{1, 2}, random(3), pool, wheel) {}
+        : wheel(1ns, instant(100s)), now(100s), stack(c, siphash_key{1, 2}, random(3), pool, wheel) {}
 
     buffer_pool pool;
     timer_wheel wheel;
@@ -96,6 +96,7 @@ class tcp_lab final : public tcp::output_sink {
     std::uint16_t our_port = 80;
     bool accepts_output = true;
     std::uint16_t mtu = 1500;
+    std::size_t most = 1460; ///< payload that the link takes
 
     static ip::address here() { return ip::address::v4(192, 0, 2, 1); }
     static ip::address there() { return ip::address::v4(192, 0, 2, 2); }
@@ -179,11 +180,12 @@ class tcp_lab final : public tcp::output_sink {
     }
     std::size_t write(std::string_view text) { return e->write(as_bytes(text)); }
     const tcp::counters& counted() const { return stack.counted(); }
+    tcp::seq isn() const { return isn_; } ///< ours
     std::uint32_t timestamp_of_last_segment() const { return last_ts_; }
 
     // --- output_sink ---
     bool ready() override { return accepts_output; }
-    std::size_t max_payload() override { return 65535; }
+    std::size_t max_payload() override { return most; }
     void emit(const tcp::path& to, const tcp::outgoing_segment& s) override {
         REQUIRE(to.remote == there());
         REQUIRE(s.header.source_port == our_port);

@@ -1,11 +1,15 @@
 #include <tapir/framework/sim_backend.hpp>
+#include <tapir/framework/uring_backend.hpp>
 #include <tapir/protocols/link/wire.hpp>
 
 #include <doctest/doctest.h>
 
 #include <algorithm>
+#include <memory>
+#include <system_error>
 #include <vector>
 
+#include "tests/skip.hpp"
 #include "tests/support/link_end.hpp"
 
 using namespace tapir;
@@ -167,4 +171,29 @@ TEST_CASE("cutting the cable loses what is under way, and both ends are told") {
     CHECK(w.left().counters().dropped_no_carrier == 2);
     CHECK(left.carriers == std::vector<bool>{false, true});
     CHECK(right.carriers == std::vector<bool>{false, true});
+}
+
+TEST_CASE("a wire works in real time as in virtual time") {
+    std::unique_ptr<backend> io;
+    try {
+        io = make_uring_backend();
+    } catch (const std::system_error& e) {
+        return test::skip(e.what());
+    }
+    reactor r(std::move(io));
+    wire at_once(r), slow(r, {.latency = 2ms});
+    recording_receiver right, slow_right;
+    at_once.right().attach(&right);
+    slow.right().attach(&slow_right);
+    buffer_pool pool;
+    const instant start = r.now();
+    for (std::uint32_t i = 0; i < 10; ++i) {
+        at_once.left().send(numbered_frame(pool, i));
+        slow.left().send(numbered_frame(pool, i));
+    }
+    r.run(pass_time(20ms));
+    CHECK(right.frames.size() == 10);
+    REQUIRE(slow_right.frames.size() == 10);
+    for (const frame& f : slow_right.frames) CHECK(f.arrived >= start + 2ms);
+    CHECK(right.frames[9].arrived < slow_right.frames[0].arrived);
 }
