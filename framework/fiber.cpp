@@ -1,5 +1,6 @@
 #include <tapir/framework/fiber.hpp>
 #include <tapir/framework/fiber_stack.hpp>
+#include <tapir/framework/frame_pool.hpp>
 
 #include <boost/context/detail/fcontext.hpp>
 
@@ -77,6 +78,10 @@ struct fiber::state {
         inner.bottom = stack.bottom();
         inner.size = stack.size();
     }
+
+    // Kept for reuse like the stack, so that a fiber costs no malloc once the program is warm.
+    static void* operator new(std::size_t size) { return allocate_frame(size); }
+    static void operator delete(void* s, std::size_t size) noexcept { free_frame(s, size); }
 
     // Without instrumentation: its frame is made before the sanitizer knows of this stack.
     __attribute__((no_sanitize_address)) static void begin(context::transfer_t from) {

@@ -19,7 +19,9 @@ namespace tapir {
 namespace {
 
 constexpr std::size_t granule = 64;
-constexpr std::size_t classes = 32; // up to 2 KiB; larger frames are rare and go to operator new
+// Up to 4 KiB: a coroutine that holds a request or a response by value is past 2 KiB, and runs once for each.
+// Larger frames are rare and go to operator new.
+constexpr std::size_t classes = 65;
 
 struct free_frame_node {
     free_frame_node* next;

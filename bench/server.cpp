@@ -1,0 +1,116 @@
+// The server of every network measure: one program, one source, whichever TCP lies below (--stack
+// tap|kernel). On --port P it serves HTTP with a fixed response; on P+1 it is a source (sends until the
+// client is gone), on P+2 a sink (reads until the client's FIN, then closes), on P+3 it echoes.
+//
+// Prints "ready" when all four listen. SIGTERM ends it; it then prints what it took of the kernel.
+
+#include <tapir/framework/scope.hpp>
+#include <tapir/framework/stream.hpp>
+#include <tapir/protocols/http/server.hpp>
+
+#include <array>
+#include <vector>
+
+#include "samples/network.hpp"
+
+using namespace tapir;
+
+namespace {
+
+constexpr std::size_t piece = 64 * 1024; // what one read or write of the bulk services moves at most
+
+template <stream S>
+task<> source(S peer) {
+    const std::vector<std::byte> zeros(piece);
+    while (co_await peer.write(bytes(zeros))) {
+    }
+    peer.abort();
+}
+
+template <stream S>
+task<> sink(S peer) {
+    std::vector<std::byte> buffer(piece);
+    for (;;) {
+        const auto n = co_await peer.read(mutable_bytes(buffer));
+        if (!n) co_return;
+        if (*n == 0) break;
+    }
+    (void)co_await peer.close();
+}
+
+template <stream S>
+task<> echo(S peer) {
+    std::array<std::byte, 4096> buffer;
+    for (;;) {
+        const auto n = co_await peer.read(buffer);
+        if (!n) co_return;
+        if (*n == 0) break;
+        if (!co_await peer.write(std::span(buffer).first(*n))) co_return;
+    }
+    (void)co_await peer.close();
+}
+
+task<http::response> greet(const http::request&) {
+    co_return http::response(200, "text/plain", "hello, world\n");
+}
+
+template <stream_listener L, class Serve>
+task<> accept_all(L* listener, Serve serve) {
+    auto body = [&](scope& s) -> task<> {
+        while (auto peer = co_await listener->accept()) s.spawn(serve, std::move(*peer));
+    };
+    co_await with_supervisor(body);
+}
+
+template <class Listener>
+task<> serve_all(std::array<Listener, 4>* on, http::server_control* control) {
+    using peer = tapir::http::detail::accepted_by<Listener>;
+    auto body = [&](scope& s) -> task<> {
+        s.spawn(accept_all<Listener, task<> (*)(peer)>, &(*on)[1], &source<peer>);
+        s.spawn(accept_all<Listener, task<> (*)(peer)>, &(*on)[2], &sink<peer>);
+        s.spawn(accept_all<Listener, task<> (*)(peer)>, &(*on)[3], &echo<peer>);
+        http::server_config config;
+        config.wall_clock = unix_time;
+        config.max_requests = UINT64_MAX;
+        (void)co_await http::serve((*on)[0], greet, config, *control);
+    };
+    co_await with_scope(body);
+}
+
+} // namespace
+
+int main(int argc, char** argv) {
+    CLI::App app("server: source, sink, echo and HTTP for bench/run");
+    samples::network_options options(app, 8000);
+    CLI11_PARSE(app, argc, argv);
+    auto work = [&options](auto& network) -> task<int> {
+        promise_base& self = co_await this_coroutine;
+        signal_set signals(SIGINT, SIGTERM);
+        using listener_type = std::remove_cvref_t<decltype(*network.listen(options.port))>;
+        std::vector<listener_type> open;
+        for (std::uint16_t i = 0; i < 4; ++i) {
+            const auto port = static_cast<std::uint16_t>(options.port + i);
+            auto listener = network.listen(port);
+            if (!listener) {
+                log::error("cannot listen on port " + std::to_string(port) + ": " +
+                           listener.error().message());
+                co_return 1;
+            }
+            open.push_back(std::move(*listener));
+        }
+        std::array<listener_type, 4> all{std::move(open[0]), std::move(open[1]), std::move(open[2]),
+                                         std::move(open[3])};
+        std::string io = "kernel sockets";
+        if constexpr (requires { network.our_host(); }) io = network.tap_path();
+        std::printf("ready %s\n", io.c_str());
+        std::fflush(stdout);
+        http::server_control control;
+        co_await race(serve_all(&all, &control), samples::interrupt(&signals));
+        std::printf("enters %llu accepted %llu requests %llu\n",
+                    static_cast<unsigned long long>(self.reactor().io().uring()->enters()),
+                    static_cast<unsigned long long>(control.counters().accepted),
+                    static_cast<unsigned long long>(control.counters().requests));
+        co_return 0;
+    };
+    return samples::run(options, work);
+}
