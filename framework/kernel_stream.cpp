@@ -90,7 +90,8 @@ struct stream_socket {
     int tcp_state() const {
         tcp_info info{};
         socklen_t size = sizeof info;
-        return ::getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &size) == 0 ? info.tcpi_state : TCP_CLOSE;
+        return ::getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &size) == 0 ? int{info.tcpi_state}
+                                                                          : int{TCP_CLOSE};
     }
     /// An error that the kernel reports once is kept for all who ask later.
     std::error_code error() {

@@ -51,6 +51,8 @@ class mutex {
     class [[nodiscard]] awaiter : parked {
       public:
         explicit awaiter(mutex& m) : mutex_(m) {}
+        /// Only on its way into the coroutine's frame, before it waits.
+        awaiter(awaiter&& other) noexcept : mutex_(other.mutex_) {}
         /// A frame that dies between being handed the mutex and running on passes it on.
         ~awaiter() {
             if (owns_) mutex_.unlock();

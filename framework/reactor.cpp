@@ -88,9 +88,13 @@ void reactor::run_until_ended(promise_base& root) {
     assert(!running_ && "run() is not reentrant");
     running_ = true;
     struct leave {
-        bool& running;
-        ~leave() { running = false; }
-    } guard{running_};
+        reactor& self;
+        ~leave() {
+            self.running_ = false;
+            if (self.stalls_) self.stalls_->turn_ended();
+        }
+    } guard{*this};
+    if (stalls_) stalls_->turn_began();
     while (!root.ended()) {
         if (!turn(root) && ready_.empty() && hooks_.empty() && !root.ended())
             throw deadlock("nothing can ever happen again; these coroutines wait:\n" + coroutine_tree(*this));

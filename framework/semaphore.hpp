@@ -51,6 +51,8 @@ class semaphore {
     class [[nodiscard]] awaiter : parked {
       public:
         explicit awaiter(semaphore& s) : semaphore_(s) {}
+        /// Only on its way into the coroutine's frame, before it waits.
+        awaiter(awaiter&& other) noexcept : semaphore_(other.semaphore_) {}
         /// A frame that dies between being given a permit and running on gives it back.
         ~awaiter() {
             if (owns_) semaphore_.release();

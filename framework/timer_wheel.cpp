@@ -18,7 +18,7 @@ timer::~timer() {
 
 timer_wheel::timer_wheel(duration resolution, instant start)
     : shift_(width(static_cast<std::uint64_t>(std::max<std::int64_t>(resolution.count(), 1))) - 1),
-      now_(start.time_since_epoch().count() >> shift_) {}
+      now_(start.time_since_epoch().count() >> shift_), target_(now_) {}
 
 timer_wheel::~timer_wheel() {
     for (auto& l : level_)
@@ -35,7 +35,7 @@ std::int64_t timer_wheel::ticks_up(instant at) const {
 void timer_wheel::arm(timer& t, instant deadline) {
     if (t.armed()) t.wheel_->cancel(t);
     t.deadline_ = deadline;
-    t.tick_ = ticks_up(deadline);
+    t.tick_ = std::max(ticks_up(deadline), target_ + 1);
     t.wheel_ = this;
     ++armed_;
     place(t);
@@ -93,6 +93,7 @@ instant timer_wheel::next() const {
 
 std::size_t timer_wheel::advance(instant now) {
     const std::int64_t target = now.time_since_epoch().count() >> shift_;
+    target_ = std::max(target_, target); // a handler that arms for the past must not be called again in here
     std::size_t fired = 0;
     while (armed_ != 0) {
         const std::int64_t tick = next_tick();

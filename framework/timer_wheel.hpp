@@ -1,5 +1,5 @@
 // Deadlines, many thousands of them, where most are moved or dropped before they pass. A hierarchical wheel:
-// six levels of 64 slots; arming and cancelling are O(1) and allocate nothing. Time is handed in.
+// seven levels of 64 slots; arming and cancelling are O(1) and allocate nothing. Time is handed in.
 //
 // One named resolution: a timer never fires early, and fires at most one `resolution` late (plus the time
 // until advance() is called). next() is a lower bound: waking there may fire nothing but moves timers closer.
@@ -77,7 +77,8 @@ class timer_wheel {
         std::array<intrusive_list<timer, timer>, slots> slot;
     };
     int shift_;
-    std::int64_t now_ = 0; ///< every tick up to this one has been fired
+    std::int64_t now_ = 0;    ///< every tick up to this one has been fired
+    std::int64_t target_ = 0; ///< where the newest advance() goes
     std::size_t armed_ = 0;
     std::array<level, levels> level_;
 };

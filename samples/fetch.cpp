@@ -19,6 +19,11 @@ int main(int argc, char** argv) {
     app.add_option("--timeout", seconds, "seconds until it gives up connecting")->capture_default_str();
     CLI11_PARSE(app, argc, argv);
     auto work = [&](auto& network) -> task<int> {
+        const auto at = ip::parse_endpoint(server);
+        if (options.stack == "tap" && (!at || at->port == 0)) {
+            log::error("'" + server + "' is not an IPv4 address with a port, as 192.0.2.1:8000");
+            co_return 1;
+        }
         auto c = co_await with_timeout(std::chrono::seconds(seconds), network.connect(server));
         if (!c) {
             log::error("cannot connect to " + server + ": " + c.error().message());

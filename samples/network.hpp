@@ -23,6 +23,7 @@
 #include <tapir/framework/wall_clock.hpp>
 #include <tapir/protocols/host/host.hpp>
 #include <tapir/protocols/host/kernel_side.hpp>
+#include <tapir/protocols/ipv4/routes.hpp>
 #include <tapir/protocols/link/capture.hpp>
 #include <tapir/protocols/link/tap.hpp>
 
@@ -86,6 +87,12 @@ class tap_network {
         n->own_ = *own;
         auto peer = kernel_address(o, *own);
         if (!peer) co_return fail("--peer '" + o.peer + "' is not an IPv4 address");
+        ipv4::routes plan; // what the host will have; refused here, nothing has been touched yet
+        if (!plan.add_address(*own))
+            co_return fail("--address " + o.address + ": no host can have that address");
+        if (!plan.add(ip::prefix(), *peer))
+            co_return fail("the kernel cannot have " + peer->to_string() + " beside " + o.address +
+                           ": give it, with --peer, another host's address of the same network");
         auto device = co_await open_tap(tap_config(o.tap, o.io()));
         if (!device) co_return fail(o.tap + ": " + device.error().message());
         n->tap_ = std::move(*device);
@@ -151,6 +158,10 @@ class kernel_network {
     static task<std::unique_ptr<kernel_network>> open(const network_options& o) {
         std::unique_ptr<kernel_network> n(new kernel_network);
         n->address_ = o.address.substr(0, o.address.find('/'));
+        if (!kernel::address::parse(n->address_ + ":0")) {
+            log::error("--address '" + o.address + "' is not an IP address");
+            co_return nullptr;
+        }
         co_return n;
     }
     result<kernel::listener> listen(std::uint16_t port) {

@@ -25,10 +25,13 @@ void tcb::ack_arrives(const segment& s, instant now) {
     update_send_window(s);
 }
 
+// Only a sample ends the back-off: were it the ACK alone, a round trip that has grown beyond the RTO would be
+// timed out anew with every segment, and never measured. [RFC 6298 5, last paragraph]
 void tcb::sample_rtt(seq ack, const segment& s) {
     const auto acked = records_.acknowledge(ack);
     if (acked.sent_at) {
         rtt_.sample(s.arrived - *acked.sent_at, rto_limits());
+        backoff_ = 0;
         return;
     }
     // Sent more than once: only an echoed timestamp tells which sending this answers.
@@ -36,7 +39,9 @@ void tcb::sample_rtt(seq ack, const segment& s) {
     if (!acked.retransmitted || !timestamps_ || !s.header.options.ts || s.header.options.ts->echo == 0)
         return;
     const auto ms = static_cast<std::int32_t>(ts_clock(s.arrived) - s.header.options.ts->echo);
-    if (ms >= 0) rtt_.sample(std::chrono::milliseconds(std::max(ms, 1)), rto_limits());
+    if (ms < 0) return;
+    rtt_.sample(std::chrono::milliseconds(std::max(ms, 1)), rto_limits());
+    backoff_ = 0;
 }
 
 void tcb::new_data_acked(seq ack, const segment& s, instant now) {
@@ -55,7 +60,8 @@ void tcb::new_data_acked(seq ack, const segment& s, instant now) {
     snd_una_ = ack;
     snd_nxt_ = later(snd_nxt_, snd_una_);
     if (fin) user_->fin_acked_ = true;
-    backoff_ = 0;
+    persist_backoff_ = 0;
+    una_timed_out_ = false;
     dup_acks_ = 0;
     resend_una_ = false;
     timers_.clear(timer_id::persist);

@@ -87,7 +87,7 @@ void tcb::close(instant now, instant deadline) {
 
 // A RST if the peer knows of the connection, then the end. [RFC 9293 3.10.5]
 void tcb::abort(event cause, ending how, std::error_code why, instant now) {
-    if (state_ != state::syn_sent) stack_->queue_reply(way(), make_rst());
+    if (state_ != state::syn_sent) stack_->queue_reply(way(), make_rst(now));
     end(cause, how, why, now);
 }
 
@@ -103,6 +103,9 @@ void tcb::lower_path_mtu(std::uint16_t mtu, instant now) {
     ++stack_->counters_.path_mtu_lowered;
     if (snd_una_ == snd_max_ || !syn_acked()) return;
     // What is in flight was too large; this is no congestion, so cwnd stays. [RFC 1191 6.5]
+    if (in_recovery_) congestion_.on_recovered(0, mss());
+    in_recovery_ = false;
+    recover_ = snd_max_;
     snd_nxt_ = snd_una_;
     trace_cwnd(now);
 }

@@ -5,6 +5,7 @@
 #include <tapir/protocols/tcp/tcb.hpp>
 
 #include <algorithm>
+#include <cassert>
 
 namespace tapir::tcp {
 
@@ -151,7 +152,11 @@ void stack::arrives_at_half_open(std::uint32_t i, const path& p, const segment& 
         reply_syn_ack(e, now);
         return;
     }
-    if (e.timestamps && !h.rst() && h.options.ts && older(h.options.ts->value, e.ts_recent)) {
+    if (e.timestamps && !h.rst() && !h.options.ts) { // [RFC 7323 3.2]
+        drop(&counters::missing_timestamp, "missing_timestamp", flow, s, now);
+        return;
+    }
+    if (e.timestamps && !h.rst() && older(h.options.ts->value, e.ts_recent)) {
         drop(&counters::paws_rejected, "paws_rejected", flow, s, now);
         reply_ack(e, now);
         return;
@@ -200,6 +205,7 @@ void stack::arrives_at_half_open(std::uint32_t i, const path& p, const segment& 
     establish(i, p, s, flow, now);
 }
 
+// The segment has passed every check that the connection will make of it: it leaves SYN_RECEIVED behind.
 void stack::establish(std::uint32_t i, const path& p, const segment& s, const flow_key& flow, instant now) {
     const half_open_entry e = half_open_[i];
     listener& l = *listeners_[e.listener];
@@ -218,6 +224,7 @@ void stack::establish(std::uint32_t i, const path& p, const segment& s, const fl
     l.accept_queue_.push_back(std::move(user));
     c->open_passive(e, timestamp_offset(flow));
     arrives_at_connection(*c, p, s, now);
+    assert(accepted.entered(state::established));
     l.notify();
 }
 

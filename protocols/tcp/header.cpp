@@ -17,7 +17,7 @@ constexpr std::uint8_t kind_sack_permitted = 4;
 constexpr std::uint8_t kind_sack = 5;
 constexpr std::uint8_t kind_timestamps = 8;
 
-constexpr std::size_t max_options = 40;
+[[maybe_unused]] constexpr std::size_t max_options = 40;
 
 void parse_option(std::uint8_t kind, bytes content, options& into) {
     switch (kind) {

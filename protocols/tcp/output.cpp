@@ -85,7 +85,7 @@ void tcb::send_pure_ack(seq ack, instant now, outgoing_segment& out) {
     out.header = make_header(flags::ack, snd_max_, ack, now);
 }
 
-header tcb::make_rst() const {
+header tcb::make_rst(instant now) const {
     header h;
     h.source_port = flow().local_port;
     h.destination_port = flow().remote_port;
@@ -93,6 +93,7 @@ header tcb::make_rst() const {
     // the likeliest place.
     h.seq = earlier(snd_max_, snd_una_ + std::max(snd_wnd_, 1u));
     h.flags = flags::rst;
+    if (timestamps_) h.options.ts = timestamps{ts_clock(now), 0}; // [RFC 7323 3.2]
     return h;
 }
 
@@ -265,7 +266,8 @@ void tcb::wait_for_window(instant now) {
     if (timers_.armed(timer_id::persist)) return;
     timers_.clear(timer_id::retransmit);
     const config& c = stack_->config_;
-    timers_.set(timer_id::persist, now + std::clamp(current_rto(), c.persist_min, c.persist_max));
+    const duration wait = rtt_.backed_off(persist_backoff_, rto_limits());
+    timers_.set(timer_id::persist, now + std::clamp(wait, c.persist_min, c.persist_max));
 }
 
 } // namespace tapir::tcp

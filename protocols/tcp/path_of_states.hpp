@@ -33,8 +33,8 @@ class path_of_states {
     state current() const { return count_ == 0 ? start_ : edges_[count_ - 1].to; }
     std::span<const edge> edges() const { return std::span(edges_).first(count_); }
 
+    /// Where it began does not count: a connection stood in CLOSED before it was opened, and enters it once.
     bool entered(state s) const {
-        if (s == start_) return true;
         for (const edge& e : edges())
             if (e.to == s) return true;
         return false;

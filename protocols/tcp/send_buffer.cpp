@@ -14,7 +14,9 @@ std::size_t send_buffer::write(bytes data, buffer_pool& pool) {
     const std::size_t taken = data.size();
     while (!data.empty()) {
         if (!tail_ || tail_used_ == tail_.capacity()) {
-            tail_ = pool.allocate(std::clamp(data.size(), smallest_chunk, largest_chunk));
+            // The more is queued already, the larger: few chunks to walk, little wasted.
+            tail_ = pool.allocate(
+                std::clamp(std::max<std::size_t>(data.size(), size_), smallest_chunk, largest_chunk));
             tail_used_ = 0;
         }
         const std::size_t n = std::min<std::size_t>(data.size(), tail_.capacity() - tail_used_);

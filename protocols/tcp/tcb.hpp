@@ -150,7 +150,7 @@ class tcb : public list_hook<stack::dirty_tag>, public list_hook<stack::all_tag>
     bool window_update_due() const;
     bool worth_sending(std::uint32_t length, std::uint32_t unsent) const;
     void wait_for_window(instant now);
-    header make_rst() const;
+    header make_rst(instant now) const;
 
     // --- derived ---
     seq data_begin() const { return syn_acked() ? snd_una_ : iss_ + 1; } ///< of the send buffer
@@ -188,7 +188,8 @@ class tcb : public list_hook<stack::dirty_tag>, public list_hook<stack::all_tag>
     std::uint8_t snd_scale_ = 0;
     std::uint8_t rcv_scale_ = 0;
     std::uint8_t dup_acks_ = 0;
-    std::uint8_t backoff_ = 0;   ///< consecutive timeouts, of retransmission or of persist
+    std::uint8_t backoff_ = 0; ///< timeouts since the last round-trip sample [RFC 6298 5.5]
+    std::uint8_t persist_backoff_ = 0;
     std::uint8_t acks_owed_ = 0; ///< to duplicates, out-of-order and unacceptable segments: one each
     std::uint8_t unanswered_keepalives_ = 0;
     std::uint8_t challenges_ = 0; ///< sent in challenge_second_
@@ -212,6 +213,7 @@ class tcb : public list_hook<stack::dirty_tag>, public list_hook<stack::all_tag>
     bool keepalive_probe_ : 1 = false;
     bool has_read_ : 1 = false; ///< the user took something since the window was last offered
     bool syn_retransmitted_ : 1 = false;
+    bool una_timed_out_ : 1 = false; ///< what stands at snd_una was sent again by a timeout
     bool partial_acked_ : 1 = false; ///< in this recovery [RFC 6582 3.2, step 5]
     std::uint16_t peer_mss_ = 0;
     std::uint16_t rcv_mss_ = 0; ///< largest payload seen: what counts as a full segment on the way in

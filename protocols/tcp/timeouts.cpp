@@ -24,7 +24,8 @@ void tcb::on_timer(instant now) {
 
 void tcb::retransmission_timeout(instant now) {
     if (snd_una_ == snd_max_) return;
-    const bool first = backoff_ == 0;
+    const bool first = !una_timed_out_;
+    una_timed_out_ = true;
     if (backoff_ < 0xff) ++backoff_; // [RFC 6298 5.5]
     ++rto_fired_;
     ++stack_->counters_.rto_fired;
@@ -47,7 +48,7 @@ void tcb::retransmission_timeout(instant now) {
 
 void tcb::persist_timeout(instant now) {
     probe_ = true;
-    if (backoff_ < 0xff) ++backoff_; // [RFC 9293 3.8.6.1 SHLD-30]
+    if (persist_backoff_ < 0xff) ++persist_backoff_; // [RFC 9293 3.8.6.1 SHLD-30]
     if (!timers_.armed(timer_id::give_up)) timers_.set(timer_id::give_up, now + limits_.give_up_after);
 }
 

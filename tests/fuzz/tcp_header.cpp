@@ -4,18 +4,20 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
-#include <cstdlib>
 #include <span>
 #include <vector>
 
+#include "tests/fuzz/must.hpp"
+
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
     using namespace tapir;
+    using fuzz::must;
     const bytes input = std::as_bytes(std::span(data, size));
     static_cast<void>(tcp::checksum_ok(input, 0));
     const auto parsed = tcp::parse(input);
     if (!parsed) return 0;
-    if (parsed->size > size || parsed->size < tcp::header_size) std::abort();
-    static_cast<void>(tcp::to_string(parsed->header));
+    must(parsed->size <= size && parsed->size >= tcp::header_size);
+    must(!tcp::to_string(parsed->header).empty());
 
     // What was cut off is not written back. Forty bytes hold no full SACK list beside all other options, so
     // that list is shortened.
@@ -30,8 +32,8 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     const std::array parts = {payload};
     tcp::emit(std::span(out).first(again.size()), again, 0x1234, parts);
     copy_bytes(std::span(out).subspan(again.size()), payload);
-    if (!tcp::checksum_ok(out, 0x1234)) std::abort();
+    must(tcp::checksum_ok(out, 0x1234));
     const auto second = tcp::parse(out);
-    if (!second || !(second->header == again)) std::abort();
+    must(second.has_value() && second->header == again);
     return 0;
 }

@@ -109,8 +109,14 @@ void world::mix(std::uint64_t value) {
     hash_ = (hash_ ^ value) * 0x100000001b3u;
 } // FNV-1a
 
-void world::state_changed(const tcp::flow_key&, const tcp::edge& e) {
+void world::segment_out(const tcp::flow_key& flow, const tcp::outgoing_segment& s, instant now) {
+    conversation_.sent(side_of(flow), s, now);
+}
+
+void world::state_changed(const tcp::flow_key& flow, const tcp::edge& e) {
     coverage::of_this_run().walked(e.from, e.cause, e.to);
+    // A listener on any address has none of its own.
+    conversation_.changed(flow.local.is_unspecified() ? side::server : side_of(flow), e);
     mix(static_cast<std::uint64_t>(e.from) << 16 | static_cast<std::uint64_t>(e.cause) << 8 |
         static_cast<std::uint64_t>(e.to));
     mix(static_cast<std::uint64_t>(e.when.time_since_epoch().count()));

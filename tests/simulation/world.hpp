@@ -1,8 +1,8 @@
 // Two hosts and a bad cable between them, in virtual time, from one seed.
 //
-//     world w(seed, bad_network(seed));
+//     world w(seed, network_of(seed));
 //     w.run(scenario(w));
-//     w.expect_quiet();             // both stacks empty, nothing leaked
+//     CHECK(w.quiet() == "");       // both stacks empty, nothing leaked
 //
 // A world watches every frame and every change of state: the hash of both is the same for the same seed, on
 // every compiler. A test that fails inside leaves <name>-<seed>.pcap.
@@ -22,6 +22,8 @@
 #include <cstdint>
 #include <map>
 #include <string>
+
+#include "tests/simulation/conversation.hpp"
 
 namespace tapir::test {
 
@@ -78,9 +80,15 @@ class world : private tcp::trace_sink {
     void save_pcap(const std::string& path) const { (void)seen_.save(path); }
     /// The frames so far, one line each.
     const std::string& ladder() const { return ladder_; }
+    /// What TCP did at both ends, one line each, times from the last restart() on.
+    conversation_table& conversation() { return conversation_; }
 
   private:
     void state_changed(const tcp::flow_key&, const tcp::edge&) override;
+    void segment_out(const tcp::flow_key&, const tcp::outgoing_segment&, instant) override;
+    side side_of(const tcp::flow_key& flow) const {
+        return flow.local == client_at(0).addr ? side::client : side::server;
+    }
     void mix(std::uint64_t value);
 
     std::uint64_t seed_;
@@ -91,10 +99,11 @@ class world : private tcp::trace_sink {
     impair path_;
     trace hashed_;
     capture seen_;
-    std::unique_ptr<host> client_;
-    std::unique_ptr<host> server_;
     std::uint64_t hash_ = 0xcbf29ce484222325u;
     std::string ladder_;
+    conversation_table conversation_;
+    std::unique_ptr<host> client_; // these speak until their end
+    std::unique_ptr<host> server_;
 };
 
 /// The impairments that a seed stands for: from none to 10 % loss, delay, jitter, duplicates, corruption, a

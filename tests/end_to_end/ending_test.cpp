@@ -1,0 +1,127 @@
+// How a server ends: in order at Ctrl-C, at once at the second, and without any order at SIGKILL; and that
+// nothing of it is in the way of the next.
+#include <doctest/doctest.h>
+
+#include <chrono>
+#include <csignal>
+#include <string>
+#include <thread>
+
+#include "tests/support/kernel_socket.hpp"
+#include "tests/support/on_tap.hpp"
+#include "tests/support/process.hpp"
+
+using namespace tapir::test;
+
+namespace {
+
+using clock_type = std::chrono::steady_clock;
+
+void pause(int milliseconds) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(milliseconds));
+}
+
+/// A page from a server that has just been started.
+void expect_served(const std::string& when) {
+    const finished f = run({"curl", "-sS", "--max-time", "5", "http://192.0.2.2/"});
+    expect(f.out == "served\n", when + ": " + f.all());
+}
+
+} // namespace
+
+TEST_CASE("ending: Ctrl-C lets a download come to its end, and removes the TAP") {
+    const temporary_directory root;
+    const std::string sent = root.write_noise("large", 3'000'000);
+    on_each_tap_path([&](const std::string& io) {
+        const auto server = serve(root, io);
+        process client({"curl", "-sS", "--limit-rate", "3M", "http://192.0.2.2/large"});
+        pause(200);
+        server->signal(SIGINT);
+        expect(client.wait() == 0, "the download ends well: " + client.err());
+        expect(same_content(sent, client.out_fd()), "and is whole");
+        expect(server->wait(seconds(5)) == 0, "and so does the server: " + server->err());
+        expect(!device_exists("tapir0"), "the TAP is gone");
+    });
+}
+
+TEST_CASE("ending: Ctrl-C during a download that would take for ever ends within a few seconds") {
+    const temporary_directory root;
+    root.write_noise("large", 50'000'000);
+    on_each_tap_path([&](const std::string& io) {
+        const auto server = serve(root, io);
+        process client({"curl", "-sS", "--limit-rate", "20k", "http://192.0.2.2/large"});
+        const auto idle = kernel_socket::connected("192.0.2.2", 80);
+        pause(300);
+        const auto start = clock_type::now();
+        server->signal(SIGINT);
+        expect(idle.read_to_end().empty(), "a connection without a request is closed");
+        expect(clock_type::now() - start < std::chrono::seconds(2), "and that at once");
+        expect(server->wait(seconds(8)) == 0, "the server ends: " + server->err());
+        expect(!device_exists("tapir0"), "the TAP is gone");
+    });
+}
+
+TEST_CASE("ending: a second Ctrl-C ends at once") {
+    const temporary_directory root;
+    root.write_noise("large", 50'000'000);
+    on_tap([&] {
+        const auto server = serve(root);
+        process client({"curl", "-sS", "--limit-rate", "20k", "http://192.0.2.2/large"});
+        pause(300);
+        server->signal(SIGINT);
+        expect(server->says("once more to end at once"), server->err());
+        const auto start = clock_type::now();
+        server->signal(SIGINT);
+        expect(server->wait(seconds(5)) == 0, "the server ends: " + server->err());
+        expect(clock_type::now() - start < std::chrono::milliseconds(1500), "before its first deadline");
+        expect(!device_exists("tapir0"), "the TAP is gone");
+    });
+}
+
+TEST_CASE("ending: after SIGKILL the next server serves at once on the same TAP") {
+    const temporary_directory root;
+    root.write("index.html", "served\n");
+    root.write_noise("large", 50'000'000);
+    on_each_tap_path([&](const std::string& io) {
+        for (int i = 0; i < 3; ++i) {
+            const auto server = serve(root, io);
+            expect_served("after " + std::to_string(i) + " kills");
+            process download({"curl", "-sS", "--limit-rate", "1M", "http://192.0.2.2/large"});
+            pause(100);
+            server->signal(SIGKILL);
+            expect(server->wait() == 128 + SIGKILL, "killed in the middle of a download");
+        }
+        const auto server = serve(root, io);
+        expect_served("after the last");
+    });
+}
+
+TEST_CASE(
+    "ending: a TAP that root has made stays, is served again after SIGKILL, and old connections are reset") {
+    const temporary_directory root;
+    root.write("index.html", "served\n");
+    on_each_tap_path([&](const std::string& io) {
+        const finished made = run({"ip", "tuntap", "add", "mode", "tap", "name", "tapir0"});
+        expect(made.status == 0, made.all());
+        auto server = serve(root, io);
+        const auto client = kernel_socket::connected("192.0.2.2", 80);
+        client.write("GET / HTTP/1.1\r\n"); // a request that never ends
+        expect_served("at first");
+        server->signal(SIGKILL);
+        expect(server->wait() == 128 + SIGKILL, "killed");
+        expect(device_exists("tapir0"), "the TAP stays");
+        server = serve(root, io);
+        expect_served("again");
+        client.write("Host: tapir\r\n\r\n");
+        std::string outcome;
+        try {
+            outcome = client.read_to_end();
+        } catch (const std::exception& e) {
+            outcome = e.what();
+        }
+        expect(outcome == "recv: Connection reset by peer", "the new server knows nothing of it: " + outcome);
+        server->signal(SIGINT);
+        expect(server->wait(seconds(5)) == 0, server->err());
+        expect(device_exists("tapir0"), "and the TAP still stays");
+    });
+}

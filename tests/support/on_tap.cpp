@@ -1,0 +1,59 @@
+#include "tests/support/on_tap.hpp"
+
+#include <doctest/doctest.h>
+
+#include <net/if.h>
+#include <stdexcept>
+#include <unistd.h>
+
+#include "tests/skip.hpp"
+
+namespace tapir::test {
+namespace {
+
+/// False when the test was skipped.
+bool on_tap_as(const std::string& title, const std::function<void()>& body, unsigned seconds) {
+    if (::access("/dev/net/tun", R_OK | W_OK) != 0) {
+        skip("/dev/net/tun is missing or not open to this user");
+        return false;
+    }
+    const auto outcome = in_own_network(body, seconds);
+    if (!outcome.possible) {
+        skip(outcome.text.c_str());
+        return false;
+    }
+    CHECK_MESSAGE(outcome.text.empty(), title, outcome.text);
+    return true;
+}
+
+} // namespace
+
+void on_tap(const std::function<void()>& body, unsigned seconds) {
+    on_tap_as("", body, seconds);
+}
+
+void on_each_tap_path(const std::function<void(const std::string&)>& body, unsigned seconds) {
+    for (const char* io : {"poll", "multishot"})
+        if (!on_tap_as(std::string(io) + ": ", [&] { body(io); }, seconds)) return;
+}
+
+std::unique_ptr<process> start(std::vector<std::string> arguments, const std::string& ready) {
+    auto p = std::make_unique<process>(std::move(arguments));
+    if (p->says(ready)) return p;
+    const std::string why = p->err();
+    if (why.find("READ_MULTISHOT") != std::string::npos) throw lacking(why);
+    throw std::runtime_error("not ready: " + why);
+}
+
+std::unique_ptr<process> serve(const temporary_directory& root, const std::string& io,
+                               std::vector<std::string> more) {
+    std::vector<std::string> arguments{sample("http_server"), "--root", root.path(), "--tap-io", io};
+    arguments.insert(arguments.end(), more.begin(), more.end());
+    return start(std::move(arguments), "serving");
+}
+
+bool device_exists(const std::string& name) {
+    return ::if_nametoindex(name.c_str()) != 0;
+}
+
+} // namespace tapir::test

@@ -1,0 +1,268 @@
+#include <tapir/framework/event.hpp>
+#include <tapir/framework/log.hpp>
+#include <tapir/framework/reactor.hpp>
+#include <tapir/framework/scope.hpp>
+#include <tapir/framework/sim_backend.hpp>
+#include <tapir/framework/sleep.hpp>
+#include <tapir/framework/stall_detector.hpp>
+#include <tapir/framework/uring_backend.hpp>
+
+#include <doctest/doctest.h>
+
+#include <mutex>
+#include <stdexcept>
+#include <string>
+#include <thread>
+#include <vector>
+
+using namespace tapir;
+
+namespace {
+
+/// Takes the log's messages while it lives. They may come from other threads.
+class captured_log {
+  public:
+    captured_log() {
+        log::set_sink([this](log::level at, std::string_view message) {
+            const std::lock_guard lock(mutex_);
+            if (at == log::level::warn) warnings_.emplace_back(message);
+        });
+    }
+    captured_log(const captured_log&) = delete;
+    captured_log& operator=(const captured_log&) = delete;
+    ~captured_log() { log::set_sink({}); }
+    std::vector<std::string> warnings() {
+        const std::lock_guard lock(mutex_);
+        return warnings_;
+    }
+
+  private:
+    std::mutex mutex_;
+    std::vector<std::string> warnings_;
+};
+
+task<result<>> wait_for(event* e) {
+    co_return co_await e->wait();
+}
+
+/// Until the watcher has said so: it reports while the stall lasts, not afterwards.
+task<> hold_the_thread(reactor* r, captured_log* log, unsigned* line) {
+    *line = __LINE__ + 1;
+    co_await yield(); // still the very first turn
+    const instant limit = r->io().now() + 10s;
+    while (log->warnings().empty() && r->io().now() < limit)
+        std::this_thread::sleep_for(std::chrono::milliseconds(1));
+}
+
+} // namespace
+
+TEST_CASE("reactor: post() from other threads runs on the reactor's, each job once, in each thread's order") {
+    reactor r(make_uring_backend());
+    constexpr int threads = 4;
+    constexpr int jobs = 500;
+    std::vector<std::vector<int>> seen(threads);
+    int total = 0;
+    event all_done;
+    const std::thread::id own = std::this_thread::get_id();
+    bool elsewhere = false;
+    std::vector<std::thread> posters;
+    for (int t = 0; t < threads; ++t) {
+        posters.emplace_back([&, t] {
+            for (int i = 0; i < jobs; ++i) {
+                r.post([&, t, i] {
+                    elsewhere = elsewhere || std::this_thread::get_id() != own;
+                    seen[static_cast<std::size_t>(t)].push_back(i);
+                    if (++total == threads * jobs) all_done.set();
+                });
+                if (i % 50 == 0)
+                    std::this_thread::sleep_for(std::chrono::microseconds(200)); // it falls asleep
+            }
+        });
+    }
+    const auto outcome = r.run(with_timeout(20s, wait_for(&all_done)));
+    for (auto& p : posters) p.join();
+    CHECK(outcome);
+    CHECK_FALSE(elsewhere);
+    for (const auto& one : seen) {
+        REQUIRE(one.size() == jobs);
+        for (int i = 0; i < jobs; ++i) CHECK(one[static_cast<std::size_t>(i)] == i);
+    }
+}
+
+TEST_CASE("reactor: a posted job that throws ends run() with its exception; the reactor can run again") {
+    reactor r(make_uring_backend());
+    event never_set;
+    r.post([] { throw std::runtime_error("posted"); });
+    CHECK_THROWS_WITH((void)r.run(wait_for(&never_set)), "posted");
+    const auto seven = []() -> task<int> { co_return 7; };
+    CHECK(r.run(seven()) == 7);
+}
+
+TEST_CASE("reactor: the root's end is seen at once, without waiting for timers or for anything else") {
+    reactor r(make_uring_backend());
+    const auto seven = []() -> task<int> { co_return 7; };
+    const instant before = r.io().now();
+    CHECK(r.run(seven()) == 7);
+    CHECK(r.io().now() - before < 1s);
+}
+
+TEST_CASE("reactor: past the budget, timers and I/O get their chance before the ready queue is empty") {
+    for (const bool simulated : {true, false}) {
+        reactor_config config;
+        config.budget = 10;
+        reactor r(simulated ? make_sim_backend() : make_uring_backend(), config);
+        bool slept = false;
+        bool stop = false;
+        std::uint64_t rounds = 0;
+        const auto spinner = [&]() -> task<> {
+            while (!stop) {
+                ++rounds;
+                co_await yield();
+                if (simulated && rounds > 1000) co_return; // virtual time stands still while somebody runs
+            }
+        };
+        const auto sleeper = [&]() -> task<> {
+            (void)co_await sleep_for(simulated ? duration(0) : duration(5ms));
+            slept = true;
+            stop = true;
+        };
+        const auto body = [&](scope& s) -> task<> {
+            for (int i = 0; i < 20; ++i) s.spawn(spinner);
+            s.spawn(sleeper);
+            co_return;
+        };
+        r.run(with_scope(body));
+        CHECK(slept);
+        CHECK(rounds > 20);
+    }
+}
+
+TEST_CASE("reactor: whoever is ready runs in the order in which it became so") {
+    reactor r(make_sim_backend());
+    std::string order;
+    const auto child = [&](char name) -> task<> {
+        for (int i = 0; i < 3; ++i) {
+            order += name;
+            co_await yield();
+        }
+    };
+    const auto body = [&](scope& s) -> task<> {
+        for (const char name : {'a', 'b', 'c'}) s.spawn(child, name);
+        co_return;
+    };
+    r.run(with_scope(body));
+    CHECK(order == "abcabcabc");
+}
+
+TEST_CASE("reactor: a turn's hook runs once, after the turn's coroutines; asked for in a hook, in the next") {
+    struct counter : turn_hook {
+        explicit counter(reactor& on)
+            : turn_hook([](turn_hook& h, instant) {
+                  auto& self = static_cast<counter&>(h);
+                  ++self.runs;
+                  self.seen = self.work;
+                  if (self.again) {
+                      self.again = false;
+                      self.r.at_turn_end(self);
+                  }
+              }),
+              r(on) {}
+        reactor& r;
+        int runs = 0;
+        int work = 0;
+        int seen = 0;
+        bool again = false;
+    };
+    reactor r(make_sim_backend());
+    counter hook(r);
+    const auto worker = [&]() -> task<> {
+        for (int i = 0; i < 3; ++i) {
+            ++hook.work;
+            r.at_turn_end(hook);
+            r.at_turn_end(hook);
+        }
+        co_return;
+    };
+    const auto body = [&](scope& s) -> task<> {
+        s.spawn(worker);
+        s.spawn(worker);
+        (void)co_await sleep_for(1ms);
+        CHECK(hook.runs == 1);
+        CHECK(hook.seen == 6); // both had run
+        hook.again = true;
+        r.at_turn_end(hook);
+        (void)co_await sleep_for(1ms);
+        CHECK(hook.runs == 3);
+    };
+    r.run(with_scope(body));
+}
+
+TEST_CASE("reactor: now() is one instant for the whole turn and never goes back") {
+    reactor r(make_uring_backend());
+    const auto root = [&]() -> task<> {
+        instant before = r.now();
+        for (int i = 0; i < 50; ++i) {
+            const instant turn = r.now();
+            CHECK(turn >= before);
+            std::this_thread::sleep_for(std::chrono::microseconds(10));
+            CHECK(r.now() == turn);
+            before = turn;
+            co_await yield();
+        }
+    };
+    r.run(root());
+}
+
+TEST_CASE("reactor: real sleep ends at its deadline, not before, and in order") {
+    reactor r(make_uring_backend());
+    std::vector<int> order;
+    const auto sleeper = [&](int ms) -> task<> {
+        const instant due = r.now() + std::chrono::milliseconds(ms);
+        (void)co_await sleep_until(due);
+        CHECK(r.io().now() >= due);
+        order.push_back(ms);
+    };
+    const auto body = [&](scope& s) -> task<> {
+        for (const int ms : {9, 3, 6, 1}) s.spawn(sleeper, ms);
+        co_return;
+    };
+    r.run(with_scope(body));
+    CHECK(order == std::vector<int>{1, 3, 6, 9});
+}
+
+TEST_CASE("reactor: a coroutine that holds its thread is reported while it does, with function and line") {
+    captured_log log;
+    reactor_config config;
+    config.stall_after = 40ms;
+    reactor r(make_uring_backend(), config);
+    unsigned line = 0;
+    r.run(hold_the_thread(&r, &log, &line));
+    CHECK(r.stalls()->stalls() == 1);
+    const auto warnings = log.warnings();
+    REQUIRE(warnings.size() == 1);
+    CHECK_MESSAGE(warnings[0].find("reactor_test.cpp:" + std::to_string(line)) != std::string::npos,
+                  warnings[0]);
+    CHECK_MESSAGE(warnings[0].find("hold_the_thread") != std::string::npos, warnings[0]);
+}
+
+TEST_CASE("reactor: one that sleeps long, or works in short turns, is no stall") {
+    captured_log log;
+    reactor_config config;
+    config.stall_after = 40ms;
+    reactor r(make_uring_backend(), config);
+    const auto root = [&]() -> task<> {
+        (void)co_await sleep_for(120ms);
+        for (int i = 0; i < 24; ++i) {
+            std::this_thread::sleep_for(std::chrono::milliseconds(5));
+            (void)co_await sleep_for(100us);
+        }
+    };
+    r.run(root());
+    std::this_thread::sleep_for(std::chrono::milliseconds(120)); // nobody runs: nobody is held up
+    CHECK(log.warnings().empty());
+    reactor virtual_time(make_sim_backend());
+    CHECK(virtual_time.stalls() == nullptr);
+    config.stall_after = duration::zero();
+    const reactor unwatched(make_uring_backend(), config);
+    CHECK(unwatched.stalls() == nullptr);
+}
