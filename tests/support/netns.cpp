@@ -1,7 +1,5 @@
 #include "tests/support/netns.hpp"
 
-#include <tapir/protocols/host/kernel_side.hpp>
-
 #include <array>
 #include <cerrno>
 #include <csignal>
@@ -10,8 +8,11 @@
 #include <exception>
 #include <fcntl.h>
 #include <fstream>
+#include <net/if.h>
 #include <sched.h>
 #include <stdexcept>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -52,12 +53,22 @@ std::string enter_namespace() {
     return {};
 }
 
+void set_loopback_up() {
+    const int any = ::socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    ifreq request{};
+    std::strcpy(request.ifr_name, "lo");
+    request.ifr_flags = IFF_UP;
+    const bool up = any >= 0 && ::ioctl(any, SIOCSIFFLAGS, &request) == 0;
+    if (any >= 0) ::close(any);
+    if (!up) throw std::runtime_error("the loopback device stays down");
+}
+
 [[noreturn]] void child(const std::function<void()>& body, int report) {
     std::string text = enter_namespace();
     int status = text.empty() ? 0 : not_possible;
     if (status == 0) {
         try {
-            if (!set_kernel_side_up("lo", true)) throw std::runtime_error("the loopback device stays down");
+            set_loopback_up();
             body();
             if (leaks()) text = "memory leaked; see the report above";
             status = text.empty() ? 0 : 1;
