@@ -44,7 +44,7 @@ struct refusal {
 refusal refused(std::vector<std::string> arguments) {
     const auto start = std::chrono::steady_clock::now();
     const finished f = run(std::move(arguments));
-    if (f.err.find("READ_MULTISHOT") != std::string::npos) throw std::runtime_error("SKIP " + f.err);
+    if (f.err.find("READ_MULTISHOT") != std::string::npos) throw lacking(f.err);
     expect(f.status == 1 && f.out.empty(), f.all());
     expect(f.err.find('\n') == f.err.size() - 1, "one line: " + f.err);
     return {f.err, std::chrono::steady_clock::now() - start};

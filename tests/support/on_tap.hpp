@@ -22,7 +22,7 @@
 namespace tapir::test {
 
 /// Runs `body` in a network of its own; counted as skipped where there can be none, where /dev/net/tun is not
-/// open to this user, and where `body` throws "SKIP why".
+/// open to this user, and where `body` throws lacking.
 void on_tap(const std::function<void()>& body, unsigned seconds = 60);
 
 /// The same once for each of the ways frames are moved: body("poll"), body("multishot").

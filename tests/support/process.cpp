@@ -19,6 +19,8 @@
 #include <thread>
 #include <unistd.h>
 
+#include "tests/support/netns.hpp"
+
 namespace tapir::test {
 namespace {
 
@@ -72,7 +74,7 @@ class owned_file {
 } // namespace
 
 process::process(std::vector<std::string> arguments) {
-    if (!installed(arguments[0])) throw std::runtime_error("SKIP " + arguments[0] + " is not installed");
+    if (!installed(arguments[0])) throw lacking(arguments[0] + " is not installed");
     std::vector<char*> argv;
     for (std::string& a : arguments) argv.push_back(a.data());
     argv.push_back(nullptr);

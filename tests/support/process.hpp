@@ -21,8 +21,8 @@ using seconds = std::chrono::duration<double>;
 
 class process {
   public:
-    /// Looks `arguments[0]` up in PATH and starts it. Throws std::runtime_error when that fails; the message
-    /// begins with "SKIP " when there is no such program.
+    /// Looks `arguments[0]` up in PATH and starts it. Throws std::runtime_error when that fails, and
+    /// lacking when there is no such program.
     explicit process(std::vector<std::string> arguments);
     process(const process&) = delete;
     process& operator=(const process&) = delete;
