@@ -77,20 +77,35 @@ task<> serve_all(std::array<Listener, 4>* on, http::server_control* control) {
     co_await with_scope(body);
 }
 
+/// `buffer` 0: as the library has it. Kernel sockets size their buffers themselves.
+template <class Network>
+auto listen(Network& network, std::uint16_t port, [[maybe_unused]] std::uint32_t buffer) {
+    if constexpr (requires { network.our_host(); }) {
+        tcp::listen_options options;
+        if (buffer != 0) options.accepted.send_buffer = options.accepted.receive_buffer = buffer;
+        return network.our_host()->listen(ip::endpoint(ip::address(), port), options);
+    } else {
+        return network.listen(port);
+    }
+}
+
 } // namespace
 
 int main(int argc, char** argv) {
     CLI::App app("server: source, sink, echo and HTTP for bench/run");
     samples::network_options options(app, 8000);
+    std::uint32_t buffer = 0;
+    app.add_option("--buffer", buffer, "bytes of tapir's send and receive buffers; 0: the default")
+        ->check(CLI::Range(0u, 1u << 30));
     CLI11_PARSE(app, argc, argv);
-    auto work = [&options](auto& network) -> task<int> {
+    auto work = [&options, buffer](auto& network) -> task<int> {
         promise_base& self = co_await this_coroutine;
         signal_set signals(SIGINT, SIGTERM);
-        using listener_type = std::remove_cvref_t<decltype(*network.listen(options.port))>;
+        using listener_type = std::remove_cvref_t<decltype(*listen(network, options.port, buffer))>;
         std::vector<listener_type> open;
         for (std::uint16_t i = 0; i < 4; ++i) {
             const auto port = static_cast<std::uint16_t>(options.port + i);
-            auto listener = network.listen(port);
+            auto listener = listen(network, port, buffer);
             if (!listener) {
                 log::error("cannot listen on port " + std::to_string(port) + ": " +
                            listener.error().message());

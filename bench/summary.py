@@ -23,7 +23,7 @@ def number(x):
 values_only = "--values-only" in sys.argv
 rows = [("", "", "median", "[least - most]", "n", "x kernel", "[least - most]")]
 measures = list(dict.fromkeys(measure for measure, _ in values))
-for measure, contender in sorted(values, key=lambda k: (measures.index(k[0]), k[1])):
+for measure, contender in sorted(values, key=lambda k: (measures.index(k[0]), not k[1].startswith("kernel"))):
     by_round = values[measure, contender]
     v = list(by_round.values())
     row = [measure, contender, number(statistics.median(v)), f"[{number(min(v))} - {number(max(v))}]", str(len(v))]

@@ -11,7 +11,6 @@
 #include <deque>
 #include <fcntl.h>
 #include <fstream>
-#include <initializer_list>
 #include <sys/eventfd.h>
 #include <sys/stat.h>
 #include <system_error>
@@ -208,16 +207,18 @@ uring_backend::uring_backend(uring_config config) : state_(std::make_unique<stat
     state& s = *state_;
     // The best first; an older kernel refuses with EINVAL what it does not know.
     constexpr unsigned common = IORING_SETUP_CQSIZE | IORING_SETUP_CLAMP;
+    constexpr std::array<unsigned, 3> setups{
+        common | IORING_SETUP_SUBMIT_ALL | IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN |
+            IORING_SETUP_TASKRUN_FLAG,
+        common | IORING_SETUP_SUBMIT_ALL | IORING_SETUP_COOP_TASKRUN | IORING_SETUP_TASKRUN_FLAG,
+        common,
+    };
     int outcome = -EINVAL;
-    for (const unsigned flags :
-         {common | IORING_SETUP_SUBMIT_ALL | IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN |
-              IORING_SETUP_TASKRUN_FLAG,
-          common | IORING_SETUP_SUBMIT_ALL | IORING_SETUP_COOP_TASKRUN | IORING_SETUP_TASKRUN_FLAG, common}) {
+    for (std::size_t i = config.skip_setups; i < setups.size() && outcome == -EINVAL; ++i) {
         io_uring_params params{};
-        params.flags = flags;
+        params.flags = setups[i];
         params.cq_entries = config.completions;
         outcome = io_uring_queue_init_params(config.entries, &s.ring, &params);
-        if (outcome != -EINVAL) break;
     }
     if (outcome < 0)
         throw std::system_error(-outcome, std::system_category(),

@@ -22,6 +22,9 @@ struct uring_config {
     /// Completion queue entries. Past these the kernel keeps completions in a list: slower, none lost. Room
     /// for a burst of multishot completions between two turns.
     std::uint32_t completions = 8192;
+    /// How many of the known ways to set up a ring are passed over, the best first: what an older kernel
+    /// refuses. For tests.
+    std::uint32_t skip_setups = 0;
 };
 
 class uring_backend final : public backend {

@@ -123,7 +123,13 @@ class tap_network {
         co_return n;
     }
 
-    result<tcp::acceptor> listen(std::uint16_t port) { return host_->listen(ip::endpoint(own_.addr, port)); }
+    /// With Nagle's algorithm off: servers here write whole messages, and the end of one must not wait for an
+    /// ACK.
+    result<tcp::listener> listen(std::uint16_t port) {
+        tcp::listen_options o;
+        o.accepted.no_delay = true;
+        return host_->listen(ip::endpoint(own_.addr, port), o);
+    }
     task<result<tcp::connection>> connect(std::string to) {
         const auto where = ip::parse_endpoint(to);
         if (!where) co_return where.error();

@@ -86,11 +86,11 @@ task<result<tcp::connection>> host::connect(ip::endpoint to, tcp::connection_opt
     co_return why;
 }
 
-result<tcp::acceptor> host::listen(ip::endpoint at, tcp::listen_options options) {
+result<tcp::listener> host::listen(ip::endpoint at, tcp::listen_options options) {
     if (!at.addr.is_unspecified() && !routes_.is_own(at.addr)) return errc::address_unavailable;
     auto listening = tcp_.listen(at, options, reactor_.now());
     if (!listening) return listening.error();
-    return tcp::acceptor(context_, std::move(*listening));
+    return tcp::listener(context_, std::move(*listening));
 }
 
 void host::stop() {

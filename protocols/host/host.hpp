@@ -22,9 +22,9 @@
 #include <tapir/protocols/ipv4/input.hpp>
 #include <tapir/protocols/ipv4/routes.hpp>
 #include <tapir/protocols/link/link.hpp>
-#include <tapir/protocols/tcp/acceptor.hpp>
 #include <tapir/protocols/tcp/config.hpp>
 #include <tapir/protocols/tcp/connection.hpp>
+#include <tapir/protocols/tcp/listener.hpp>
 #include <tapir/protocols/tcp/stack.hpp>
 #include <tapir/protocols/tcp/trace.hpp>
 
@@ -71,7 +71,7 @@ class host final : private interface_owner, private tcp::output_sink {
 
     /// Listens on one of this host's addresses, or on all if the address is unspecified; port 0 picks a free
     /// port. errc::address_unavailable, address_in_use, no_memory, host_stopped.
-    result<tcp::acceptor> listen(ip::endpoint at, tcp::listen_options options = {});
+    result<tcp::listener> listen(ip::endpoint at, tcp::listen_options options = {});
 
     /// Ends everything now: peers of open connections get RST, every waiter errc::host_stopped. Idempotent.
     void stop();

@@ -1,20 +1,64 @@
 #include <tapir/protocols/tcp/listener.hpp>
-#include <tapir/protocols/tcp/stack.hpp>
 
 namespace tapir::tcp {
 
-listener::~listener() {
-    observer_ = nullptr;
-    if (stack_ != nullptr) close(stack_->now_);
+namespace detail {
+
+void listener_core::changed(listening_endpoint&) {
+    if (waiter != nullptr && waiter->done()) waiter->wake();
 }
 
-std::unique_ptr<endpoint> listener::accept() {
-    if (accept_queue_.empty()) return nullptr;
-    return accept_queue_.pop_front();
+bool accept_awaiter::done() const {
+    return core_->listening->acceptable() > 0 || core_->listening->error();
 }
 
-void listener::close(instant now) {
-    if (stack_ != nullptr) stack_->close_listener(*this, errc::closed, now);
+bool accept_awaiter::suspend(promise_base& who) {
+    who_ = &who;
+    if (!core_) {
+        error_ = errc::closed;
+    } else if (who.stop().stop_requested()) {
+        error_ = errc::cancelled;
+    } else if (core_->waiter != nullptr) {
+        error_ = errc::busy;
+    }
+    if (error_) return false;
+    const tcp::listening_endpoint& l = *core_->listening;
+    core_->listening->set_owner(owner(who.id(), who.at(), l.owned_by().opened));
+    if (done()) return false;
+    core_->waiter = this;
+    park(who, "tcp accept", [](parked& p) {
+        static_cast<accept_awaiter&>(p).error_ = errc::cancelled;
+        p.wake();
+    });
+    return true;
+}
+
+accept_awaiter::~accept_awaiter() {
+    if (core_ && core_->waiter == this) core_->waiter = nullptr;
+}
+
+result<connection> accept_awaiter::await_resume() {
+    if (core_ && core_->waiter == this) core_->waiter = nullptr;
+    if (error_) return error_;
+    std::unique_ptr<endpoint> accepted = core_->listening->accept();
+    if (!accepted)
+        return core_->listening->error() ? core_->listening->error() : make_error_code(errc::closed);
+    accepted->note_call(who_->id(), who_->at(), core_->context->on->now());
+    return connection(core_->context, std::move(accepted));
+}
+
+} // namespace detail
+
+listener& listener::operator=(listener&& other) noexcept {
+    if (this != &other) {
+        close();
+        core_ = std::move(other.core_);
+    }
+    return *this;
+}
+
+void listener::close() {
+    if (core_) core_->listening->close(core_->context->on->now());
 }
 
 } // namespace tapir::tcp

@@ -1,84 +1,97 @@
-// A passive open. Connections in SYN_RECEIVED stand in the stack's table of half-open entries, counted here;
-// established ones wait in the accept queue. Both are bounded, each overflow is counted, and a final ACK that
-// meets a full accept queue is dropped: the handshake completes later, by retransmission.
+// A listening port as a coroutine sees it.
 //
-// Destroying a listener closes it: half-open entries are forgotten, unaccepted connections are reset.
+//     auto listener = host.listen(ip::endpoint(ip::address(), 80));
+//     while (auto peer = co_await listener->accept()) s.spawn(serve, std::move(*peer));
+//
+// Destroying the handle closes the port: half-open connections are forgotten, unaccepted ones are reset.
 #pragma once
 
-#include <tapir/framework/time.hpp>
-#include <tapir/protocols/ip/address.hpp>
-#include <tapir/protocols/tcp/config.hpp>
-#include <tapir/protocols/tcp/endpoint.hpp>
-#include <tapir/protocols/tcp/ring.hpp>
+#include <tapir/framework/error.hpp>
+#include <tapir/framework/parked.hpp>
+#include <tapir/framework/stream.hpp>
+#include <tapir/protocols/tcp/connection.hpp>
+#include <tapir/protocols/tcp/listening_endpoint.hpp>
 
+#include <coroutine>
 #include <cstddef>
-#include <cstdint>
 #include <memory>
-#include <system_error>
+#include <utility>
 
 namespace tapir::tcp {
 
-class listener;
+namespace detail {
 
-/// As `observer`: may only take note.
-struct listener_observer {
-    /// A connection can be accepted, or the listener was closed.
-    virtual void changed(listener&) = 0;
+class accept_awaiter;
 
-  protected:
-    ~listener_observer() = default;
+class listener_core final : public listener_observer {
+  public:
+    listener_core(std::shared_ptr<connection_context> c, std::unique_ptr<listening_endpoint> l)
+        : context(std::move(c)), listening(std::move(l)) {
+        listening->set_observer(this);
+    }
+    void changed(listening_endpoint&) override;
+
+    std::shared_ptr<connection_context> context;
+    std::unique_ptr<listening_endpoint> listening;
+    accept_awaiter* waiter = nullptr;
 };
+
+class [[nodiscard]] accept_awaiter : public parked {
+  public:
+    explicit accept_awaiter(std::shared_ptr<listener_core> core) : core_(std::move(core)) {}
+    accept_awaiter(accept_awaiter&&) = default;
+    ~accept_awaiter();
+
+    bool await_ready() const noexcept { return false; }
+    template <tapir_promise P>
+    bool await_suspend(std::coroutine_handle<P> h) {
+        return suspend(h.promise());
+    }
+    result<connection> await_resume();
+
+  private:
+    friend class listener_core;
+    bool suspend(promise_base& who);
+    bool done() const;
+
+    std::shared_ptr<listener_core> core_;
+    promise_base* who_ = nullptr;
+    std::error_code error_;
+};
+
+} // namespace detail
 
 class listener {
   public:
-    listener(const listener&) = delete;
-    listener& operator=(const listener&) = delete;
-    ~listener();
+    /// A closed handle.
+    listener() = default;
+    listener(std::shared_ptr<detail::connection_context> context, std::unique_ptr<listening_endpoint> l)
+        : core_(std::make_shared<detail::listener_core>(std::move(context), std::move(l))) {}
+    listener(listener&&) noexcept = default;
+    listener& operator=(listener&& other) noexcept;
+    ~listener() { close(); }
 
-    /// The oldest established connection, or null. It may already be in CLOSE_WAIT, or even have ended.
-    std::unique_ptr<endpoint> accept();
-    std::size_t acceptable() const { return accept_queue_.size(); }
-    std::size_t half_open() const { return half_open_; }
-    void close(instant now);
+    /// The oldest established connection; it may already be in CLOSE_WAIT. One coroutine waits at a time: a
+    /// second gets errc::busy. errc::closed after close(), errc::host_stopped with the host; errc::cancelled
+    /// loses no connection.
+    detail::accept_awaiter accept() { return detail::accept_awaiter(core_); }
 
-    /// LISTEN, or CLOSED after close() or the end of the stack.
-    tcp::state state() const { return stack_ == nullptr ? state::closed : state::listen; }
-    /// Empty while listening; errc::closed after close(), errc::host_stopped after the stack's end.
-    std::error_code error() const { return error_; }
-    const ip::endpoint& local() const { return local_; }
-    const listen_options& options() const { return options_; }
+    /// Stops listening. A waiting accept() gets errc::closed. Accepted connections go on.
+    void close();
 
-    struct counters {
-        std::uint64_t established = 0;
-        std::uint64_t half_open_overflow = 0; ///< SYNs dropped, SYN queue full
-        std::uint64_t accept_overflow = 0;    ///< final ACKs dropped, accept queue full
-        std::uint64_t half_open_timeouts = 0;
-        std::uint64_t half_open_resets = 0;
-    };
-    const counters& counted() const { return counters_; }
-
-    void set_observer(listener_observer* o) { observer_ = o; }
-    void set_owner(const owner& o) { owner_ = o; }
-    const owner& owned_by() const { return owner_; }
-
-  private:
-    friend class stack;
-    listener(stack& s, const ip::endpoint& local, const listen_options& options, std::uint16_t index)
-        : stack_(&s), local_(local), options_(options), index_(index) {}
-    void notify() {
-        if (observer_ != nullptr) observer_->changed(*this);
+    ip::endpoint local() const { return core_ ? core_->listening->local() : ip::endpoint(); }
+    /// Connections in SYN_RECEIVED.
+    std::size_t half_open() const { return core_ ? core_->listening->half_open() : 0; }
+    /// Established connections that nobody has accepted yet.
+    std::size_t acceptable() const { return core_ ? core_->listening->acceptable() : 0; }
+    listening_endpoint::counters counters() const {
+        return core_ ? core_->listening->counted() : listening_endpoint::counters();
     }
 
-    stack* stack_; ///< null once closed
-    ip::endpoint local_;
-    listen_options options_;
-    std::uint16_t index_; ///< in the stack's table of listeners
-    std::uint32_t half_open_ = 0;
-    ring<std::unique_ptr<endpoint>> accept_queue_;
-    std::error_code error_{};
-    counters counters_{};
-    listener_observer* observer_ = nullptr;
-    owner owner_{};
+  private:
+    std::shared_ptr<detail::listener_core> core_;
 };
+
+static_assert(stream_listener<listener>);
 
 } // namespace tapir::tcp

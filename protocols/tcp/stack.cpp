@@ -124,9 +124,9 @@ flow_ref stack::find(const flow_key& flow, std::uint64_t hash) const {
     });
 }
 
-listener* stack::find_listener(const ip::address& local, std::uint16_t port) const {
-    listener* any = nullptr;
-    for (listener* l : listeners_) {
+listening_endpoint* stack::find_listener(const ip::address& local, std::uint16_t port) const {
+    listening_endpoint* any = nullptr;
+    for (listening_endpoint* l : listeners_) {
         if (l == nullptr || l->local_.port != port) continue;
         if (l->local_.addr == local) return l;
         if (l->local_.addr.is_unspecified()) any = l;
@@ -166,8 +166,8 @@ result<std::unique_ptr<endpoint>> stack::connect(const path& p, std::uint16_t re
     return user;
 }
 
-result<std::unique_ptr<listener>> stack::listen(const ip::endpoint& local, const listen_options& options,
-                                                instant now) {
+result<std::unique_ptr<listening_endpoint>> stack::listen(const ip::endpoint& local,
+                                                          const listen_options& options, instant now) {
     now_ = std::max(now_, now);
     if (stopped_) return errc::host_stopped;
     ip::endpoint at = local;
@@ -176,11 +176,12 @@ result<std::unique_ptr<listener>> stack::listen(const ip::endpoint& local, const
         if (!picked) return picked.error();
         at.port = *picked;
     }
-    for (const listener* other : listeners_)
+    for (const listening_endpoint* other : listeners_)
         if (other != nullptr && other->local_ == at) return errc::address_in_use;
     auto slot = static_cast<std::size_t>(std::ranges::find(listeners_, nullptr) - listeners_.begin());
     if (slot > 0xffff) return errc::no_memory;
-    std::unique_ptr<listener> l(new listener(*this, at, options, static_cast<std::uint16_t>(slot)));
+    std::unique_ptr<listening_endpoint> l(
+        new listening_endpoint(*this, at, options, static_cast<std::uint16_t>(slot)));
     if (slot == listeners_.size()) listeners_.push_back(nullptr);
     listeners_[slot] = l.get();
     change_state(flow_key(at.addr, at.port, {}, 0), state::closed, event::call_listen, opening::passive, now);
@@ -288,7 +289,7 @@ void stack::half_open_ends(std::uint32_t i, event cause, instant now) {
     erase_half_open(i);
 }
 
-void stack::close_listener(listener& l, errc why, instant now) {
+void stack::close_listener(listening_endpoint& l, errc why, instant now) {
     now_ = std::max(now_, now);
     const event cause = why == errc::host_stopped ? event::host_stopped : event::call_close;
     half_open_.for_each([&](std::uint32_t i, const half_open_entry& e) {

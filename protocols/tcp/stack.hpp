@@ -24,7 +24,7 @@
 #include <tapir/protocols/tcp/demux.hpp>
 #include <tapir/protocols/tcp/endpoint.hpp>
 #include <tapir/protocols/tcp/half_open.hpp>
-#include <tapir/protocols/tcp/listener.hpp>
+#include <tapir/protocols/tcp/listening_endpoint.hpp>
 #include <tapir/protocols/tcp/path.hpp>
 #include <tapir/protocols/tcp/segment.hpp>
 #include <tapir/protocols/tcp/time_wait.hpp>
@@ -105,8 +105,8 @@ class stack {
                                               instant now);
     /// Listens at one address, or at any if `local.addr` is unspecified; the more exact listener wins.
     /// Port 0 picks a free one. Errors: address_in_use, no_ports, no_memory, host_stopped.
-    result<std::unique_ptr<listener>> listen(const ip::endpoint& local, const listen_options& options,
-                                             instant now);
+    result<std::unique_ptr<listening_endpoint>> listen(const ip::endpoint& local,
+                                                       const listen_options& options, instant now);
 
     /// Sends what is pending, each connection once, until the sink is not ready. True: nothing is left.
     bool flush(instant now, output_sink& out);
@@ -131,7 +131,7 @@ class stack {
     }
     template <class F>
     void for_each_listener(F f) {
-        for (listener* l : listeners_)
+        for (listening_endpoint* l : listeners_)
             if (l != nullptr) f(*l);
     }
     /// f(flow_key, half_open_entry)
@@ -147,7 +147,7 @@ class stack {
 
   private:
     friend class endpoint;
-    friend class listener;
+    friend class listening_endpoint;
     friend class tcb;
 
     /// A segment without a connection that waits for the link.
@@ -166,7 +166,7 @@ class stack {
     void arrives(const path& p, const segment& s, const flow_key& flow, instant now);
     void arrives_at_nobody(const path& p, const segment& s, const flow_key& flow, instant now);
     /// `above`: what the initial sequence number has to exceed, after a TIME_WAIT of the same flow.
-    void arrives_at_listener(listener& l, const path& p, const segment& s, const flow_key& flow,
+    void arrives_at_listener(listening_endpoint& l, const path& p, const segment& s, const flow_key& flow,
                              std::optional<seq> above, instant now);
     void arrives_at_half_open(std::uint32_t i, const path& p, const segment& s, const flow_key& flow,
                               instant now);
@@ -193,7 +193,7 @@ class stack {
     flow_key flow_of(const time_wait_entry& e) const;
     path path_of(const half_open_entry& e) const;
     path path_of(const time_wait_entry& e) const;
-    listener* find_listener(const ip::address& local, std::uint16_t port) const;
+    listening_endpoint* find_listener(const ip::address& local, std::uint16_t port) const;
     std::optional<std::uint16_t> local_index(const ip::address& a);
     seq initial_sequence(const flow_key& flow, instant now) const;
     /// Milliseconds. [RFC 7323 5.4]
@@ -211,7 +211,7 @@ class stack {
     void erase_time_wait(std::uint32_t i, event cause, instant now);
     void enter_time_wait(tcb& c, instant now);
     void forget(tcb& c);
-    void close_listener(listener& l, errc why, instant now);
+    void close_listener(listening_endpoint& l, errc why, instant now);
     /// After anything that may have changed a connection: ends it, moves it to TIME_WAIT, arms its timer,
     /// lists it for output. The connection may be gone afterwards.
     void settle(tcb& c, instant now);
@@ -239,7 +239,7 @@ class stack {
     time_wait_table time_wait_;
     table_timer half_open_timer_;
     table_timer time_wait_timer_;
-    std::vector<listener*> listeners_;
+    std::vector<listening_endpoint*> listeners_;
     std::vector<ip::address> locals_;
     ring<reply> replies_;
     intrusive_list<tcb, dirty_tag> dirty_;

@@ -44,7 +44,7 @@ struct world final : tcp::output_sink, tcp::trace_sink {
     timer_wheel wheel{std::chrono::microseconds(1), instant(std::chrono::seconds(1))};
     instant now{std::chrono::seconds(1)};
     std::unique_ptr<tcp::stack> stack;
-    std::unique_ptr<tcp::listener> listener;
+    std::unique_ptr<tcp::listening_endpoint> listener;
     std::vector<std::unique_ptr<tcp::endpoint>> users;
     tcp::header last_out;
     std::size_t emitted = 0;

@@ -36,7 +36,7 @@ task<result<>> peer_finished(tcp::connection* c) {
 task<result<>> until(tcp::connection* c, tcp::state s) {
     co_return co_await c->until(s);
 }
-task<result<tcp::connection>> accept(tcp::acceptor* a) {
+task<result<tcp::connection>> accept(tcp::listener* a) {
     co_return co_await a->accept();
 }
 

@@ -161,7 +161,7 @@ task<> echo_run(plan* p, world* w) {
         p->fail("listen: " + listening.error().message());
         co_return;
     }
-    auto accept_one = [](tcp::acceptor* l, plan* pl, world* wo) -> task<> {
+    auto accept_one = [](tcp::listener* l, plan* pl, world* wo) -> task<> {
         auto peer = co_await l->accept();
         if (peer) {
             co_await serve(std::move(*peer), pl, wo);

@@ -35,7 +35,7 @@ struct pair {
     /// Listens and connects; both ends are ESTABLISHED afterwards.
     task<> open(world& w, tcp::listen_options options = tcp::listen_options(), std::uint16_t local_port = 0);
 
-    tcp::acceptor listener;
+    tcp::listener listener;
     tcp::connection client;
     tcp::connection server;
 };

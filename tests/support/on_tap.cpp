@@ -12,12 +12,12 @@ namespace tapir::test {
 namespace {
 
 /// False when the test was skipped.
-bool on_tap_as(const std::string& title, const std::function<void()>& body, unsigned seconds) {
+bool on_tap_as(const std::string& title, const std::function<void()>& body, unsigned time_limit) {
     if (::access("/dev/net/tun", R_OK | W_OK) != 0) {
         skip("/dev/net/tun is missing or not open to this user");
         return false;
     }
-    const auto outcome = in_own_network(body, seconds);
+    const auto outcome = in_own_network(body, time_limit);
     if (!outcome.possible) {
         skip(outcome.text.c_str());
         return false;
@@ -28,13 +28,13 @@ bool on_tap_as(const std::string& title, const std::function<void()>& body, unsi
 
 } // namespace
 
-void on_tap(const std::function<void()>& body, unsigned seconds) {
-    on_tap_as("", body, seconds);
+void on_tap(const std::function<void()>& body, unsigned time_limit) {
+    on_tap_as("", body, time_limit);
 }
 
-void on_each_tap_path(const std::function<void(const std::string&)>& body, unsigned seconds) {
+void on_each_tap_path(const std::function<void(const std::string&)>& body, unsigned time_limit) {
     for (const char* io : {"poll", "multishot"})
-        if (!on_tap_as(std::string(io) + ": ", [&] { body(io); }, seconds)) return;
+        if (!on_tap_as(std::string(io) + ": ", [&] { body(io); }, time_limit)) return;
 }
 
 std::unique_ptr<process> start(std::vector<std::string> arguments, const std::string& ready) {

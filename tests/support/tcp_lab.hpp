@@ -91,7 +91,7 @@ class tcp_lab : public tcp::output_sink {
     timer_wheel wheel;
     instant now;
     tcp::stack stack;
-    std::unique_ptr<tcp::listener> listening;
+    std::unique_ptr<tcp::listening_endpoint> listening;
     std::unique_ptr<tcp::endpoint> e;
     std::uint16_t our_port = 80;
     bool accepts_output = true;

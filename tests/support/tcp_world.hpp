@@ -53,7 +53,7 @@ class tcp_world {
     tcp::stack& client() { return client_.stack; }
     tcp::stack& server() { return server_.stack; }
 
-    tcp::listener& server_listens(std::uint16_t port, const tcp::listen_options& o = {}) {
+    tcp::listening_endpoint& server_listens(std::uint16_t port, const tcp::listen_options& o = {}) {
         listener_ = std::move(*server().listen({server_address(), port}, o, now));
         return *listener_;
     }
@@ -222,7 +222,7 @@ class tcp_world {
     tcp::seq isn_[2];
     node client_;
     node server_;
-    std::unique_ptr<tcp::listener> listener_;
+    std::unique_ptr<tcp::listening_endpoint> listener_;
 
   public:
     std::unique_ptr<tcp::endpoint> user[2]; ///< the client's and the accepted one

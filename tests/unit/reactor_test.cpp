@@ -23,6 +23,7 @@ namespace {
 class captured_log {
   public:
     captured_log() {
+        log::set_level(log::level::info); // another test of this process may have asked for less
         log::set_sink([this](log::level at, std::string_view message) {
             const std::lock_guard lock(mutex_);
             if (at == log::level::warn) warnings_.emplace_back(message);
@@ -248,17 +249,17 @@ TEST_CASE("reactor: a coroutine that holds its thread is reported while it does,
 TEST_CASE("reactor: one that sleeps long, or works in short turns, is no stall") {
     captured_log log;
     reactor_config config;
-    config.stall_after = 40ms;
+    config.stall_after = 150ms;
     reactor r(make_uring_backend(), config);
     const auto root = [&]() -> task<> {
-        (void)co_await sleep_for(120ms);
-        for (int i = 0; i < 24; ++i) {
+        (void)co_await sleep_for(300ms);
+        for (int i = 0; i < 60; ++i) {
             std::this_thread::sleep_for(std::chrono::milliseconds(5));
             (void)co_await sleep_for(100us);
         }
     };
     r.run(root());
-    std::this_thread::sleep_for(std::chrono::milliseconds(120)); // nobody runs: nobody is held up
+    std::this_thread::sleep_for(std::chrono::milliseconds(300)); // nobody runs: nobody is held up
     CHECK(log.warnings().empty());
     reactor virtual_time(make_sim_backend());
     CHECK(virtual_time.stalls() == nullptr);

@@ -275,7 +275,7 @@ TEST_CASE("closing a listener forgets half-open connections and resets those not
 
 struct bell final : tcp::listener_observer {
     int rung = 0;
-    void changed(tcp::listener&) override { ++rung; }
+    void changed(tcp::listening_endpoint&) override { ++rung; }
 };
 
 TEST_CASE("a listener's observer hears of each connection and of the end") {

@@ -309,7 +309,7 @@ TEST_CASE("tapstat can list everything there is") {
     lab.stack.for_each_connection([&](tcp::endpoint& e) { ids.push_back(e.id()); });
     CHECK(ids == std::vector<std::uint64_t>{1, 2});
     int listeners = 0;
-    lab.stack.for_each_listener([&](tcp::listener& l) { listeners += l.local().port; });
+    lab.stack.for_each_listener([&](tcp::listening_endpoint& l) { listeners += l.local().port; });
     CHECK(listeners == 80);
     CHECK(lab.e->flow().to_string() == "192.0.2.1:80 <- 192.0.2.2:5000");
     lab.e->note_call(7, std::source_location::current(), lab.now);

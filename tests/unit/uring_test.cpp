@@ -256,6 +256,39 @@ TEST_CASE("uring: a handler that submits again does not keep dispatch() from ret
     REQUIRE(turn_until(io, [&] { return op.rounds == 1000; }));
 }
 
+TEST_CASE("uring: on kernels that refuse the newer ways to set up a ring, the older ones do the same") {
+    for (const std::uint32_t skip : {0u, 1u, 2u}) {
+        uring_config config;
+        config.skip_setups = skip;
+        uring_backend io(config);
+        const fds p = fds::pipe();
+        recorded poll(io_operation::kind::poll_multishot);
+        poll.fd = p.a;
+        poll.flags = POLLIN;
+        io.submit(poll);
+        for (std::size_t round = 1; round <= 3; ++round) {
+            p.put("x");
+            REQUIRE(turn_until(io, [&] { return poll.all.size() >= round; }));
+            char byte = 0;
+            REQUIRE(::read(p.a, &byte, 1) == 1);
+        }
+        std::thread other([&] { io.wake(); });
+        io.wait(never);
+        other.join();
+        recorded nop(io_operation::kind::nop);
+        io.submit(nop);
+        while (nop.in_flight) { // with looks only
+            io.wait(io.now() - 1s);
+            io.dispatch();
+        }
+        CHECK(io.retire(poll).result == -ECANCELED);
+        CHECK(io.in_flight() == 0);
+    }
+    uring_config none;
+    none.skip_setups = 3;
+    CHECK_THROWS_AS(uring_backend{none}, std::system_error);
+}
+
 TEST_CASE("uring: retire() returns when the kernel no longer touches the memory, and calls no handler") {
     uring_backend io;
     const fds p = fds::pipe();

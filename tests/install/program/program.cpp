@@ -6,4 +6,6 @@ tapir::task<int> answer() {
     co_return 42;
 }
 
-int main() { return tapir::reactor(tapir::make_sim_backend()).run(answer()) == 42 ? 0 : 1; }
+int main() {
+    return tapir::reactor(tapir::make_sim_backend()).run(answer()) == 42 ? 0 : 1;
+}

@@ -69,7 +69,7 @@ void stack::arrives(const path& p, const segment& s, const flow_key& flow, insta
     case flow_kind::time_wait: arrives_at_time_wait(found.index, p, s, flow, now); return;
     case flow_kind::none: break;
     }
-    if (listener* l = find_listener(flow.local, flow.local_port); l != nullptr && !stopped_)
+    if (listening_endpoint* l = find_listener(flow.local, flow.local_port); l != nullptr && !stopped_)
         arrives_at_listener(*l, p, s, flow, std::nullopt, now);
     else
         arrives_at_nobody(p, s, flow, now);
@@ -87,7 +87,7 @@ void stack::arrives_at_nobody(const path& p, const segment& s, const flow_key& f
 }
 
 // [RFC 9293 3.10.7.2]
-void stack::arrives_at_listener(listener& l, const path& p, const segment& s, const flow_key& flow,
+void stack::arrives_at_listener(listening_endpoint& l, const path& p, const segment& s, const flow_key& flow,
                                 std::optional<seq> above, instant now) {
     const header& h = s.header;
     if (h.rst()) {
@@ -145,7 +145,7 @@ void stack::arrives_at_half_open(std::uint32_t i, const path& p, const segment& 
                                  instant now) {
     const half_open_entry& e = half_open_[i];
     const header& h = s.header;
-    listener& l = *listeners_[e.listener];
+    listening_endpoint& l = *listeners_[e.listener];
 
     // The SYN again: our SYN|ACK was lost, or is late.
     if (h.syn() && !h.has_ack() && !h.rst() && h.seq == e.irs) {
@@ -208,7 +208,7 @@ void stack::arrives_at_half_open(std::uint32_t i, const path& p, const segment& 
 // The segment has passed every check that the connection will make of it: it leaves SYN_RECEIVED behind.
 void stack::establish(std::uint32_t i, const path& p, const segment& s, const flow_key& flow, instant now) {
     const half_open_entry e = half_open_[i];
-    listener& l = *listeners_[e.listener];
+    listening_endpoint& l = *listeners_[e.listener];
     erase_half_open(i);
 
     std::unique_ptr<endpoint> user(new endpoint(*this, flow, state::listen, next_id_++));
@@ -244,7 +244,7 @@ void stack::arrives_at_time_wait(std::uint32_t i, const path& p, const segment& 
         const bool newer = stamped ? older(e.ts_recent, h.options.ts->value) ||
                                          (h.options.ts->value == e.ts_recent && h.seq > e.rcv_nxt)
                                    : h.seq > e.rcv_nxt;
-        listener* l = find_listener(flow.local, flow.local_port);
+        listening_endpoint* l = find_listener(flow.local, flow.local_port);
         if (newer && l != nullptr && !stopped_) {
             const seq above = e.snd_nxt;
             ++counters_.time_wait_reused;

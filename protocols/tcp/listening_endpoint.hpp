@@ -1,0 +1,85 @@
+// A passive open. Connections in SYN_RECEIVED stand in the stack's table of half-open entries, counted here;
+// established ones wait in the accept queue. Both are bounded, each overflow is counted, and a final ACK that
+// meets a full accept queue is dropped: the handshake completes later, by retransmission.
+//
+// Destroying a listener closes it: half-open entries are forgotten, unaccepted connections are reset.
+#pragma once
+
+#include <tapir/framework/time.hpp>
+#include <tapir/protocols/ip/address.hpp>
+#include <tapir/protocols/tcp/config.hpp>
+#include <tapir/protocols/tcp/endpoint.hpp>
+#include <tapir/protocols/tcp/ring.hpp>
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <system_error>
+
+namespace tapir::tcp {
+
+class listening_endpoint;
+
+/// As `observer`: may only take note.
+struct listener_observer {
+    /// A connection can be accepted, or the listener was closed.
+    virtual void changed(listening_endpoint&) = 0;
+
+  protected:
+    ~listener_observer() = default;
+};
+
+class listening_endpoint {
+  public:
+    listening_endpoint(const listening_endpoint&) = delete;
+    listening_endpoint& operator=(const listening_endpoint&) = delete;
+    ~listening_endpoint();
+
+    /// The oldest established connection, or null. It may already be in CLOSE_WAIT, or even have ended.
+    std::unique_ptr<endpoint> accept();
+    std::size_t acceptable() const { return accept_queue_.size(); }
+    std::size_t half_open() const { return half_open_; }
+    void close(instant now);
+
+    /// LISTEN, or CLOSED after close() or the end of the stack.
+    tcp::state state() const { return stack_ == nullptr ? state::closed : state::listen; }
+    /// Empty while listening; errc::closed after close(), errc::host_stopped after the stack's end.
+    std::error_code error() const { return error_; }
+    const ip::endpoint& local() const { return local_; }
+    const listen_options& options() const { return options_; }
+
+    struct counters {
+        std::uint64_t established = 0;
+        std::uint64_t half_open_overflow = 0; ///< SYNs dropped, SYN queue full
+        std::uint64_t accept_overflow = 0;    ///< final ACKs dropped, accept queue full
+        std::uint64_t half_open_timeouts = 0;
+        std::uint64_t half_open_resets = 0;
+    };
+    const counters& counted() const { return counters_; }
+
+    void set_observer(listener_observer* o) { observer_ = o; }
+    void set_owner(const owner& o) { owner_ = o; }
+    const owner& owned_by() const { return owner_; }
+
+  private:
+    friend class stack;
+    listening_endpoint(stack& s, const ip::endpoint& local, const listen_options& options,
+                       std::uint16_t index)
+        : stack_(&s), local_(local), options_(options), index_(index) {}
+    void notify() {
+        if (observer_ != nullptr) observer_->changed(*this);
+    }
+
+    stack* stack_; ///< null once closed
+    ip::endpoint local_;
+    listen_options options_;
+    std::uint16_t index_; ///< in the stack's table of listeners
+    std::uint32_t half_open_ = 0;
+    ring<std::unique_ptr<endpoint>> accept_queue_;
+    std::error_code error_{};
+    counters counters_{};
+    listener_observer* observer_ = nullptr;
+    owner owner_{};
+};
+
+} // namespace tapir::tcp
