@@ -335,7 +335,7 @@ TEST_CASE("listen: a port is taken once, only on an address of ours, and free ag
         first->close();
         CHECK((co_await first->accept()).error() == errc::closed);
         CHECK(w.server().listen(w.server_at(80)));
-        tcp::acceptor moved = std::move(*first);
+        tcp::listener moved = std::move(*first);
         CHECK((co_await first->accept()).error() == errc::closed);
         auto any = w.server().listen(ip::endpoint(ip::address(), 0));
         REQUIRE(any);
@@ -349,7 +349,7 @@ TEST_CASE("accept: a second waiter is told that the place is taken; close() wake
         auto listening = w.server().listen(w.server_at(80));
         REQUIRE(listening);
         std::error_code error;
-        auto wait = [](tcp::acceptor* a, std::error_code* e) -> task<> {
+        auto wait = [](tcp::listener* a, std::error_code* e) -> task<> {
             const auto c = co_await a->accept();
             *e = c ? std::error_code() : c.error();
         };
