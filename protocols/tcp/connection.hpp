@@ -291,7 +291,8 @@ class readable_handle {
     /// comes first, then errc::reset. An empty span is errc::invalid_argument. Cancelling takes nothing and
     /// sends nothing.
     read_awaiter read(mutable_bytes to);
-    /// The next received chunk without a copy; empty is the peer's FIN. Releasing it opens the window.
+    /// The next received chunk without a copy; empty is the peer's FIN. Taking it opens the window: what the
+    /// caller keeps, also beyond the connection and the host, is the caller's memory.
     read_chunk_awaiter read();
     /// Done when the peer's FIN has arrived, whether or not the data before it was read.
     condition_awaiter peer_finished();
