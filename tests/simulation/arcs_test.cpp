@@ -250,7 +250,7 @@ TEST_CASE("coverage: a half-open connection goes back to LISTEN when the client 
 }
 
 TEST_CASE("coverage: a half-open connection goes back to LISTEN for another SYN of the same client") {
-    auto scenario = [](world& w, pair& p) -> task<> {
+    auto scenario = [](world& w, pair&) -> task<> {
         constexpr std::uint16_t client_port = 5001;
         auto listening = w.server().listen(w.server_at(pair::port));
         REQUIRE(listening);
