@@ -219,12 +219,14 @@ void close_awaiter::stopped() {
 
 result<close_report> close_awaiter::await_resume() {
     if (error_) return error_;
+    if (endpoint().report().how == ending::host_stopped) return errc::host_stopped;
     return endpoint().report();
 }
 
 result<> until_awaiter::await_resume() {
     if (error_) return error_;
     if (endpoint().entered(state_)) return {};
+    if (endpoint().error() == errc::host_stopped) return errc::host_stopped;
     return errc::unreachable_state;
 }
 

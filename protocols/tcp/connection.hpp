@@ -334,7 +334,8 @@ class connection : public detail::readable_handle {
     detail::condition_awaiter finish();
     /// Ends both directions when *called*; done on entering TIME_WAIT or CLOSED, never waits for 2 MSL.
     /// Unread data at the call, or data after it, makes it a RST [RFC 2525 2.17]; so does passing `deadline`
-    /// (by default connection_options::close_timeout from now). Cancelling the wait aborts.
+    /// (by default connection_options::close_timeout from now). How it went is the report's to tell; errors
+    /// are busy, closed, host_stopped, and cancelled: cancelling the wait aborts.
     detail::close_awaiter close(instant deadline = never);
     /// RST, at the end of this turn; everything queued is dropped. Waiters get errc::aborted.
     void abort();

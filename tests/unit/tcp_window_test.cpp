@@ -24,6 +24,18 @@ TEST_CASE("never more than the peer's window is in flight") {
     CHECK(lab.out().size() == 2);
 }
 
+TEST_CASE("a segment that is one byte larger than the window's rest waits") {
+    tcp_lab lab; // [RFC 9293 3.4]: the window ends before snd_una + snd_wnd
+    lab.establish({}, 2999);
+    lab.write(bulk(6000));
+    CHECK(lab.out().size() == 2);
+    lab.in({.flags = ACK, .seq = 1, .ack = 1, .window = 3000});
+    const segs third = lab.out();
+    REQUIRE(third.size() == 1);
+    CHECK(third[0].seq == 2001);
+    CHECK(third[0].text.size() == 1000);
+}
+
 TEST_CASE("a shut window is probed with one byte, ever more seldom, as long as the peer answers") {
     tcp_lab lab; // [RFC 9293 3.8.6.1 MUST-35, MUST-36, MUST-37, SHLD-29, SHLD-30]
     lab.establish({}, 0);
