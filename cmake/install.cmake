@@ -9,6 +9,6 @@ install(EXPORT tapir-targets NAMESPACE tapir:: DESTINATION ${CMAKE_INSTALL_LIBDI
 configure_package_config_file(cmake/tapir-config.cmake.in ${PROJECT_BINARY_DIR}/tapir-config.cmake
     INSTALL_DESTINATION ${CMAKE_INSTALL_LIBDIR}/cmake/tapir)
 write_basic_package_version_file(${PROJECT_BINARY_DIR}/tapir-config-version.cmake
-    COMPATIBILITY ExactVersion)
+    COMPATIBILITY SameMinorVersion)
 install(FILES ${PROJECT_BINARY_DIR}/tapir-config.cmake ${PROJECT_BINARY_DIR}/tapir-config-version.cmake
         DESTINATION ${CMAKE_INSTALL_LIBDIR}/cmake/tapir)
