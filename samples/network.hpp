@@ -17,7 +17,9 @@
 #include <tapir/framework/log.hpp>
 #include <tapir/framework/race.hpp>
 #include <tapir/framework/reactor.hpp>
+#include <tapir/framework/scope.hpp>
 #include <tapir/framework/signals.hpp>
+#include <tapir/framework/stream.hpp>
 #include <tapir/framework/task.hpp>
 #include <tapir/framework/uring_backend.hpp>
 #include <tapir/framework/wall_clock.hpp>
@@ -207,6 +209,37 @@ int run(const network_options& options, F work) {
         log::error(e.what());
         return 1;
     }
+}
+
+/// Serves every connection with a coroutine of its own; one that fails ends alone.
+template <stream_listener L, class F>
+task<> accept_all(L* listener, F serve) {
+    auto body = [&](scope& s) -> task<> {
+        while (auto peer = co_await listener->accept()) s.spawn(serve, std::move(*peer));
+    };
+    co_await with_supervisor(body);
+}
+
+/// The whole of a simple server: listens, says so, and runs serve(stream) -> task<> for each connection until
+/// SIGINT or SIGTERM comes. `what` begins the line that it prints.
+template <class F>
+int run_server(const network_options& options, std::string what, F serve) {
+    auto work = [&](auto& network) -> task<int> {
+        signal_set signals(SIGINT, SIGTERM);
+        auto listener = network.listen(options.port);
+        if (!listener) {
+            log::error("cannot listen on port " + std::to_string(options.port) + ": " +
+                       listener.error().message());
+            co_return 1;
+        }
+        std::printf("%s on %s port %u; Ctrl-C ends it\n", what.c_str(), network.address().c_str(),
+                    options.port);
+        std::fflush(stdout);
+        using listener_type = std::remove_cvref_t<decltype(*listener)>;
+        co_await race(accept_all<listener_type, F>(&*listener, serve), interrupt(&signals));
+        co_return 0;
+    };
+    return run(options, work);
 }
 
 } // namespace samples
