@@ -289,7 +289,8 @@ void tcb::text_arrives(seq begin, chunk payload, bool fin, instant now) {
         ++stack_->counters_.out_of_order;
         owe_ack(); // [RFC 5681 4.2]: at once, a duplicate
         if (payload.empty()) return;
-        if (reassembly_.ranges() >= stack_->config_.max_out_of_order_ranges)
+        if (reassembly_.ranges() >= stack_->config_.max_out_of_order_ranges &&
+            !reassembly_.touches(begin, static_cast<std::uint32_t>(payload.size())))
             ++stack_->counters_.reassembly_full;
         else if (!reassembly_.insert(begin, std::move(payload), stack_->pool_))
             ++stack_->counters_.duplicate_data;
