@@ -58,6 +58,7 @@ void tcb::new_data_acked(seq ack, const segment& s, instant now) {
     buffer_.drop_front(data);
     bytes_acked_ += data;
     snd_una_ = ack;
+    syn_acked_ = true;
     snd_nxt_ = later(snd_nxt_, snd_una_);
     if (fin) user_->fin_acked_ = true;
     persist_backoff_ = 0;

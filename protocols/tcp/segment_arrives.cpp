@@ -97,6 +97,7 @@ verdict tcb::arrives_in_syn_sent(const segment& s, instant now) {
     }
     sample_rtt(h.ack, s);
     snd_una_ = h.ack;
+    syn_acked_ = true;
     if (snd_nxt_ < snd_una_) snd_nxt_ = snd_una_;
     enter(event::rcv_syn_ack, now);
     established(now);

@@ -1,0 +1,62 @@
+// What happens only to connections that live long: sequence numbers come round to where they began, and
+// clocks pass each other.
+#include <doctest/doctest.h>
+
+#include <algorithm>
+#include <cstdint>
+
+#include "tests/support/tcp_lab.hpp"
+
+using namespace tapir;
+using namespace tapir::test;
+
+namespace {
+
+/// Sends gigabytes: large segments, each acknowledged at once, none of them kept.
+class bulk_lab : public tcp_lab {
+  public:
+    bulk_lab() {
+        mtu = 65535;
+        most = block_size;
+        tcp::options syn;
+        syn.mss = std::uint16_t{65495};
+        tcp::connection_options o;
+        o.no_delay = true;
+        establish(o, 65535, syn);
+    }
+    void transfer(std::uint64_t n) {
+        const chunk block(pool.allocate(block_size), 0, block_size);
+        bulk_ = true;
+        while (n != 0) {
+            const auto size = std::min<std::uint64_t>(n, block_size);
+            e->write(block.slice(0, size));
+            stack.flush(now, *this);
+            next += static_cast<std::uint32_t>(size);
+            in({.flags = ACK, .seq = 1, .ack = next});
+            n -= size;
+        }
+        bulk_ = false;
+    }
+    void emit(const tcp::path& to, const tcp::outgoing_segment& s) override {
+        if (!bulk_) tcp_lab::emit(to, s);
+    }
+    std::uint32_t next = 1; ///< to be sent, as counted from our SYN
+
+  private:
+    static constexpr std::size_t block_size = 60000;
+    bool bulk_ = false;
+};
+
+} // namespace
+
+TEST_CASE("four gigabytes on, a connection whose numbers are back at the ISN sends data, not its SYN") {
+    // [RFC 9293 3.4]
+    bulk_lab lab;
+    lab.transfer((std::uint64_t{1} << 32) - 1);
+    CHECK(lab.next == 0);
+    CHECK(lab.out().empty());
+    lab.write("hello");
+    CHECK(lab.out() == segs{{.flags = ACK, .seq = 0, .ack = 1, .text = "hello"}});
+    lab.in({.flags = ACK, .seq = 1, .ack = 5});
+    CHECK(lab.e->info().send_queue == 0);
+}
