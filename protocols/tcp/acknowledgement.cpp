@@ -80,6 +80,8 @@ void tcb::new_data_acked(seq ack, const segment& s, instant now) {
     } else if (data != 0) {
         congestion_.on_ack(data, flight_before, mss(), una_before < recover_);
     }
+    // Keeps up: 2 GiB behind it would look like a loss yet to come.
+    recover_ = later(recover_, snd_una_ - 1);
     trace_cwnd(now);
 
     if (snd_una_ == snd_max_) { // [RFC 6298 5.2]

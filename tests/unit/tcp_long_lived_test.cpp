@@ -60,3 +60,15 @@ TEST_CASE("four gigabytes on, a connection whose numbers are back at the ISN sen
     lab.in({.flags = ACK, .seq = 1, .ack = 5});
     CHECK(lab.e->info().send_queue == 0);
 }
+
+TEST_CASE("two gigabytes after the last loss, three duplicates still mean a loss") {
+    // [RFC 6582 3.2]
+    bulk_lab lab;
+    lab.transfer((std::uint64_t{1} << 31) + 100'000);
+    for (int i = 0; i < 5; ++i) {
+        lab.write("x");
+        lab.out();
+    }
+    for (int i = 0; i < 3; ++i) lab.in({.flags = ACK, .seq = 1, .ack = lab.next});
+    CHECK(lab.counted().fast_retransmits == 1);
+}
