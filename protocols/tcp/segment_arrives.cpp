@@ -211,9 +211,8 @@ verdict tcb::arrives_synchronized(const segment& original, instant now) {
         challenge(now);
         return verdict::done;
     }
-    // [RFC 7323 4.3 (2)]
-    if (timestamps_ && h.options.ts && h.seq <= last_ack_sent_ &&
-        static_cast<std::int32_t>(h.options.ts->value - ts_recent_) >= 0) {
+    // [RFC 7323 4.3 (2)]; what is older has passed PAWS because ours is worth nothing any more [RFC 7323 5.5]
+    if (timestamps_ && h.options.ts && h.seq <= last_ack_sent_) {
         ts_recent_ = h.options.ts->value;
         ts_recent_at_ = s.arrived;
     }

@@ -72,3 +72,25 @@ TEST_CASE("two gigabytes after the last loss, three duplicates still mean a loss
     for (int i = 0; i < 3; ++i) lab.in({.flags = ACK, .seq = 1, .ack = lab.next});
     CHECK(lab.counted().fast_retransmits == 1);
 }
+
+TEST_CASE("after 24 days of silence the peer's timestamp is taken as it comes, and echoed") {
+    // [RFC 7323 5.5]
+    tcp::config c = tcp_lab::plain();
+    c.use_timestamps = true;
+    tcp_lab lab(c);
+    tcp::options o = tcp_lab::default_options();
+    o.ts = tcp::timestamps{0x80000000, 0};
+    lab.establish({}, 65535, o);
+    lab.wait(std::chrono::hours(24 * 25));
+    tcp::options later;
+    later.ts = tcp::timestamps{0x80000000 - 1000, lab.timestamp_of_last_segment()};
+    lab.in({.flags = ACK, .seq = 1, .ack = 1, .text = std::string(1000, 'x'), .options = later});
+    const segs answer = lab.out();
+    REQUIRE(answer.size() == 1);
+    CHECK(answer[0].ack == 1001);
+    CHECK(answer[0].options->ts->echo == 0x80000000 - 1000);
+
+    later.ts->value -= 1; // from now on older is old again
+    lab.in({.flags = ACK, .seq = 1001, .ack = 1, .text = "y", .options = later});
+    CHECK(lab.counted().paws_rejected == 1);
+}
