@@ -117,9 +117,11 @@ void tcb::duplicate_ack(seq ack, instant now) {
     trace_cwnd(now);
 }
 
-// Only the newest segment speaks for the window. [RFC 9293 3.10.7.4, fifth; MUST-14: it may shrink]
+// Only the newest segment speaks for the window, and no ACK that another has overtaken.
+// [RFC 9293 3.10.7.4, fifth; MUST-14: it may shrink]
 void tcb::update_send_window(const segment& s) {
     const header& h = s.header;
+    if (h.ack < snd_una_) return;
     if (!(snd_wl1_ < h.seq || (snd_wl1_ == h.seq && snd_wl2_ <= h.ack))) return;
     snd_wnd_ = std::uint32_t{h.window} << snd_scale_;
     snd_wl1_ = h.seq;

@@ -358,5 +358,19 @@ TEST_CASE("we announce what fits the path, and timestamps take their place from 
     CHECK(lab.e->info().send_mss == 1360 - 12);
 }
 
+TEST_CASE("an old ACK that arrives late does not speak for the window") {
+    // [RFC 9293 3.10.7.4, fifth]: only where SND.UNA =< SEG.ACK
+    tcp_lab lab;
+    lab.establish();
+    lab.write(std::string(100, 'x'));
+    lab.out();
+    // The peer's first segment is lost; its second, sent before our data had come, is overtaken by the first
+    // sent again.
+    lab.in({.flags = ACK, .seq = 1, .ack = 101, .text = "0123456789", .window = 5000});
+    lab.in({.flags = ACK, .seq = 11, .ack = 1, .text = "0123456789", .window = 0});
+    lab.write("hello");
+    CHECK(lab.out() == segs{{.flags = ACK, .seq = 101, .ack = 21, .text = "hello"}});
+}
+
 } // namespace
 } // namespace tapir::test
