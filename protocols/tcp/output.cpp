@@ -203,7 +203,8 @@ bool tcb::send_probe(instant now, gather_list& parts, outgoing_segment& out) {
     const bool fin = fin_unsent() && length == unsent() && (length == 0 || snd_wnd_ > length);
     send_range(snd_nxt_, length, fin, now, parts, out);
     if (snd_wnd_ != 0) {
-        snd_nxt_ = snd_max_;
+        snd_nxt_ +=
+            static_cast<std::uint32_t>(out.payload_size) + (has(out.header.flags, flags::fin) ? 1u : 0u);
         return true;
     }
     timers_.clear(timer_id::retransmit);

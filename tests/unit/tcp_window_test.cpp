@@ -372,5 +372,25 @@ TEST_CASE("an old ACK that arrives late does not speak for the window") {
     CHECK(lab.out() == segs{{.flags = ACK, .seq = 101, .ack = 21, .text = "hello"}});
 }
 
+TEST_CASE("a probe that finds the window open again skips nothing that a timeout has taken back") {
+    // [RFC 9293 3.8.6.1]
+    tcp_lab lab;
+    lab.establish();
+    lab.write(std::string(5000, 'x'));
+    CHECK(lab.out().size() == 5);
+    lab.in({.flags = ACK, .seq = 1, .ack = 1, .window = 0});
+    lab.wait(250ms); // the retransmission timeout; now the window is to be probed
+    CHECK(lab.out().empty());
+    lab.accepts_output = false;
+    lab.wait(1s);
+    lab.in({.flags = ACK, .seq = 1, .ack = 1, .window = 65535});
+    lab.accepts_output = true;
+    CHECK(lab.out() == segs{{.flags = ACK, .seq = 1, .ack = 1, .text = std::string(1000, 'x')}});
+    lab.in({.flags = ACK, .seq = 1, .ack = 1001});
+    const segs next = lab.out();
+    REQUIRE_FALSE(next.empty());
+    CHECK(next[0].seq == 1001);
+}
+
 } // namespace
 } // namespace tapir::test
