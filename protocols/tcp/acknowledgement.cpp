@@ -58,6 +58,7 @@ void tcb::new_data_acked(seq ack, const segment& s, instant now) {
     buffer_.drop_front(data);
     bytes_acked_ += data;
     snd_una_ = ack;
+    syn_acked_ = true;
     snd_nxt_ = later(snd_nxt_, snd_una_);
     if (fin) user_->fin_acked_ = true;
     persist_backoff_ = 0;
@@ -79,6 +80,8 @@ void tcb::new_data_acked(seq ack, const segment& s, instant now) {
     } else if (data != 0) {
         congestion_.on_ack(data, flight_before, mss(), una_before < recover_);
     }
+    // Keeps up: 2 GiB behind it would look like a loss yet to come.
+    recover_ = later(recover_, snd_una_ - 1);
     trace_cwnd(now);
 
     if (snd_una_ == snd_max_) { // [RFC 6298 5.2]
@@ -114,9 +117,11 @@ void tcb::duplicate_ack(seq ack, instant now) {
     trace_cwnd(now);
 }
 
-// Only the newest segment speaks for the window. [RFC 9293 3.10.7.4, fifth; MUST-14: it may shrink]
+// Only the newest segment speaks for the window, and no ACK that another has overtaken.
+// [RFC 9293 3.10.7.4, fifth; MUST-14: it may shrink]
 void tcb::update_send_window(const segment& s) {
     const header& h = s.header;
+    if (h.ack < snd_una_) return;
     if (!(snd_wl1_ < h.seq || (snd_wl1_ == h.seq && snd_wl2_ <= h.ack))) return;
     snd_wnd_ = std::uint32_t{h.window} << snd_scale_;
     snd_wl1_ = h.seq;

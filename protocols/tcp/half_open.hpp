@@ -35,6 +35,7 @@ struct half_open_entry {
     bool scaled : 1 = false; ///< the SYN carried a window scale
     bool timestamps : 1 = false;
     bool sack_permitted : 1 = false;
+    bool repeated : 1 = false; ///< a repeated SYN drew the SYN|ACK again
     bool used : 1 = false;
 
     instant last_sent() const { return arrived + std::chrono::microseconds(sent_after_us); }

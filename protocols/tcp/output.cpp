@@ -55,15 +55,18 @@ header tcb::make_header(flags f, seq begin, seq ack, instant now) {
 }
 
 // The right edge never moves back, and moves forward only by steps worth having: an MSS or half the buffer.
-// Rounded up to the scale, so that it does not creep back either.
+// Rounded up to the scale, so that it does not creep back either; but only into room that is there, else a
+// peer could fill more than the buffer in steps smaller than the unit. What was offered stays acceptable.
 // [RFC 9293 3.8.6 SHLD-14] [RFC 9293 3.8.6.2.2 MUST-39] [RFC 7323 2.4]
 std::uint16_t tcb::offer_window(seq ack) {
     const std::uint32_t step = std::min<std::uint32_t>(limits_.receive_buffer / 2, path_mss());
-    const seq wanted = rcv_nxt_ + receive_space();
+    const seq room = rcv_nxt_ + receive_space();
+    const seq wanted = earlier(room, rcv_nxt_ + largest_window());
     has_read_ = false;
-    if (wanted > rcv_adv_ && wanted - rcv_adv_ >= step) rcv_adv_ = wanted;
+    if (wanted > rcv_adv_ && room - rcv_adv_ >= step) rcv_adv_ = wanted;
     const std::uint32_t unit = 1u << rcv_scale_;
-    const std::uint32_t field = std::min<std::uint32_t>((rcv_adv_ - ack + unit - 1) >> rcv_scale_, 0xffff);
+    std::uint32_t field = std::min<std::uint32_t>((rcv_adv_ - ack + unit - 1) >> rcv_scale_, 0xffff);
+    if (ack + (field << rcv_scale_) > later(rcv_adv_, wanted)) --field;
     rcv_adv_ = later(rcv_adv_, ack + (field << rcv_scale_));
     return static_cast<std::uint16_t>(field);
 }
@@ -72,10 +75,10 @@ std::uint16_t tcb::offer_window(seq ack) {
 bool tcb::window_update_due() const {
     if (!has_read_ || !may_receive(state_) || nobody_reads_) return false;
     const std::uint32_t offered = rcv_adv_ - rcv_nxt_;
-    const std::uint32_t space = receive_space();
+    const std::uint32_t space = std::min(receive_space(), largest_window());
     if (space <= offered) return false;
     const std::uint32_t gain = space - offered;
-    const std::uint32_t buffer = limits_.receive_buffer;
+    const std::uint32_t buffer = largest_window();
     const std::uint32_t full = path_mss();
     if (gain >= buffer / 2) return true;
     return gain >= 2 * full && (gain >= buffer / 4 || offered <= buffer / 8);
@@ -203,7 +206,8 @@ bool tcb::send_probe(instant now, gather_list& parts, outgoing_segment& out) {
     const bool fin = fin_unsent() && length == unsent() && (length == 0 || snd_wnd_ > length);
     send_range(snd_nxt_, length, fin, now, parts, out);
     if (snd_wnd_ != 0) {
-        snd_nxt_ = snd_max_;
+        snd_nxt_ +=
+            static_cast<std::uint32_t>(out.payload_size) + (has(out.header.flags, flags::fin) ? 1u : 0u);
         return true;
     }
     timers_.clear(timer_id::retransmit);

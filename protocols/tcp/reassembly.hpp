@@ -1,7 +1,7 @@
-// Data that arrived ahead of a hole. Ranges are kept sorted and apart; where two segments claim the same
-// bytes, the first received wins, so that a later forgery cannot replace what is already held. Bounded by the
-// window in bytes and by a named limit in ranges.
-// [RFC 9293 3.10.7.4, seventh]
+// Data that arrived ahead of a hole, in sorted pieces. Where two segments claim the same bytes, the first
+// received wins, so that a later forgery cannot replace what is already held. Bounded by the window in bytes
+// and by the caller in ranges (pieces that adjoin are one). Small neighbours are joined, so that a window
+// full of one-byte segments costs little more than a window. [RFC 9293 3.10.7.4, seventh]
 #pragma once
 
 #include <tapir/framework/buffer.hpp>
@@ -15,9 +15,13 @@ namespace tapir::tcp {
 
 class reassembly {
   public:
-    bool empty() const { return ranges_.empty(); }
-    std::size_t ranges() const { return ranges_.size(); }
+    bool empty() const { return pieces_.empty(); }
+    std::size_t ranges() const { return ranges_; }
+    std::size_t pieces() const { return pieces_.size(); }
     std::uint32_t size() const { return size_; } ///< bytes
+
+    /// Whether [begin, begin + length) overlaps or adjoins what is held: it would start no new range.
+    bool touches(seq begin, std::uint32_t length) const;
 
     /// Keeps what of `payload` is not yet there. False: nothing new. Small payloads are copied.
     bool insert(seq begin, chunk payload, buffer_pool& pool);
@@ -28,13 +32,19 @@ class reassembly {
     void clear();
 
   private:
-    struct range {
+    struct piece {
         seq begin;
         chunk payload;
         seq end() const { return begin + static_cast<std::uint32_t>(payload.size()); }
     };
-    ring<range> ranges_;
+    /// The first piece that ends behind `s`.
+    std::size_t first_behind(seq s) const;
+    void place(std::size_t i, piece p, buffer_pool& pool);
+    void join_small(std::size_t i, buffer_pool& pool);
+
+    ring<piece> pieces_;
     std::uint32_t size_ = 0;
+    std::uint32_t ranges_ = 0;
 };
 
 } // namespace tapir::tcp

@@ -97,6 +97,7 @@ verdict tcb::arrives_in_syn_sent(const segment& s, instant now) {
     }
     sample_rtt(h.ack, s);
     snd_una_ = h.ack;
+    syn_acked_ = true;
     if (snd_nxt_ < snd_una_) snd_nxt_ = snd_una_;
     enter(event::rcv_syn_ack, now);
     established(now);
@@ -210,9 +211,8 @@ verdict tcb::arrives_synchronized(const segment& original, instant now) {
         challenge(now);
         return verdict::done;
     }
-    // [RFC 7323 4.3 (2)]
-    if (timestamps_ && h.options.ts && h.seq <= last_ack_sent_ &&
-        static_cast<std::int32_t>(h.options.ts->value - ts_recent_) >= 0) {
+    // [RFC 7323 4.3 (2)]; what is older has passed PAWS because ours is worth nothing any more [RFC 7323 5.5]
+    if (timestamps_ && h.options.ts && h.seq <= last_ack_sent_) {
         ts_recent_ = h.options.ts->value;
         ts_recent_at_ = s.arrived;
     }
@@ -289,7 +289,8 @@ void tcb::text_arrives(seq begin, chunk payload, bool fin, instant now) {
         ++stack_->counters_.out_of_order;
         owe_ack(); // [RFC 5681 4.2]: at once, a duplicate
         if (payload.empty()) return;
-        if (reassembly_.ranges() >= stack_->config_.max_out_of_order_ranges)
+        if (reassembly_.ranges() >= stack_->config_.max_out_of_order_ranges &&
+            !reassembly_.touches(begin, static_cast<std::uint32_t>(payload.size())))
             ++stack_->counters_.reassembly_full;
         else if (!reassembly_.insert(begin, std::move(payload), stack_->pool_))
             ++stack_->counters_.duplicate_data;

@@ -143,12 +143,13 @@ void stack::arrives_at_listener(listening_endpoint& l, const path& p, const segm
 // Passive SYN_RECEIVED. [RFC 9293 3.10.7.4]
 void stack::arrives_at_half_open(std::uint32_t i, const path& p, const segment& s, const flow_key& flow,
                                  instant now) {
-    const half_open_entry& e = half_open_[i];
+    half_open_entry& e = half_open_[i];
     const header& h = s.header;
     listening_endpoint& l = *listeners_[e.listener];
 
     // The SYN again: our SYN|ACK was lost, or is late.
     if (h.syn() && !h.has_ack() && !h.rst() && h.seq == e.irs) {
+        e.repeated = true;
         reply_syn_ack(e, now);
         return;
     }

@@ -90,6 +90,11 @@ std::uint32_t tcb::receive_space() const {
     return unread < limits_.receive_buffer ? limits_.receive_buffer - static_cast<std::uint32_t>(unread) : 0;
 }
 
+// [RFC 7323 2.2]: without a scale, 65535 bytes of even the largest buffer.
+std::uint32_t tcb::largest_window() const {
+    return std::min(limits_.receive_buffer, 0xffffu << rcv_scale_);
+}
+
 std::uint32_t tcb::unsent() const {
     if (fin_acked()) return 0;
     const seq from = later(snd_nxt_, data_begin());

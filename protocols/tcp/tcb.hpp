@@ -154,7 +154,7 @@ class tcb : public list_hook<stack::dirty_tag>, public list_hook<stack::all_tag>
 
     // --- derived ---
     seq data_begin() const { return syn_acked() ? snd_una_ : iss_ + 1; } ///< of the send buffer
-    bool syn_acked() const { return snd_una_ != iss_; }
+    bool syn_acked() const { return syn_acked_; }
     seq snd_end() const { return data_begin() + buffer_.size(); } ///< where our FIN stands
     bool fin_acked() const { return user_->fin_acked_; }
     /// Queued and not below snd_nxt. The FIN is not counted.
@@ -167,6 +167,7 @@ class tcb : public list_hook<stack::dirty_tag>, public list_hook<stack::all_tag>
     rtt_estimator::limits rto_limits() const;
     duration current_rto() const { return rtt_.backed_off(backoff_, rto_limits()); }
     std::uint32_t receive_space() const;
+    std::uint32_t largest_window() const;
 
     // Hot: what every segment touches.
     stack* stack_;
@@ -213,6 +214,7 @@ class tcb : public list_hook<stack::dirty_tag>, public list_hook<stack::all_tag>
     bool keepalive_probe_ : 1 = false;
     bool has_read_ : 1 = false; ///< the user took something since the window was last offered
     bool syn_retransmitted_ : 1 = false;
+    bool syn_acked_ : 1 = false; ///< a comparison with iss_ would not do: after 4 GiB snd_una is back there
     bool una_timed_out_ : 1 = false; ///< what stands at snd_una was sent again by a timeout
     bool partial_acked_ : 1 = false; ///< in this recovery [RFC 6582 3.2, step 5]
     std::uint16_t peer_mss_ = 0;

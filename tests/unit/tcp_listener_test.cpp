@@ -293,5 +293,21 @@ TEST_CASE("a listener's observer hears of each connection and of the end") {
     CHECK(lab.listening->error() == errc::host_stopped);
 }
 
+TEST_CASE("a SYN|ACK that a repeated SYN drew a second time gives no round-trip sample") {
+    // [RFC 6298 3], Karn: nobody can tell which of the two the ACK answers
+    tcp_lab lab;
+    lab.listen();
+    lab.in({.flags = SYN});
+    lab.out();
+    lab.wait(500ms);
+    lab.in({.flags = SYN});
+    CHECK(lab.out() == segs{{.flags = SYN | ACK, .ack = 1}});
+    lab.wait(10ms);
+    lab.in({.flags = ACK, .seq = 1, .ack = 1});
+    lab.e = lab.listening->accept();
+    REQUIRE(lab.e != nullptr);
+    CHECK(lab.e->info().srtt == duration{0});
+}
+
 } // namespace
 } // namespace tapir::test

@@ -1,3 +1,5 @@
+#include <tapir/protocols/tcp/reassembly.hpp>
+
 #include <doctest/doctest.h>
 
 #include "tests/support/tcp_lab.hpp"
@@ -352,6 +354,47 @@ TEST_CASE("the echoed timestamp is that of the earliest segment not yet acknowle
     lab.in({.flags = ACK, .seq = 2, .ack = 1, .text = "b", .options = stamp(120)});
     lab.wait(50ms);
     CHECK(lab.out().back().options->ts->echo == 110);
+}
+
+TEST_CASE("segments that adjoin are one range, however many they are") {
+    tcp::config c = tcp_lab::plain();
+    c.max_out_of_order_ranges = 1;
+    tcp_lab lab(c);
+    lab.establish();
+    std::string expected(1, 'a');
+    for (std::uint32_t i = 0; i < 100; ++i) {
+        const std::string byte(1, static_cast<char>('b' + i % 20));
+        lab.in({.flags = ACK, .seq = 2 + i, .ack = 1, .text = byte});
+        expected += byte;
+    }
+    lab.in({.flags = ACK, .seq = 200, .ack = 1, .text = "z"}); // a second range
+    CHECK(lab.counted().reassembly_full == 1);
+    lab.in({.flags = ACK, .seq = 1, .ack = 1, .text = "a"});
+    CHECK(lab.read() == expected);
+}
+
+TEST_CASE("crumbs ahead of a hole are kept in few pieces, from whichever side they come") {
+    buffer_pool pool;
+    tcp::reassembly held;
+    const auto put = [&](std::uint32_t at) {
+        const std::byte value{static_cast<unsigned char>(at * 7)};
+        return held.insert(tcp::seq(at), chunk(pool.copy_of(bytes(&value, 1)), 0, 1), pool);
+    };
+    constexpr std::uint32_t size = 9000;
+    for (std::uint32_t i = 0; i < size / 3; ++i) CHECK(put(2 * (size / 3) + i)); // upwards
+    for (std::uint32_t i = size / 3; i > 0; --i) CHECK(put(size / 3 + i - 1));   // downwards
+    for (std::uint32_t i = 1; i < size / 3; i += 2) CHECK(put(i));               // into gaps
+    CHECK(held.ranges() == size / 6);
+    for (std::uint32_t i = 0; i < size / 3; i += 2) CHECK(put(i));
+    CHECK_FALSE(put(size / 2));
+    CHECK(held.ranges() == 1);
+    CHECK(held.pieces() <= 2 * size / 2048 + 1);
+    CHECK(held.size() == size);
+    std::uint32_t next = 0;
+    for (chunk c = held.take(tcp::seq(0)); !c.empty(); c = held.take(tcp::seq(next)))
+        for (const std::byte b : c.data()) CHECK(b == std::byte{static_cast<unsigned char>(next++ * 7)});
+    CHECK(next == size);
+    CHECK(held.ranges() == 0);
 }
 
 } // namespace

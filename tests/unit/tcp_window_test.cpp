@@ -370,5 +370,72 @@ TEST_CASE("we announce what fits the path, and timestamps take their place from 
     CHECK(lab.e->info().send_mss == 1360 - 12);
 }
 
+TEST_CASE("a peer that fills a full buffer with crumbs gains nothing from the rounding of the window") {
+    // [RFC 7323 2.4]: each offer in units of 8 bytes must not promise a little more than the last.
+    tcp::config c = tcp_lab::plain();
+    c.use_window_scale = true;
+    tcp_lab lab(c);
+    tcp::options syn = tcp_lab::default_options();
+    syn.window_scale = std::uint8_t{0};
+    tcp::connection_options o;
+    o.receive_buffer = 256 * 1024;
+    lab.establish(o, 65535, syn);
+    std::uint32_t next = 1;
+    const auto push = [&](std::size_t n) {
+        lab.in({.flags = ACK, .seq = next, .ack = 1, .text = std::string(n, 'x')});
+        lab.wait(50ms);
+        next = 1 + static_cast<std::uint32_t>(lab.e->readable());
+    };
+    for (int i = 0; i < 5; ++i) push(52'000);
+    for (int i = 0; i < 1000; ++i) push(7);
+    CHECK(lab.e->readable() == o.receive_buffer);
+}
+
+TEST_CASE("without window scaling nothing is accepted beyond the 65535 bytes that could be offered") {
+    // [RFC 9293 3.10.7.4, first]
+    tcp_lab lab;
+    tcp::connection_options o;
+    o.receive_buffer = 256 * 1024;
+    lab.establish(o);
+    lab.in({.flags = ACK, .seq = 1, .ack = 1, .text = std::string(1000, 'x')});
+    CHECK(lab.out() == segs{{.flags = ACK, .seq = 1, .ack = 1001, .window = 65535}});
+    lab.in({.flags = ACK, .seq = 1001 + 65535, .ack = 1, .text = "z"});
+    CHECK(lab.counted().out_of_window == 1);
+}
+
+TEST_CASE("an old ACK that arrives late does not speak for the window") {
+    // [RFC 9293 3.10.7.4, fifth]: only where SND.UNA =< SEG.ACK
+    tcp_lab lab;
+    lab.establish();
+    lab.write(std::string(100, 'x'));
+    lab.out();
+    // The peer's first segment is lost; its second, sent before our data had come, is overtaken by the first
+    // sent again.
+    lab.in({.flags = ACK, .seq = 1, .ack = 101, .text = "0123456789", .window = 5000});
+    lab.in({.flags = ACK, .seq = 11, .ack = 1, .text = "0123456789", .window = 0});
+    lab.write("hello");
+    CHECK(lab.out() == segs{{.flags = ACK, .seq = 101, .ack = 21, .text = "hello"}});
+}
+
+TEST_CASE("a probe that finds the window open again skips nothing that a timeout has taken back") {
+    // [RFC 9293 3.8.6.1]
+    tcp_lab lab;
+    lab.establish();
+    lab.write(std::string(5000, 'x'));
+    CHECK(lab.out().size() == 5);
+    lab.in({.flags = ACK, .seq = 1, .ack = 1, .window = 0});
+    lab.wait(250ms); // the retransmission timeout; now the window is to be probed
+    CHECK(lab.out().empty());
+    lab.accepts_output = false;
+    lab.wait(1s);
+    lab.in({.flags = ACK, .seq = 1, .ack = 1, .window = 65535});
+    lab.accepts_output = true;
+    CHECK(lab.out() == segs{{.flags = ACK, .seq = 1, .ack = 1, .text = std::string(1000, 'x')}});
+    lab.in({.flags = ACK, .seq = 1, .ack = 1001});
+    const segs next = lab.out();
+    REQUIRE_FALSE(next.empty());
+    CHECK(next[0].seq == 1001);
+}
+
 } // namespace
 } // namespace tapir::test

@@ -1,0 +1,96 @@
+// What happens only to connections that live long: sequence numbers come round to where they began, and
+// clocks pass each other.
+#include <doctest/doctest.h>
+
+#include <algorithm>
+#include <cstdint>
+
+#include "tests/support/tcp_lab.hpp"
+
+using namespace tapir;
+using namespace tapir::test;
+
+namespace {
+
+/// Sends gigabytes: large segments, each acknowledged at once, none of them kept.
+class bulk_lab : public tcp_lab {
+  public:
+    bulk_lab() {
+        mtu = 65535;
+        most = block_size;
+        tcp::options syn;
+        syn.mss = std::uint16_t{65495};
+        tcp::connection_options o;
+        o.no_delay = true;
+        establish(o, 65535, syn);
+    }
+    void transfer(std::uint64_t n) {
+        const chunk block(pool.allocate(block_size), 0, block_size);
+        bulk_ = true;
+        while (n != 0) {
+            const auto size = std::min<std::uint64_t>(n, block_size);
+            e->write(block.slice(0, size));
+            stack.flush(now, *this);
+            next += static_cast<std::uint32_t>(size);
+            in({.flags = ACK, .seq = 1, .ack = next});
+            n -= size;
+        }
+        bulk_ = false;
+    }
+    void emit(const tcp::path& to, const tcp::outgoing_segment& s) override {
+        if (!bulk_) tcp_lab::emit(to, s);
+    }
+    std::uint32_t next = 1; ///< to be sent, as counted from our SYN
+
+  private:
+    static constexpr std::size_t block_size = 60000;
+    bool bulk_ = false;
+};
+
+} // namespace
+
+TEST_CASE("four gigabytes on, a connection whose numbers are back at the ISN sends data, not its SYN") {
+    // [RFC 9293 3.4]
+    bulk_lab lab;
+    lab.transfer((std::uint64_t{1} << 32) - 1);
+    CHECK(lab.next == 0);
+    CHECK(lab.out().empty());
+    lab.write("hello");
+    CHECK(lab.out() == segs{{.flags = ACK, .seq = 0, .ack = 1, .text = "hello"}});
+    lab.in({.flags = ACK, .seq = 1, .ack = 5});
+    CHECK(lab.e->info().send_queue == 0);
+}
+
+TEST_CASE("two gigabytes after the last loss, three duplicates still mean a loss") {
+    // [RFC 6582 3.2]
+    bulk_lab lab;
+    lab.transfer((std::uint64_t{1} << 31) + 100'000);
+    for (int i = 0; i < 5; ++i) {
+        lab.write("x");
+        lab.out();
+    }
+    for (int i = 0; i < 3; ++i) lab.in({.flags = ACK, .seq = 1, .ack = lab.next});
+    CHECK(lab.counted().fast_retransmits == 1);
+}
+
+TEST_CASE("after 24 days of silence the peer's timestamp is taken as it comes, and echoed") {
+    // [RFC 7323 5.5]
+    tcp::config c = tcp_lab::plain();
+    c.use_timestamps = true;
+    tcp_lab lab(c);
+    tcp::options o = tcp_lab::default_options();
+    o.ts = tcp::timestamps{0x80000000, 0};
+    lab.establish({}, 65535, o);
+    lab.wait(std::chrono::hours(24 * 25));
+    tcp::options later;
+    later.ts = tcp::timestamps{0x80000000 - 1000, lab.timestamp_of_last_segment()};
+    lab.in({.flags = ACK, .seq = 1, .ack = 1, .text = std::string(1000, 'x'), .options = later});
+    const segs answer = lab.out();
+    REQUIRE(answer.size() == 1);
+    CHECK(answer[0].ack == 1001);
+    CHECK(answer[0].options->ts->echo == 0x80000000 - 1000);
+
+    later.ts->value -= 1; // from now on older is old again
+    lab.in({.flags = ACK, .seq = 1001, .ack = 1, .text = "y", .options = later});
+    CHECK(lab.counted().paws_rejected == 1);
+}
