@@ -25,20 +25,16 @@ reactor::reactor(std::unique_ptr<backend> io, reactor_config config)
 
 reactor::~reactor() = default;
 
-void reactor::resume(promise_base& first) {
-    next_ = &first;
-    while (next_ != nullptr) {
-        promise_base& who = *std::exchange(next_, nullptr);
+void reactor::run_ready() {
+    // Only what is ready now: whoever becomes ready meanwhile waits for the next turn once the budget is
+    // spent.
+    for (std::size_t n = 0; n < config_.budget && (next_ != nullptr || !ready_.empty()); ++n) {
+        promise_base& who = next_ != nullptr ? *std::exchange(next_, nullptr) : ready_.pop_front();
         ++resumptions_;
         if (stalls_) stalls_->running(who);
         who.handle().resume();
     }
-}
-
-void reactor::run_ready() {
-    // Only what is ready now: whoever becomes ready meanwhile waits for the next turn once the budget is
-    // spent.
-    for (std::size_t n = 0; n < config_.budget && !ready_.empty(); ++n) resume(ready_.pop_front());
+    if (next_ != nullptr) ready_.push_back(*std::exchange(next_, nullptr));
 }
 
 void reactor::post(std::move_only_function<void()> job) {

@@ -138,6 +138,33 @@ TEST_CASE("reactor: past the budget, timers and I/O get their chance before the 
     }
 }
 
+TEST_CASE("reactor: a chain of awaits that never waits spends the budget like anybody else") {
+    reactor_config config;
+    config.budget = 10;
+    reactor r(make_sim_backend(), config);
+    bool stop = false;
+    std::uint64_t rounds = 0;
+    const auto nothing = []() -> task<> { co_return; };
+    const auto spinner = [&]() -> task<> {
+        while (!stop && rounds < 10'000) {
+            ++rounds;
+            co_await nothing();
+        }
+    };
+    const auto stopper = [&]() -> task<> {
+        co_await yield();
+        stop = true;
+    };
+    const auto body = [&](scope& s) -> task<> {
+        s.spawn(spinner);
+        s.spawn(spinner);
+        s.spawn(stopper);
+        co_return;
+    };
+    r.run(with_scope(body));
+    CHECK(rounds < 100);
+}
+
 TEST_CASE("reactor: whoever is ready runs in the order in which it became so") {
     reactor r(make_sim_backend());
     std::string order;
