@@ -80,6 +80,24 @@ TEST_CASE("with_timeout stops the work and tells a deadline from a cancellation"
     CHECK(r.run(with_timeout(3s, slow_result(2s))).value() == 7);
 }
 
+TEST_CASE("a duration that reaches past the end of time means never, not at once") {
+    reactor r(make_sim_backend());
+    CHECK(r.run(with_timeout(duration::max(), slow_result(2s))).value() == 7);
+    auto first = r.run(race(answer_after(duration::max(), 1), answer_after(1s, 2)));
+    CHECK(first.index() == 1);
+}
+
+TEST_CASE("a deadline of never does not keep virtual time going") {
+    reactor r(make_sim_backend());
+    event never_set;
+    auto waits = [](event* e) -> task<result<>> { co_return co_await e->wait(); };
+    const instant before = r.now();
+    CHECK_THROWS_AS((void)r.run(with_deadline(never, waits(&never_set))), deadlock);
+    auto sleeps = []() -> task<> { (void)co_await sleep_until(never); };
+    CHECK_THROWS_AS(r.run(sleeps()), deadlock);
+    CHECK(r.now() == before);
+}
+
 TEST_CASE("when_all gives every value, race the first, and losers have ended") {
     reactor r(make_sim_backend());
     auto [a, b] = r.run(when_all(answer_after(2s, 1), answer_after(1s, 2)));
