@@ -109,7 +109,8 @@ task<result<T>> with_deadline(instant deadline, task<result<T>> work) {
     promise_base& self = co_await this_coroutine;
     self.set_internal();
     detail::deadline_stop stop(self.reactor(), deadline, self.stop());
-    result<T> outcome = co_await std::move(work).under(stop.token());
+    task<result<T>> stoppable = std::move(work); // dies before `stop` does, also when this frame is torn down
+    result<T> outcome = co_await std::move(stoppable).under(stop.token());
     if (!outcome && stop.passed() && outcome.error() == errc::cancelled) outcome = errc::deadline_exceeded;
     co_return outcome;
 }

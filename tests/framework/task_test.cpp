@@ -98,6 +98,26 @@ TEST_CASE("a deadline of never does not keep virtual time going") {
     CHECK(r.now() == before);
 }
 
+TEST_CASE("work that is torn down under a deadline may still use its stop token") {
+    struct leaves {
+        explicit leaves(stop_token t) : token(t) {}
+        leaves(const leaves&) = delete;
+        leaves& operator=(const leaves&) = delete;
+        ~leaves() { const stop_source below(token); }
+        stop_token token;
+    };
+    auto work = []() -> task<result<>> {
+        promise_base& self = co_await this_coroutine;
+        const leaves last(self.stop());
+        event never_set;
+        co_return co_await never_set.wait();
+    };
+    reactor r(make_sim_backend());
+    r.post([&r] { r.post([] { throw std::runtime_error("enough"); }); }); // in the turn after the first
+    CHECK_THROWS_WITH((void)r.run(with_timeout(1h, work())), "enough");
+    CHECK(r.timers().armed() == 0);
+}
+
 TEST_CASE("when_all gives every value, race the first, and losers have ended") {
     reactor r(make_sim_backend());
     auto [a, b] = r.run(when_all(answer_after(2s, 1), answer_after(1s, 2)));
