@@ -524,6 +524,28 @@ TEST_CASE("split: whoever reads when the read half is dropped learns of it") {
     between_two_hosts(quiet_path(), scenario);
 }
 
+// [RFC 9293 3.6] leaves it open how long a peer may stay silent in FIN_WAIT_2.
+TEST_CASE("split: an orphan whose peer never finishes ends at the close timeout") {
+    for (const bool dropped_in_fin_wait_2 : {false, true}) {
+        auto scenario = [&](world& w, pair& p) -> task<> {
+            co_await p.open(w);
+            {
+                auto [in, out] = std::move(p.client).split();
+                if (dropped_in_fin_wait_2)
+                    CHECK(co_await out.finish());
+                else
+                    (void)out.finish();
+            }
+            (void)co_await sleep_for(59s);
+            CHECK(w.client().tcp().connections() == 1);
+            (void)co_await sleep_for(2s);
+            CHECK(w.client().tcp().connections() == 0);
+            CHECK(p.server.error() == errc::reset);
+        };
+        between_two_hosts(quiet_path(), scenario);
+    }
+}
+
 // --- many small things
 // --------------------------------------------------------------------------------------
 
