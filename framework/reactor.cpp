@@ -4,6 +4,8 @@
 
 #include <algorithm>
 #include <cassert>
+#include <cstddef>
+#include <iterator>
 
 namespace tapir {
 
@@ -55,7 +57,16 @@ void reactor::run_posted() {
         const std::lock_guard lock(posted_mutex_);
         jobs.swap(posted_);
     }
-    for (auto& job : jobs) job();
+    std::size_t begun = 0;
+    try {
+        while (begun < jobs.size()) jobs[begun++]();
+    } catch (...) { // ends this run(); the jobs behind it are the next one's
+        const std::lock_guard lock(posted_mutex_);
+        posted_.insert(posted_.begin(), std::move_iterator(jobs.begin() + static_cast<std::ptrdiff_t>(begun)),
+                       std::move_iterator(jobs.end()));
+        has_posted_.store(true, std::memory_order_release);
+        throw;
+    }
 }
 
 bool reactor::turn(const promise_base& root) {

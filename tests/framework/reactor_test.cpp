@@ -99,6 +99,21 @@ TEST_CASE("reactor: a posted job that throws ends run() with its exception; the 
     CHECK(r.run(seven()) == 7);
 }
 
+TEST_CASE("reactor: jobs posted behind one that throws run in the next run(), in their order") {
+    reactor r(make_sim_backend());
+    std::string ran;
+    r.post([&] { ran += "a"; });
+    r.post([] { throw std::runtime_error("so"); });
+    r.post([&] { ran += "b"; });
+    r.post([&] { ran += "c"; });
+    const auto nothing = []() -> task<> { co_await yield(); };
+    CHECK_THROWS_WITH(r.run(nothing()), "so");
+    CHECK(ran == "a");
+    r.post([&] { ran += "d"; });
+    r.run(nothing());
+    CHECK(ran == "abcd");
+}
+
 TEST_CASE("reactor: the root's end is seen at once, without waiting for timers or for anything else") {
     reactor r(make_uring_backend());
     const auto seven = []() -> task<int> { co_return 7; };
