@@ -171,6 +171,64 @@ TEST_CASE("a supervisor keeps the siblings of a child that failed") {
     CHECK(told == "alone");
 }
 
+TEST_CASE("a handler that throws fails its supervisor, not the reactor's run") {
+    reactor r(make_sim_backend());
+    bool sibling_cancelled = false;
+    auto sleeper = [&]() -> task<> { sibling_cancelled = !co_await sleep_for(1h); };
+    auto body = [&](scope& s) -> task<> {
+        s.spawn(sleeper);
+        s.spawn(fail_with, "child");
+        co_return;
+    };
+    auto handler = [](const child_failure&) { throw std::runtime_error("handler"); };
+    std::string caught;
+    auto root = [&]() -> task<> {
+        try {
+            co_await with_supervisor(body, handler);
+        } catch (const std::runtime_error& e) {
+            caught = e.what();
+        }
+    };
+    r.run(root());
+    CHECK(caught == "handler");
+    CHECK(sibling_cancelled);
+}
+
+TEST_CASE("a child spawned from outside when the last one has just ended is waited for, too") {
+    reactor r(make_sim_backend());
+    scope* service = nullptr;
+    event last_words;
+    bool second_ended = false;
+    auto second = [&]() -> task<> {
+        (void)co_await sleep_for(1s);
+        second_ended = true;
+    };
+    auto first = [&]() -> task<> {
+        last_words.set();
+        co_return;
+    };
+    auto service_body = [&](scope& s) -> task<> {
+        service = &s;
+        s.spawn(first);
+        co_return;
+    };
+    auto outside = [&]() -> task<> {
+        (void)co_await last_words.wait();
+        service->spawn(second);
+    };
+    auto serve = [&]() -> task<> {
+        co_await with_scope(service_body);
+        CHECK(second_ended);
+    };
+    auto body = [&](scope& s) -> task<> {
+        s.spawn(outside);
+        s.spawn(serve);
+        co_return;
+    };
+    r.run(with_scope(body));
+    CHECK(second_ended);
+}
+
 TEST_CASE("all frames are returned, also of children that ended while their scope goes on") {
     const std::size_t before = live_frames();
     {
