@@ -2,9 +2,8 @@
 // empty. Any number of either; both sides are served in the order in which they began to wait.
 //
 //     tapir::channel<request> queue(64);
-//     if (auto sent = co_await queue.send(std::move(r)); !sent) ...        // closed or cancelled: r is
-//     intact while (auto r = co_await queue.receive()) handle(std::move(*r));     // errc::closed when closed
-//     and empty
+//     auto sent = co_await queue.send(std::move(r));          // closed or cancelled: r is intact
+//     while (auto r = co_await queue.receive()) handle(std::move(*r));     // until closed and empty
 //
 // No value is lost: send() moves from its argument only when the value is taken, and a value given to a
 // receiver is received, even if the receiver is stopped meanwhile. Capacity 0 hands over directly: send()

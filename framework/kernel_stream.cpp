@@ -354,11 +354,11 @@ task<result<close_report>> stream::close() {
 void stream::abort() {
     if (socket_) socket_->abort();
 }
-const address& stream::local() const {
-    return socket_->local;
+address stream::local() const {
+    return socket_ ? socket_->local : address();
 }
-const address& stream::remote() const {
-    return socket_->remote;
+address stream::remote() const {
+    return socket_ ? socket_->remote : address();
 }
 
 listener& listener::operator=(listener&& other) noexcept {
@@ -387,8 +387,8 @@ void listener::close() {
     if (socket_) socket_->close();
 }
 
-const address& listener::local() const {
-    return socket_->local;
+address listener::local() const {
+    return socket_ ? socket_->local : address();
 }
 
 result<listener> listen(const address& at, int backlog) {

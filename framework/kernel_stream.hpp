@@ -6,7 +6,7 @@
 //     auto n = co_await peer->read(buffer);                  // 0: the peer's FIN
 //
 // One reader and one writer may wait at a time; a second of either gets errc::busy. Memory handed to a call
-// must live until the call has ended.
+// must live until the call has ended. A moved-from handle answers errc::closed, and has no address.
 #pragma once
 
 #include <tapir/framework/bytes.hpp>
@@ -57,8 +57,8 @@ class stream {
     /// resumes with errc::aborted.
     void abort();
 
-    const address& local() const;
-    const address& remote() const;
+    address local() const;
+    address remote() const;
 
   private:
     friend class listener;
@@ -79,7 +79,7 @@ class listener {
     /// Waiting accepts resume with errc::closed; an AF_UNIX path is removed.
     void close();
     /// With the port that the kernel chose, if it was to choose one.
-    const address& local() const;
+    address local() const;
 
   private:
     friend result<listener> listen(const address& at, int backlog);

@@ -5,8 +5,11 @@
 //         bool await_suspend(std::coroutine_handle<P> h) {
 //             if (h.promise().stop().stop_requested()) { cancelled = true; return false; }
 //             waiters.push_back(*this);
-//             park(h.promise(), "event", [](parked& p) { static_cast<wait_op&>(p).cancelled = true; p.wake();
-//             }); return true;
+//             park(h.promise(), "event", [](parked& p) {
+//                 static_cast<wait_op&>(p).cancelled = true;
+//                 p.wake();
+//             });
+//             return true;
 //         }
 //     };
 #pragma once

@@ -1,7 +1,7 @@
 // The first of several tasks to end wins; the others are stopped and waited for.
 //
-//     auto first = co_await race(read_line(c), shutdown.wait());
-//     if (first.index() == 1) ...                     // the shutdown came first
+//     auto first = co_await race(read_line(c), told_to_stop(&shutdown));      // tasks, not bare awaiters
+//     if (first.index() == 1) ...                                            // the shutdown came first
 //
 // Losers end before race() returns: what they had in flight is over. A loser's value is dropped (a connection
 // that it had just accepted is destroyed), its exception too; the winner's exception is rethrown.

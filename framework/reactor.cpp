@@ -4,6 +4,8 @@
 
 #include <algorithm>
 #include <cassert>
+#include <cstddef>
+#include <iterator>
 
 namespace tapir {
 
@@ -25,20 +27,16 @@ reactor::reactor(std::unique_ptr<backend> io, reactor_config config)
 
 reactor::~reactor() = default;
 
-void reactor::resume(promise_base& first) {
-    next_ = &first;
-    while (next_ != nullptr) {
-        promise_base& who = *std::exchange(next_, nullptr);
+void reactor::run_ready() {
+    // Only what is ready now: whoever becomes ready meanwhile waits for the next turn once the budget is
+    // spent.
+    for (std::size_t n = 0; n < config_.budget && (next_ != nullptr || !ready_.empty()); ++n) {
+        promise_base& who = next_ != nullptr ? *std::exchange(next_, nullptr) : ready_.pop_front();
         ++resumptions_;
         if (stalls_) stalls_->running(who);
         who.handle().resume();
     }
-}
-
-void reactor::run_ready() {
-    // Only what is ready now: whoever becomes ready meanwhile waits for the next turn once the budget is
-    // spent.
-    for (std::size_t n = 0; n < config_.budget && !ready_.empty(); ++n) resume(ready_.pop_front());
+    if (next_ != nullptr) ready_.push_back(*std::exchange(next_, nullptr));
 }
 
 void reactor::post(std::move_only_function<void()> job) {
@@ -59,7 +57,16 @@ void reactor::run_posted() {
         const std::lock_guard lock(posted_mutex_);
         jobs.swap(posted_);
     }
-    for (auto& job : jobs) job();
+    std::size_t begun = 0;
+    try {
+        while (begun < jobs.size()) jobs[begun++]();
+    } catch (...) { // ends this run(); the jobs behind it are the next one's
+        const std::lock_guard lock(posted_mutex_);
+        posted_.insert(posted_.begin(), std::move_iterator(jobs.begin() + static_cast<std::ptrdiff_t>(begun)),
+                       std::move_iterator(jobs.end()));
+        has_posted_.store(true, std::memory_order_release);
+        throw;
+    }
 }
 
 bool reactor::turn(const promise_base& root) {

@@ -33,7 +33,7 @@ template <class T>
 class task;
 
 struct reactor_config {
-    /// Resumptions per turn before timers and I/O get their chance again.
+    /// Resumptions per turn, of whatever kind, before timers and I/O get their chance again.
     std::size_t budget = 256;
     /// A turn longer than this is reported with the coroutine that held it. 0: no stall detector.
     duration stall_after = 200ms;
@@ -83,7 +83,8 @@ class reactor {
     void ready(promise_base& who) { ready_.push_back(who); }
 
     /// For an awaiter that hands control straight to another coroutine: `who` runs next, from the loop, as
-    /// soon as the coroutine that runs now has suspended.
+    /// soon as the coroutine that runs now has suspended. When the turn's budget is spent by then it is ready
+    /// like any other: a chain of awaits that never waits may not keep everybody else from running.
     void run_next(promise_base& who) { next_ = &who; }
 
     /// `hook` will run once when this turn's coroutines have run. Idempotent within a turn.
@@ -110,7 +111,6 @@ class reactor {
     /// One turn; false when nothing can ever happen again.
     bool turn(const promise_base& root);
     void run_ready();
-    void resume(promise_base& first);
     void run_posted();
     void run_until_ended(promise_base& root);
 

@@ -35,10 +35,17 @@ void scope::child_failed(promise_base& child, std::exception_ptr e) {
         fail(std::move(e));
         return;
     }
-    const child_failure failure(e, coroutine_chain(child));
+    try {
+        report(child_failure(e, coroutine_chain(child)));
+    } catch (...) { // of the handler: past this, it would end the reactor's run instead of the scope
+        fail(std::current_exception());
+    }
+}
+
+void scope::report(const child_failure& failure) {
     std::string what = "an exception of an unknown type";
     try {
-        std::rethrow_exception(e);
+        std::rethrow_exception(failure.error);
     } catch (const std::exception& known) {
         what = known.what();
     } catch (...) { // keeps the text above

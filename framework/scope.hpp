@@ -141,6 +141,7 @@ class scope {
     friend class detail::scope_child::promise_type;
     void start(detail::scope_child child);
     void child_failed(promise_base& child, std::exception_ptr e);
+    void report(const child_failure& failure);
     void child_ended(detail::scope_child::promise_type& child) noexcept;
 
     promise_base& owner_;
@@ -176,7 +177,7 @@ task<T> run_in_scope(scope::policy policy, failure_handler handler, F body) {
         } catch (...) {
             s.fail(std::current_exception());
         }
-        co_await s.join();
+        while (s.running() != 0) co_await s.join(); // others may spawn here before this has run on
         if (s.failure()) std::rethrow_exception(s.failure());
     } else {
         std::optional<T> value;
@@ -185,7 +186,7 @@ task<T> run_in_scope(scope::policy policy, failure_handler handler, F body) {
         } catch (...) {
             s.fail(std::current_exception());
         }
-        co_await s.join();
+        while (s.running() != 0) co_await s.join(); // others may spawn here before this has run on
         if (s.failure()) std::rethrow_exception(s.failure());
         co_return std::move(*value);
     }
@@ -202,8 +203,8 @@ auto with_scope(F body) -> task<detail::scope_body_value<F>> {
 }
 
 /// The same, but a child's exception ends that child alone: it is logged with its chain of coroutines,
-/// counted, and given to `handler` if there is one. An exception of the body still stops the children and is
-/// rethrown.
+/// counted, and given to `handler` if there is one. An exception of the body, or of the handler, still stops
+/// the children and is rethrown.
 template <class F>
 auto with_supervisor(F body, failure_handler handler = {}) -> task<detail::scope_body_value<F>> {
     return detail::run_in_scope<detail::scope_body_value<F>>(scope::policy::supervise, std::move(handler),

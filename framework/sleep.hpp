@@ -1,8 +1,7 @@
 // Waiting for time. A deadline is the primitive, a timeout is sugar for "now + d".
 //
-//     co_await tapir::sleep_for(20ms);                                       // result<>: errc::cancelled
-//     when stopped auto n = co_await tapir::with_timeout(5s, read_request(c));            //
-//     errc::deadline_exceeded
+//     co_await tapir::sleep_for(20ms);                            // result<>: errc::cancelled when stopped
+//     auto n = co_await tapir::with_timeout(5s, read_request(c)); // errc::deadline_exceeded
 //
 // with_deadline() stops the work through its stop token and waits until the work has really ended: when the
 // caller goes on, nothing of the work is in flight.
@@ -33,7 +32,7 @@ class [[nodiscard]] sleep_awaiter : parked, timer {
             return false;
         }
         reactor& on = who.reactor();
-        on.timers().arm(*this, relative_ ? on.now() + for_ : deadline_);
+        on.timers().arm(*this, relative_ ? after(on.now(), for_) : deadline_);
         park(who, "timer", [](parked& p) {
             auto& self = static_cast<sleep_awaiter&>(p);
             self.cancelled_ = true;
@@ -56,11 +55,12 @@ class [[nodiscard]] sleep_awaiter : parked, timer {
     bool cancelled_ = false;
 };
 
-/// Resumes at `deadline`, not before; at once if it has passed. errc::cancelled when stopped.
+/// Resumes at `deadline`, not before; at once if it has passed, only when stopped if it is `never`.
+/// errc::cancelled when stopped.
 inline sleep_awaiter sleep_until(instant deadline) {
     return sleep_awaiter(deadline);
 }
-/// Resumes `d` after the time of this turn.
+/// Resumes `d` after the time of this turn; a `d` past the end of time means never.
 inline sleep_awaiter sleep_for(duration d) {
     return sleep_awaiter(d);
 }
@@ -109,7 +109,8 @@ task<result<T>> with_deadline(instant deadline, task<result<T>> work) {
     promise_base& self = co_await this_coroutine;
     self.set_internal();
     detail::deadline_stop stop(self.reactor(), deadline, self.stop());
-    result<T> outcome = co_await std::move(work).under(stop.token());
+    task<result<T>> stoppable = std::move(work); // dies before `stop` does, also when this frame is torn down
+    result<T> outcome = co_await std::move(stoppable).under(stop.token());
     if (!outcome && stop.passed() && outcome.error() == errc::cancelled) outcome = errc::deadline_exceeded;
     co_return outcome;
 }
@@ -118,7 +119,7 @@ template <class T>
 task<result<T>> with_timeout(duration d, task<result<T>> work) {
     promise_base& self = co_await this_coroutine;
     self.set_internal();
-    co_return co_await with_deadline(self.reactor().now() + d, std::move(work));
+    co_return co_await with_deadline(after(self.reactor().now(), d), std::move(work));
 }
 
 } // namespace tapir

@@ -23,6 +23,11 @@ using instant = clock::time_point;
 /// Later than every deadline: "never".
 inline constexpr instant never = instant::max();
 
+/// `from + d`, or `never` where that would lie past the end of time. `from` is no negative instant.
+constexpr instant after(instant from, duration d) {
+    return d > never - from ? never : from + d;
+}
+
 using namespace std::chrono_literals;
 
 } // namespace tapir

@@ -7,6 +7,8 @@
 namespace tapir {
 
 namespace {
+constexpr std::int64_t no_tick = std::numeric_limits<std::int64_t>::max();
+
 int width(std::uint64_t v) {
     return static_cast<int>(std::bit_width(v));
 }
@@ -24,6 +26,7 @@ timer_wheel::~timer_wheel() {
     for (auto& l : level_)
         for (auto& s : l.slot)
             while (!s.empty()) s.pop_front().wheel_ = nullptr;
+    while (!never_.empty()) never_.pop_front().wheel_ = nullptr;
 }
 
 std::int64_t timer_wheel::ticks_up(instant at) const {
@@ -35,9 +38,14 @@ std::int64_t timer_wheel::ticks_up(instant at) const {
 void timer_wheel::arm(timer& t, instant deadline) {
     if (t.armed()) t.wheel_->cancel(t);
     t.deadline_ = deadline;
-    t.tick_ = std::max(ticks_up(deadline), target_ + 1);
     t.wheel_ = this;
     ++armed_;
+    if (deadline == never) {
+        t.level_ = levels;
+        never_.push_back(t);
+        return;
+    }
+    t.tick_ = std::max(ticks_up(deadline), target_ + 1);
     place(t);
 }
 
@@ -65,15 +73,16 @@ void timer_wheel::place(timer& t) {
 }
 
 void timer_wheel::forget(timer& t) {
-    auto& l = level_[t.level_];
     static_cast<list_hook<timer>&>(t).unlink();
+    if (t.level_ == levels) return;
+    auto& l = level_[t.level_];
     if (l.slot[t.slot_].empty()) l.occupied &= ~(std::uint64_t{1} << t.slot_);
 }
 
 // The first tick at which a slot comes due: on level 0 exactly its timers' tick, above that the tick at which
 // the slot is spread over the levels below.
 std::int64_t timer_wheel::next_tick() const {
-    std::int64_t best = std::numeric_limits<std::int64_t>::max();
+    std::int64_t best = no_tick;
     for (int at = 0; at < levels; ++at) {
         const auto& l = level_[static_cast<std::size_t>(at)];
         if (l.occupied == 0) continue;
@@ -87,8 +96,8 @@ std::int64_t timer_wheel::next_tick() const {
 }
 
 instant timer_wheel::next() const {
-    if (armed_ == 0) return never;
-    return instant(duration(next_tick() << shift_));
+    const std::int64_t tick = next_tick();
+    return tick == no_tick ? never : instant(duration(tick << shift_));
 }
 
 std::size_t timer_wheel::advance(instant now) {
@@ -97,7 +106,7 @@ std::size_t timer_wheel::advance(instant now) {
     std::size_t fired = 0;
     while (armed_ != 0) {
         const std::int64_t tick = next_tick();
-        if (tick > target) break;
+        if (tick == no_tick || tick > target) break;
         now_ = tick - 1;
         // From the top level down, spread each slot that begins at this tick; level 0's slot then holds what
         // is due.

@@ -48,11 +48,11 @@ class timer_wheel {
     duration resolution() const { return duration(std::int64_t{1} << shift_); }
 
     /// Arms `t`, or moves it when it is armed already. A deadline that has passed fires at the next
-    /// advance().
+    /// advance(), one of `never` does not.
     void arm(timer& t, instant deadline);
     void cancel(timer& t);
 
-    /// No timer fires before this instant; `never` when none is armed.
+    /// No timer fires before this instant; `never` when none is armed, or none for any other deadline.
     instant next() const;
 
     /// Fires every timer whose deadline is not after `now`, in order of their ticks, equal ticks in the order
@@ -81,6 +81,7 @@ class timer_wheel {
     std::int64_t target_ = 0; ///< where the newest advance() goes
     std::size_t armed_ = 0;
     std::array<level, levels> level_;
+    intrusive_list<timer, timer> never_; ///< armed, on no level: these do not fire
 };
 
 } // namespace tapir

@@ -70,9 +70,16 @@ void tcb::finish(instant now) {
     }
 }
 
-void tcb::stop_reading() {
+void tcb::stop_reading(instant now) {
     nobody_reads_ = true;
     reassembly_.clear();
+    bound_fin_wait_2(now);
+}
+
+// All that can still come is the peer's FIN, and nothing makes a silent peer send it.
+void tcb::bound_fin_wait_2(instant now) {
+    if (state_ == state::fin_wait_2 && nobody_reads_ && !timers_.armed(timer_id::close_deadline))
+        timers_.set(timer_id::close_deadline, now + limits_.close_timeout);
 }
 
 void tcb::close(instant now, instant deadline) {
@@ -80,7 +87,7 @@ void tcb::close(instant now, instant deadline) {
         abort(event::call_abort, ending::unread_data, make_error_code(errc::aborted), now);
         return;
     }
-    stop_reading();
+    stop_reading(now);
     timers_.set(timer_id::close_deadline, deadline == never ? now + limits_.close_timeout : deadline);
     finish(now);
 }

@@ -24,7 +24,8 @@ struct connection_options {
     duration keepalive_idle{0};
     duration keepalive_interval = 75s; ///< between unanswered probes
     std::uint8_t keepalive_probes = 9; ///< unanswered probes until errc::timed_out [MUST-29]
-    /// How long close() may take until it becomes an abort; also bounds FIN_WAIT_2, which the RFC does not.
+    /// How long close() may take until it becomes an abort; also bounds FIN_WAIT_2, which the RFC does not,
+    /// from the moment on at which nobody reads any more. A half-close with a reader may last.
     duration close_timeout = 60s;
     /// How long sent data may stay unacknowledged (R2, at least 100 s).
     /// [RFC 9293 3.8.3 SHLD-11] [RFC 9293 3.8.3 MUST-21]

@@ -360,6 +360,7 @@ void read_half::drop() {
     if (!core_ || core_->endpoint().ended()) return;
     core_->read_over = true;
     core_->endpoint().stop_reading(core_->now());
+    core_->changed(core_->endpoint()); // a reader that still waits learns of it
     core_->orphan();
 }
 

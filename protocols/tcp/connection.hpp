@@ -5,9 +5,9 @@
 //         std::array<std::byte, 4096> buffer;
 //         for (;;) {
 //             auto n = co_await peer.read(buffer);
-//             if (!n) co_return;                     // reset, timed out, aborted ...: never mistaken for an
-//             end if (*n == 0) break;                    // the peer's FIN; we are in CLOSE_WAIT and may
-//             still talk if (!co_await peer.write(std::span(buffer).first(*n))) co_return;
+//             if (!n) co_return;         // reset, timed out, aborted ...: never mistaken for an end
+//             if (*n == 0) break;        // the peer's FIN; we are in CLOSE_WAIT and may still talk
+//             if (!co_await peer.write(std::span(buffer).first(*n))) co_return;
 //         }
 //         (void)co_await peer.close();
 //     }
@@ -363,7 +363,7 @@ class connection : public detail::readable_handle {
 
     /// Gives the connection to two coroutines, by move. Dropping the write half before finish() aborts;
     /// dropping the read half discards what arrives. When both are gone after finish(), the connection ends
-    /// in order by itself.
+    /// in order by itself, or is aborted when the peer has not finished close_timeout after it took our FIN.
     std::pair<read_half, write_half> split() &&;
 };
 

@@ -85,7 +85,7 @@ void endpoint::stop_reading(instant now) {
     report_.unread += unread_.size();
     unread_.clear();
     if (tcb_ == nullptr) return;
-    tcb_->stop_reading();
+    tcb_->stop_reading(now);
     stack_->settle(*tcb_, now);
 }
 

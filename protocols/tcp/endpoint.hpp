@@ -145,7 +145,8 @@ class endpoint {
     /// Half-close: queues the FIN behind all data. Later writes get errc::finished; reading goes on. While
     /// connecting it cancels the attempt. No effect when called again or after the end.
     void finish(instant now);
-    /// Nobody will read any more: drops what is unread; data that still comes is answered by RST.
+    /// Nobody will read any more: drops what is unread; data that still comes is answered by RST. FIN_WAIT_2
+    /// becomes an abort after connection_options::close_timeout.
     void stop_reading(instant now);
     /// Orderly end of both directions: finish(), and nobody reads. Unread data now, or data that comes
     /// later, makes it a RST [RFC 2525 2.17]. At `deadline` it becomes an abort; `never` leaves it to

@@ -346,6 +346,7 @@ void tcb::conclude(bool our_fin_acked, bool peer_fin, instant now) {
             enter(event::our_fin_acked, now);
         else if (peer_fin)
             enter(event::peer_fin, now);
+        bound_fin_wait_2(now);
         break;
     case state::fin_wait_2:
         if (peer_fin) enter(event::peer_fin, now);

@@ -60,7 +60,7 @@ class tcb : public list_hook<stack::dirty_tag>, public list_hook<stack::all_tag>
 
     void has_read() { has_read_ = true; }
     void finish(instant now);
-    void stop_reading();
+    void stop_reading(instant now);
     void close(instant now, instant deadline);
     void abort(event cause, ending how, std::error_code why, instant now);
     void set_no_delay(bool on) { no_delay_ = on; }
@@ -117,6 +117,8 @@ class tcb : public list_hook<stack::dirty_tag>, public list_hook<stack::all_tag>
     void text_arrives(seq begin, chunk payload, bool fin, instant now);
     void take_in_order(chunk payload);
     void conclude(bool our_fin_acked, bool peer_fin, instant now);
+    /// In FIN_WAIT_2 with nobody who reads, the wait for the peer's FIN gets an end.
+    void bound_fin_wait_2(instant now);
     void accept_syn_options(const options& o, bool syn_ack_or_first);
     void owe_ack();
     void challenge(instant now);

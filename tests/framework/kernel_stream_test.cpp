@@ -237,6 +237,32 @@ TEST_CASE("kernel streams: one reader and one writer; an empty span is no questi
     });
 }
 
+TEST_CASE("kernel streams: a moved-from handle answers closed, and has no address") {
+    over_both([](reactor& r, kernel::address where) {
+        const auto story = [](kernel::address here) -> task<> {
+            auto listener = kernel::listen(here);
+            REQUIRE(listener);
+            auto client = co_await kernel::connect(listener->local());
+            REQUIRE(client);
+            const kernel::listener taken = std::move(*listener);
+            CHECK(listener->local() == kernel::address());
+            listener->close();
+            CHECK((co_await listener->accept()).error() == errc::closed);
+
+            kernel::stream& moved = *client;
+            const kernel::stream open = std::move(moved);
+            CHECK(moved.local() == kernel::address());
+            CHECK(moved.remote() == kernel::address());
+            CHECK((co_await read_text(&moved)).error() == errc::closed);
+            CHECK((co_await moved.write("x")).error() == errc::closed);
+            CHECK((co_await moved.finish()).error() == errc::closed);
+            CHECK((co_await moved.close()).error() == errc::closed);
+            moved.abort();
+        };
+        r.run(story(where));
+    });
+}
+
 TEST_CASE("kernel streams: a stopped read ends with errc::cancelled and the stream lives on") {
     over_both([](reactor& r, kernel::address where) {
         const auto story = [](kernel::address here) -> task<> {

@@ -99,6 +99,21 @@ TEST_CASE("reactor: a posted job that throws ends run() with its exception; the 
     CHECK(r.run(seven()) == 7);
 }
 
+TEST_CASE("reactor: jobs posted behind one that throws run in the next run(), in their order") {
+    reactor r(make_sim_backend());
+    std::string ran;
+    r.post([&] { ran += "a"; });
+    r.post([] { throw std::runtime_error("so"); });
+    r.post([&] { ran += "b"; });
+    r.post([&] { ran += "c"; });
+    const auto nothing = []() -> task<> { co_await yield(); };
+    CHECK_THROWS_WITH(r.run(nothing()), "so");
+    CHECK(ran == "a");
+    r.post([&] { ran += "d"; });
+    r.run(nothing());
+    CHECK(ran == "abcd");
+}
+
 TEST_CASE("reactor: the root's end is seen at once, without waiting for timers or for anything else") {
     reactor r(make_uring_backend());
     const auto seven = []() -> task<int> { co_return 7; };
@@ -136,6 +151,33 @@ TEST_CASE("reactor: past the budget, timers and I/O get their chance before the 
         CHECK(slept);
         CHECK(rounds > 20);
     }
+}
+
+TEST_CASE("reactor: a chain of awaits that never waits spends the budget like anybody else") {
+    reactor_config config;
+    config.budget = 10;
+    reactor r(make_sim_backend(), config);
+    bool stop = false;
+    std::uint64_t rounds = 0;
+    const auto nothing = []() -> task<> { co_return; };
+    const auto spinner = [&]() -> task<> {
+        while (!stop && rounds < 10'000) {
+            ++rounds;
+            co_await nothing();
+        }
+    };
+    const auto stopper = [&]() -> task<> {
+        co_await yield();
+        stop = true;
+    };
+    const auto body = [&](scope& s) -> task<> {
+        s.spawn(spinner);
+        s.spawn(spinner);
+        s.spawn(stopper);
+        co_return;
+    };
+    r.run(with_scope(body));
+    CHECK(rounds < 100);
 }
 
 TEST_CASE("reactor: whoever is ready runs in the order in which it became so") {

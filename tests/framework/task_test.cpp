@@ -80,6 +80,44 @@ TEST_CASE("with_timeout stops the work and tells a deadline from a cancellation"
     CHECK(r.run(with_timeout(3s, slow_result(2s))).value() == 7);
 }
 
+TEST_CASE("a duration that reaches past the end of time means never, not at once") {
+    reactor r(make_sim_backend());
+    CHECK(r.run(with_timeout(duration::max(), slow_result(2s))).value() == 7);
+    auto first = r.run(race(answer_after(duration::max(), 1), answer_after(1s, 2)));
+    CHECK(first.index() == 1);
+}
+
+TEST_CASE("a deadline of never does not keep virtual time going") {
+    reactor r(make_sim_backend());
+    event never_set;
+    auto waits = [](event* e) -> task<result<>> { co_return co_await e->wait(); };
+    const instant before = r.now();
+    CHECK_THROWS_AS((void)r.run(with_deadline(never, waits(&never_set))), deadlock);
+    auto sleeps = []() -> task<> { (void)co_await sleep_until(never); };
+    CHECK_THROWS_AS(r.run(sleeps()), deadlock);
+    CHECK(r.now() == before);
+}
+
+TEST_CASE("work that is torn down under a deadline may still use its stop token") {
+    struct leaves {
+        explicit leaves(stop_token t) : token(t) {}
+        leaves(const leaves&) = delete;
+        leaves& operator=(const leaves&) = delete;
+        ~leaves() { const stop_source below(token); }
+        stop_token token;
+    };
+    auto work = []() -> task<result<>> {
+        promise_base& self = co_await this_coroutine;
+        const leaves last(self.stop());
+        event never_set;
+        co_return co_await never_set.wait();
+    };
+    reactor r(make_sim_backend());
+    r.post([&r] { r.post([] { throw std::runtime_error("enough"); }); }); // in the turn after the first
+    CHECK_THROWS_WITH((void)r.run(with_timeout(1h, work())), "enough");
+    CHECK(r.timers().armed() == 0);
+}
+
 TEST_CASE("when_all gives every value, race the first, and losers have ended") {
     reactor r(make_sim_backend());
     auto [a, b] = r.run(when_all(answer_after(2s, 1), answer_after(1s, 2)));
@@ -131,6 +169,64 @@ TEST_CASE("a supervisor keeps the siblings of a child that failed") {
     CHECK(r.run(with_supervisor(body, handler)) == 5);
     CHECK(finished == 1);
     CHECK(told == "alone");
+}
+
+TEST_CASE("a handler that throws fails its supervisor, not the reactor's run") {
+    reactor r(make_sim_backend());
+    bool sibling_cancelled = false;
+    auto sleeper = [&]() -> task<> { sibling_cancelled = !co_await sleep_for(1h); };
+    auto body = [&](scope& s) -> task<> {
+        s.spawn(sleeper);
+        s.spawn(fail_with, "child");
+        co_return;
+    };
+    auto handler = [](const child_failure&) { throw std::runtime_error("handler"); };
+    std::string caught;
+    auto root = [&]() -> task<> {
+        try {
+            co_await with_supervisor(body, handler);
+        } catch (const std::runtime_error& e) {
+            caught = e.what();
+        }
+    };
+    r.run(root());
+    CHECK(caught == "handler");
+    CHECK(sibling_cancelled);
+}
+
+TEST_CASE("a child spawned from outside when the last one has just ended is waited for, too") {
+    reactor r(make_sim_backend());
+    scope* service = nullptr;
+    event last_words;
+    bool second_ended = false;
+    auto second = [&]() -> task<> {
+        (void)co_await sleep_for(1s);
+        second_ended = true;
+    };
+    auto first = [&]() -> task<> {
+        last_words.set();
+        co_return;
+    };
+    auto service_body = [&](scope& s) -> task<> {
+        service = &s;
+        s.spawn(first);
+        co_return;
+    };
+    auto outside = [&]() -> task<> {
+        (void)co_await last_words.wait();
+        service->spawn(second);
+    };
+    auto serve = [&]() -> task<> {
+        co_await with_scope(service_body);
+        CHECK(second_ended);
+    };
+    auto body = [&](scope& s) -> task<> {
+        s.spawn(outside);
+        s.spawn(serve);
+        co_return;
+    };
+    r.run(with_scope(body));
+    CHECK(second_ended);
 }
 
 TEST_CASE("all frames are returned, also of children that ended while their scope goes on") {

@@ -142,10 +142,20 @@ TEST_CASE("timer wheel: `never` can be armed and cancelled, and does not fire in
     timer_wheel w(1ns, at(1s));
     bell a;
     w.arm(a, never);
+    CHECK(w.next() == never); // nobody wakes for it
     w.advance(at(24h * 365 * 100));
     CHECK(a.fired == 0);
     CHECK(a.armed());
+    w.arm(a, at(24h * 365 * 100 + 1s)); // it can be moved from there and back
+    w.arm(a, never);
+    w.arm(a, at(24h * 365 * 100 + 1s));
+    CHECK(w.armed() == 1);
+    walk(w, at(24h * 365 * 100 + 1s));
+    CHECK(a.fired == 1);
+    w.arm(a, never);
     w.cancel(a);
+    CHECK_FALSE(a.armed());
+    CHECK(w.armed() == 0);
     CHECK(w.next() == never);
 }
 

@@ -498,6 +498,54 @@ TEST_CASE("split: dropping the read half discards what came; data that comes lat
     }
 }
 
+TEST_CASE("split: whoever reads when the read half is dropped learns of it") {
+    auto scenario = [](world& w, pair& p) -> task<> {
+        co_await p.open(w);
+        auto [in, out] = std::move(p.client).split();
+        std::error_code read_error;
+        const auto read = [&](tcp::read_half* from) -> task<> {
+            std::array<std::byte, 16> buffer;
+            const auto n = co_await with_timeout(
+                10s, [](tcp::read_half* h, mutable_bytes to) -> task<result<std::size_t>> {
+                    co_return co_await h->read(to);
+                }(from, buffer));
+            read_error = n ? std::error_code() : n.error();
+        };
+        auto body = [&](scope& s) -> task<> {
+            s.spawn(read, &in);
+            (void)co_await sleep_for(a_while);
+            in = tcp::read_half();
+        };
+        co_await with_scope(body);
+        CHECK(read_error == errc::closed);
+        (void)out.finish();
+        (void)co_await p.server.close();
+    };
+    between_two_hosts(quiet_path(), scenario);
+}
+
+// [RFC 9293 3.6] leaves it open how long a peer may stay silent in FIN_WAIT_2.
+TEST_CASE("split: an orphan whose peer never finishes ends at the close timeout") {
+    for (const bool dropped_in_fin_wait_2 : {false, true}) {
+        auto scenario = [&](world& w, pair& p) -> task<> {
+            co_await p.open(w);
+            {
+                auto [in, out] = std::move(p.client).split();
+                if (dropped_in_fin_wait_2)
+                    CHECK(co_await out.finish());
+                else
+                    (void)out.finish();
+            }
+            (void)co_await sleep_for(59s);
+            CHECK(w.client().tcp().connections() == 1);
+            (void)co_await sleep_for(2s);
+            CHECK(w.client().tcp().connections() == 0);
+            CHECK(p.server.error() == errc::reset);
+        };
+        between_two_hosts(quiet_path(), scenario);
+    }
+}
+
 // --- many small things
 // --------------------------------------------------------------------------------------
 
