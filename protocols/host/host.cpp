@@ -42,9 +42,12 @@ host::host(reactor& on, host_config config)
     tcp_.on_want_flush([](void* self) { static_cast<host*>(self)->want_flush(); }, this);
     context_->dropped_open = [name = config_.name](const tcp::endpoint& e) {
         const tcp::owner& o = e.owned_by();
+        const auto place = [](const std::source_location& at) {
+            return std::string(at.file_name()) + ":" + std::to_string(at.line());
+        };
         log::warn(name + ": connection " + e.local().to_string() + " to " + e.remote().to_string() + " in " +
-                  std::string(tcp::name(e.state())) + " was dropped without close(): aborted; last used at " +
-                  o.where.file_name() + ":" + std::to_string(o.where.line()) + " by task " +
+                  std::string(tcp::name(e.state())) + " was dropped without close(): aborted; opened at " +
+                  place(o.opened_at) + ", last used at " + place(o.last_call_at) + " by task " +
                   std::to_string(o.task));
     };
 }
@@ -65,7 +68,10 @@ result<> host::add_interface(link& over, ethernet::mac_address mac, ip::prefix a
 task<result<tcp::connection>> host::connect(ip::endpoint to, tcp::connection_options options,
                                             std::uint16_t local_port) {
     promise_base& self = co_await this_coroutine;
-    const promise_base& caller = self.parent() != nullptr ? *self.parent() : self;
+    // Whoever wrote the connect(), not the library's with_timeout() or race() around it.
+    const promise_base* caller = self.parent();
+    while (caller != nullptr && caller->internal()) caller = caller->parent();
+    if (caller == nullptr) caller = &self;
     if (to.port == 0 || to.addr.is_multicast() || routes_.is_broadcast(to.addr))
         co_return errc::invalid_argument;
     if (self.stop().stop_requested()) co_return errc::cancelled;
@@ -77,7 +83,7 @@ task<result<tcp::connection>> host::connect(ip::endpoint to, tcp::connection_opt
                          static_cast<std::uint16_t>(std::min<std::size_t>(out->mtu(), 65535)));
     auto opened = tcp_.connect(path, to.port, local_port, options, reactor_.now());
     if (!opened) co_return opened.error();
-    (*opened)->set_owner(tcp::owner(caller.id(), caller.at(), reactor_.now()));
+    (*opened)->set_owner(tcp::owner(caller->id(), caller->at(), reactor_.now()));
     tcp::connection c(context_, std::move(*opened));
     const auto established = co_await c.until(tcp::state::established);
     if (established) co_return c;

@@ -48,12 +48,13 @@ struct observer {
 struct owner {
     owner() = default;
     owner(std::uint64_t task_id, const std::source_location& at, instant now)
-        : task(task_id), where(at), opened(now), last_call(now) {}
+        : task(task_id), opened_at(at), last_call_at(at), opened(now), last_call(now) {}
 
-    std::uint64_t task = 0; ///< 0: none yet, still in the accept queue
-    std::source_location where{};
-    instant opened{};    ///< connect() called, or the SYN arrived
-    instant last_call{}; ///< last read, write, finish, close; see endpoint::note_call()
+    std::uint64_t task = 0;              ///< of the last call; 0: none yet, still in the accept queue
+    std::source_location opened_at{};    ///< where connect() or accept() was awaited
+    std::source_location last_call_at{}; ///< the last read, write, finish, close
+    instant opened{};                    ///< connect() called, or the SYN arrived
+    instant last_call{};
 };
 
 using tapir::close_report;
@@ -181,7 +182,7 @@ class endpoint {
     const tcp::owner& owned_by() const { return owner_; }
     void note_call(std::uint64_t task, const std::source_location& where, instant now) {
         owner_.task = task;
-        owner_.where = where;
+        owner_.last_call_at = where;
         owner_.last_call = now;
     }
 

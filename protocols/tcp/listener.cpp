@@ -43,7 +43,9 @@ result<connection> accept_awaiter::await_resume() {
     std::unique_ptr<endpoint> accepted = core_->listening->accept();
     if (!accepted)
         return core_->listening->error() ? core_->listening->error() : make_error_code(errc::closed);
-    accepted->note_call(who_->id(), who_->at(), core_->context->on->now());
+    owner by(who_->id(), who_->at(), core_->context->on->now());
+    if (accepted->owned_by().opened != instant{}) by.opened = accepted->owned_by().opened;
+    accepted->set_owner(by);
     return connection(core_->context, std::move(accepted));
 }
 

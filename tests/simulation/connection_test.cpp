@@ -156,7 +156,7 @@ TEST_CASE("connection: after a RST what had come is read first, then the error")
     between_two_hosts(quiet_path(), scenario);
 }
 
-TEST_CASE("connection: dropping an open one resets it, and the log says where it was used last") {
+TEST_CASE("connection: dropping an open one resets it, and the log says where it was opened and used last") {
     const logged_warnings warnings;
     auto scenario = [](world& w, pair& p) -> task<> {
         co_await p.open(w);
@@ -169,7 +169,12 @@ TEST_CASE("connection: dropping an open one resets it, and the log says where it
     };
     between_two_hosts(quiet_path(), scenario);
     CHECK(warnings.text.find("192.0.2.2:80 in ESTABLISHED was dropped without close()") != std::string::npos);
-    CHECK(warnings.text.find("connection_test.cpp:") != std::string::npos);
+    const std::size_t opened = warnings.text.find("opened at ");
+    const std::size_t used = warnings.text.find("last used at ");
+    REQUIRE(opened != std::string::npos);
+    REQUIRE(used != std::string::npos);
+    CHECK(warnings.text.substr(opened, used - opened).find("pair.cpp:") != std::string::npos);
+    CHECK(warnings.text.substr(used).find("connection_test.cpp:") != std::string::npos);
     CHECK(warnings.text.find('\n') == warnings.text.size() - 1); // only this one
 }
 
