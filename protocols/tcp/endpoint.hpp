@@ -19,6 +19,7 @@
 #include <tapir/protocols/tcp/flow.hpp>
 #include <tapir/protocols/tcp/path_of_states.hpp>
 #include <tapir/protocols/tcp/receive_queue.hpp>
+#include <tapir/protocols/tcp/seq.hpp>
 #include <tapir/protocols/tcp/state.hpp>
 
 #include <cstddef>
@@ -64,6 +65,9 @@ using tapir::ending;
 struct info {
     info() = default;
     tcp::state state = state::closed;
+    seq snd_una;                      ///< oldest not acknowledged [RFC 9293 3.3.1]
+    seq snd_nxt;                      ///< next to be sent
+    seq rcv_nxt;                      ///< next expected
     std::uint32_t send_queue = 0;     ///< bytes not acknowledged
     std::uint32_t unsent = 0;         ///< of these, never sent
     std::uint32_t receive_queue = 0;  ///< bytes unread
