@@ -43,8 +43,6 @@ void tcb::challenge(instant now) {
 
 verdict tcb::on_segment(const segment& s, instant now) {
     ++segments_in_;
-    last_receive_ = s.arrived;
-    unanswered_keepalives_ = 0;
     return state_ == state::syn_sent ? arrives_in_syn_sent(s, now) : arrives_synchronized(s, now);
 }
 
@@ -80,6 +78,7 @@ verdict tcb::arrives_in_syn_sent(const segment& s, instant now) {
         drop(&counters::unexpected_syn, "no_syn", s, now);
         return verdict::done;
     }
+    last_receive_ = s.arrived;
     irs_ = h.seq;
     rcv_nxt_ = h.seq + 1;
     rcv_adv_ = rcv_nxt_ + std::min<std::uint32_t>(receive_space(), 0xffff);
@@ -211,6 +210,10 @@ verdict tcb::arrives_synchronized(const segment& original, instant now) {
         challenge(now);
         return verdict::done;
     }
+    // Only now it is the peer who spoke: what stands outside of the window anybody can send, and would keep
+    // the dead alive. [RFC 9293 3.8.4]
+    last_receive_ = s.arrived;
+    unanswered_keepalives_ = 0;
     // [RFC 7323 4.3 (2)]; what is older has passed PAWS because ours is worth nothing any more [RFC 7323 5.5]
     if (timestamps_ && h.options.ts && h.seq <= last_ack_sent_) {
         ts_recent_ = h.options.ts->value;
