@@ -128,7 +128,7 @@ void stack::arrives_at_listener(listening_endpoint& l, const path& p, const segm
     e.peer_scale = std::min<std::uint8_t>(h.options.window_scale.value_or(0), 14);
     e.timestamps = config_.use_timestamps && h.options.ts.has_value();
     e.ts_recent = h.options.ts.value_or(timestamps{}).value;
-    e.sack_permitted = h.options.sack_permitted;
+    e.sack_permitted = config_.use_sack && h.options.sack_permitted; // [RFC 2018 2]
     const auto waited = std::chrono::duration_cast<std::chrono::microseconds>(now - s.arrived).count();
     e.sent_after_us = static_cast<std::uint32_t>(std::clamp<std::int64_t>(waited, 0, UINT32_MAX));
 
