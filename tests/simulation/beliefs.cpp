@@ -58,7 +58,8 @@ void belief_book::segment_out(const tcp::flow_key& flow, const tcp::outgoing_seg
         b.iss = h.seq;
         b.snd_una = b.snd_max = h.seq;
     }
-    b.snd_nxt = h.seq + (static_cast<std::uint32_t>(s.payload_size) + (h.syn() ? 1u : 0u) + (h.fin() ? 1u : 0u));
+    b.snd_nxt =
+        h.seq + (static_cast<std::uint32_t>(s.payload_size) + (h.syn() ? 1u : 0u) + (h.fin() ? 1u : 0u));
     if (!h.rst() && b.snd_nxt > b.snd_max) b.snd_max = b.snd_nxt;
     if (h.has_ack()) b.rcv_nxt = h.ack;
     b.window_out = h.window;
@@ -89,15 +90,19 @@ void belief_book::dropped(const tcp::flow_key& flow, std::string_view reason) {
 }
 
 std::string belief_book::text_of(const belief& b) {
-    std::string out = "  " + b.flow.local_endpoint().to_string() + " to " + b.flow.remote_endpoint().to_string() +
-                      "\n    path of states: ";
-    if (b.path.empty()) out += "none: no connection";
-    else out += std::string(name(b.path.front().from));
+    std::string out = "  " + b.flow.local_endpoint().to_string() + " to " +
+                      b.flow.remote_endpoint().to_string() + "\n    path of states: ";
+    if (b.path.empty())
+        out += "none: no connection";
+    else
+        out += std::string(name(b.path.front().from));
     for (const tcp::edge& e : b.path)
-        out += " --" + std::string(name(e.cause)) + "--> " + std::string(name(e.to)) + " (" + us(e.when) + ")";
-    out += "\n    snd_una " + relative(b.iss, 'J', b.snd_una) + ", snd_nxt " + relative(b.iss, 'J', b.snd_nxt) +
-           ", snd_max " + relative(b.iss, 'J', b.snd_max) + "; rcv_nxt " + relative(b.irs, 'K', b.rcv_nxt) +
-           "; window field received " + std::to_string(b.window_in) + ", sent " + std::to_string(b.window_out);
+        out +=
+            " --" + std::string(name(e.cause)) + "--> " + std::string(name(e.to)) + " (" + us(e.when) + ")";
+    out += "\n    snd_una " + relative(b.iss, 'J', b.snd_una) + ", snd_nxt " +
+           relative(b.iss, 'J', b.snd_nxt) + ", snd_max " + relative(b.iss, 'J', b.snd_max) + "; rcv_nxt " +
+           relative(b.irs, 'K', b.rcv_nxt) + "; window field received " + std::to_string(b.window_in) +
+           ", sent " + std::to_string(b.window_out);
     if (b.iss) out += "; J = " + std::to_string(b.iss->value());
     if (b.irs) out += ", K = " + std::to_string(b.irs->value());
     out += "\n    " + std::to_string(b.segments_in) + " segments in (last " + us(b.last_in) + "), " +
@@ -105,7 +110,8 @@ std::string belief_book::text_of(const belief& b) {
     if (b.timeouts != 0)
         out += "; " + std::to_string(b.timeouts) + " retransmission timeouts, the last with RTO " +
                us(b.last_rto) + ", backoff " + std::to_string(b.last_backoff);
-    for (const auto& [reason, count] : b.drops) out += "; dropped as " + reason + ": " + std::to_string(count);
+    for (const auto& [reason, count] : b.drops)
+        out += "; dropped as " + reason + ": " + std::to_string(count);
     return out + "\n";
 }
 
@@ -113,13 +119,13 @@ std::string info_text(const tcp::endpoint& e) {
     const tcp::info i = e.info();
     return std::string(name(i.state)) + ", snd_una " + std::to_string(i.snd_una.value()) + ", snd_nxt " +
            std::to_string(i.snd_nxt.value()) + ", rcv_nxt " + std::to_string(i.rcv_nxt.value()) +
-           ", send queue " + std::to_string(i.send_queue) + " (" +
-           std::to_string(i.unsent) + " unsent), in flight " + std::to_string(i.in_flight) +
-           ", receive queue " + std::to_string(i.receive_queue) + ", out of order " +
-           std::to_string(i.out_of_order) + "; cwnd " + std::to_string(i.cwnd) + ", ssthresh " +
-           std::to_string(i.ssthresh) + ", send window " + std::to_string(i.send_window) +
-           ", receive window " + std::to_string(i.receive_window) + ", mss " + std::to_string(i.send_mss) +
-           "; srtt " + us(i.srtt) + ", rto " + us(i.rto) + ", backoff " + std::to_string(i.backoff) +
+           ", send queue " + std::to_string(i.send_queue) + " (" + std::to_string(i.unsent) +
+           " unsent), in flight " + std::to_string(i.in_flight) + ", receive queue " +
+           std::to_string(i.receive_queue) + ", out of order " + std::to_string(i.out_of_order) + "; cwnd " +
+           std::to_string(i.cwnd) + ", ssthresh " + std::to_string(i.ssthresh) + ", send window " +
+           std::to_string(i.send_window) + ", receive window " + std::to_string(i.receive_window) + ", mss " +
+           std::to_string(i.send_mss) + "; srtt " + us(i.srtt) + ", rto " + us(i.rto) + ", backoff " +
+           std::to_string(i.backoff) +
            (i.next_timer == never ? ", no timer" : ", next timer " + us(i.next_timer)) +
            (i.in_recovery ? ", in recovery" : "") + (e.error() ? "; error: " + e.error().message() : "");
 }
@@ -129,8 +135,9 @@ std::string belief_book::text(tcp::stack* living) const {
     for (std::size_t i = 0; i < beliefs_.size(); ++i) {
         const belief& b = beliefs_[i];
         out += text_of(b);
-        const bool newest = std::none_of(beliefs_.begin() + static_cast<std::ptrdiff_t>(i) + 1, beliefs_.end(),
-                                         [&](const belief& later) { return later.flow == b.flow; });
+        const bool newest =
+            std::none_of(beliefs_.begin() + static_cast<std::ptrdiff_t>(i) + 1, beliefs_.end(),
+                         [&](const belief& later) { return later.flow == b.flow; });
         if (living == nullptr || !newest) continue;
         living->for_each_connection([&](tcp::endpoint& e) {
             if (e.flow() == b.flow) out += "    now: " + info_text(e) + "\n";

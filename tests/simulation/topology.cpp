@@ -51,7 +51,8 @@ constexpr std::uint8_t right_end = 2;
 
 } // namespace
 
-// --- plug ---------------------------------------------------------------------------------------------------
+// --- plug
+// ---------------------------------------------------------------------------------------------------
 
 plug::plug(topology& in, station& of, std::size_t number, tapir::link& below)
     : middleware(below), topology_(in), station_(of), number_(number) {}
@@ -68,7 +69,8 @@ void plug::receive(frame&& f) {
     pass_up(std::move(f));
 }
 
-// --- cable --------------------------------------------------------------------------------------------------
+// --- cable
+// --------------------------------------------------------------------------------------------------
 
 cable::cable(reactor& on, link_plan plan, std::uint64_t seed, bool keeps_frames)
     : plan_(std::move(plan)), wire_(on, wire_of(plan_)), path_(on, wire_.left(), impairment_of(plan_, seed)) {
@@ -92,7 +94,8 @@ void cable::save_pcap(const std::string& to) const {
     if (seen_) (void)seen_->save(to);
 }
 
-// --- station ------------------------------------------------------------------------------------------------
+// --- station
+// ------------------------------------------------------------------------------------------------
 
 station::station(topology& in, std::string name, std::size_t position, host_config config)
     : topology_(in), name_(std::move(name)), position_(position), config_(std::move(config)) {
@@ -146,7 +149,8 @@ void station::dropped(const tcp::flow_key& flow, const tcp::segment&, std::strin
     if (topology_.run_.keep) beliefs_.dropped(flow, reason);
 }
 
-// --- topology -----------------------------------------------------------------------------------------------
+// --- topology
+// -----------------------------------------------------------------------------------------------
 
 topology::topology(const seed_run& run, instant start)
     : run_(run), frames_before_(live_frames()), random_(run.seed ^ 0x5eed),
@@ -158,7 +162,8 @@ topology::~topology() {
 
 topology& topology::host(std::string name, host_config config) {
     assert(stations_.size() == plans_.size() && "a link goes between two stations");
-    stations_.push_back(std::make_unique<station>(*this, std::move(name), stations_.size(), std::move(config)));
+    stations_.push_back(
+        std::make_unique<station>(*this, std::move(name), stations_.size(), std::move(config)));
     return *this;
 }
 
@@ -306,8 +311,8 @@ void topology::state_changed(station& of, const tcp::edge& e) {
     coverage::of_this_run().walked(e.from, e.cause, e.to);
     if (run_.keep && of.position_ == 0) conversation_.changed(side::client, e);
     if (run_.keep && of.position_ == plans_.size()) conversation_.changed(side::server, e);
-    mix(of.position_ << 24 | static_cast<std::uint64_t>(e.from) << 16 | static_cast<std::uint64_t>(e.cause) << 8 |
-        static_cast<std::uint64_t>(e.to));
+    mix(of.position_ << 24 | static_cast<std::uint64_t>(e.from) << 16 |
+        static_cast<std::uint64_t>(e.cause) << 8 | static_cast<std::uint64_t>(e.to));
     mix(static_cast<std::uint64_t>(e.when.time_since_epoch().count()));
 }
 

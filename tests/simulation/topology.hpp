@@ -167,6 +167,8 @@ class topology {
     station& operator[](std::string_view name);
     station& first() { return *stations_.front(); }
     station& last() { return *stations_.back(); }
+    const station& first() const { return *stations_.front(); }
+    const station& last() const { return *stations_.back(); }
     cable& link_at(std::size_t number) { return *cables_[number]; }
     std::size_t links() const { return plans_.size(); }
 

@@ -42,8 +42,8 @@ class world {
     wire& cable() { return net_.link_at(0).medium(); }
     std::uint64_t seed() const { return net_.seed(); }
 
-    ip::endpoint server_at(std::uint16_t port) { return net_.last().at(port); }
-    ip::endpoint client_at(std::uint16_t port) { return net_.first().at(port); }
+    ip::endpoint server_at(std::uint16_t port) const { return net_.last().at(port); }
+    ip::endpoint client_at(std::uint16_t port) const { return net_.first().at(port); }
 
     template <class T>
     T run(task<T> t) {
@@ -55,6 +55,8 @@ class world {
     /// TIME_WAIT, no buffer and no coroutine is left. Returns what is wrong, or nothing.
     std::string quiet() { return net_.quiet(); }
 
+    /// The frames so far, one line each.
+    const std::string& ladder() const { return net_.ladder(); }
     /// What TCP did at both ends, one line each, times from the last restart() on.
     conversation_table& conversation() { return net_.conversation(); }
 
