@@ -23,6 +23,9 @@ class reassembly {
     /// Whether [begin, begin + length) overlaps or adjoins what is held: it would start no new range.
     bool touches(seq begin, std::uint32_t length) const;
 
+    /// Whether bytes at or behind `s` are held.
+    bool reaches_beyond(seq s) const { return !pieces_.empty() && pieces_.back().end() > s; }
+
     /// Keeps what of `payload` is not yet there. False: nothing new. Small payloads are copied.
     bool insert(seq begin, chunk payload, buffer_pool& pool);
 

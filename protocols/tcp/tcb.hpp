@@ -115,6 +115,7 @@ class tcb : public list_hook<stack::dirty_tag>, public list_hook<stack::all_tag>
     bool acceptable(const segment& s) const;
     void rst_arrives(const segment& s, instant now);
     void text_arrives(seq begin, chunk payload, bool fin, instant now);
+    bool take_text(seq begin, chunk payload, bool fin, instant now);
     void take_in_order(chunk payload);
     void conclude(bool our_fin_acked, bool peer_fin, instant now);
     /// In FIN_WAIT_2 with nobody who reads, the wait for the peer's FIN gets an end.
