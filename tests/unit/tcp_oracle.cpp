@@ -161,15 +161,18 @@ outcome synchronized(const connection& c, segment s) { // [RFC 9293 3.10.7.4]
         s.seq = 0;
     }
 
+    // Deviation: a table entry does not answer what is empty and fits nowhere. Two of them that agree on
+    // nothing (two forged SYNs make them) would answer each other's answers for ever.
+    const bool unheard = half_open && s.length() == 0;
     if (c.stamped && !s.has(RST)) {
         if (!s.stamp) return o; // [RFC 7323 3.2]
         if (*s.stamp < 0) {     // [RFC 7323 5.3 R1]
-            say(o, answer::ack, c.in_flight, 0);
+            if (!unheard) say(o, answer::ack, c.in_flight, 0);
             return o;
         }
     }
     if (!acceptable(c, s)) { // first
-        if (!s.has(RST)) say(o, answer::ack, c.in_flight, 0);
+        if (!s.has(RST) && !unheard) say(o, answer::ack, c.in_flight, 0);
         return o;
     }
     if (s.has(RST)) { // second [RFC 5961 3.2]
@@ -266,10 +269,11 @@ outcome time_wait(const connection& c, const segment& s) {
             return o;
         }
     }
-    // The window is shut, so that nothing is acceptable but what is empty and stands at RCV.NXT; that says
-    // nothing new, and an answer to it could be answered for ever.
-    if (s.length() == 0 && s.seq == 0 && !old) return o;
     o.discarded = old;
+    // The window is shut, so that nothing is acceptable but what is empty and stands at RCV.NXT, and that
+    // says nothing new. Deviation, for the same reason as in SYN_RECEIVED: other empty segments draw no
+    // answer.
+    if (s.length() == 0) return o;
     say(o, answer::ack, c.in_flight, 0);
     // "The only thing that can arrive in this state is a retransmission of the remote FIN."
     o.restarts_time_wait = s.has(FIN) && s.has(ACK) && !s.has(SYN) && s.seq + s.length() == 0 && !old;
