@@ -65,14 +65,15 @@ using tapir::ending;
 struct info {
     info() = default;
     tcp::state state = state::closed;
-    seq snd_una;                      ///< oldest not acknowledged [RFC 9293 3.3.1]
-    seq snd_nxt;                      ///< next to be sent
-    seq rcv_nxt;                      ///< next expected
-    std::uint32_t send_queue = 0;     ///< bytes not acknowledged
-    std::uint32_t unsent = 0;         ///< of these, never sent
-    std::uint32_t receive_queue = 0;  ///< bytes unread
-    std::uint32_t receive_memory = 0; ///< true size of the buffers that hold these and those below
-    std::uint32_t out_of_order = 0;   ///< bytes received beyond a hole
+    seq snd_una;                           ///< oldest not acknowledged [RFC 9293 3.3.1]
+    seq snd_nxt;                           ///< next to be sent
+    seq rcv_nxt;                           ///< next expected
+    std::uint32_t send_queue = 0;          ///< bytes not acknowledged
+    std::uint32_t unsent = 0;              ///< of these, never sent
+    std::uint32_t receive_queue = 0;       ///< bytes unread
+    std::uint32_t receive_memory = 0;      ///< true size of the buffers that hold these and those below
+    std::uint32_t out_of_order = 0;        ///< bytes received beyond a hole
+    std::uint32_t out_of_order_ranges = 0; ///< that they are in
 
     duration srtt{0}; ///< zero: no sample yet
     duration rttvar{0};
@@ -161,7 +162,7 @@ class endpoint {
     void abort(instant now, errc reason = errc::aborted);
     /// TIME_WAIT or CLOSED has been entered: close_report() is final.
     bool ended() const { return report_.how != ending::open; }
-    const tcp::close_report& report() const { return report_; }
+    tcp::close_report report() const;
 
     // --- looking ---------------------------------------------------------------------------------------
     /// How the connection broke: refused, reset, timed_out, host_unreachable, network_unreachable, aborted,
