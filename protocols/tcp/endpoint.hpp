@@ -160,7 +160,7 @@ class endpoint {
     void close(instant now, instant deadline = never);
     /// RST to the peer, everything queued is dropped, error() is `reason`.
     void abort(instant now, errc reason = errc::aborted);
-    /// TIME_WAIT or CLOSED has been entered: close_report() is final.
+    /// TIME_WAIT or CLOSED has been entered: report() is final, but for what may still be read.
     bool ended() const { return report_.how != ending::open; }
     tcp::close_report report() const;
 

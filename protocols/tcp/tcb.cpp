@@ -70,7 +70,7 @@ close_report tcb::report() const {
         r.unacked = sent_bytes;
         r.unsent -= sent_bytes;
     }
-    r.unread = user_->report_.unread + user_->unread_.size();
+    r.unread = user_->report_.unread; // dropped; endpoint::report() adds what is still to be read
     return r;
 }
 

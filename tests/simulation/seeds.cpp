@@ -113,13 +113,13 @@ std::uint64_t for_each_seed(const char* name, std::uint64_t count, const scenari
             std::printf("FAILED %s seed %llu: %s\n", name, static_cast<unsigned long long>(seed),
                         first_line(out.wrong).c_str());
             std::fflush(stdout);
-            FAIL_CHECK(name << ", seed " << seed);
+            FAIL_CHECK(std::string(name) << ", seed " << seed);
             continue;
         }
         run.pcap = std::string(name) + "-" + std::to_string(seed) + "-shrunk.pcap";
         const shrunk_failure few = shrink(one, run, out);
         std::printf("%s", few.report().c_str());
-        FAIL_CHECK(name << ", seed " << seed << ": " << out.wrong << "\nwith " << few.faults.size() << " of "
+        FAIL_CHECK(std::string(name) << ", seed " << seed << ": " << out.wrong << "\nwith " << few.faults.size() << " of "
                         << few.drawn << " faults: " << few.outcome.wrong
                         << "\nreplay it with: ./run tests --seed " << seed << "; frames are in " << run.pcap);
         if (replay == 0) break;
