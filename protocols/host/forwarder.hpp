@@ -1,7 +1,7 @@
 // A host with several links may be a router: datagrams for others go on towards where they belong (RFC 1812
-// 5.2, 5.3). What ipv4::input let through is a unicast from and to possible addresses, without a source route.
-// Nothing above the header is looked at or changed. A packet that comes in may leave by the link it came
-// from; no redirect is sent.
+// 5.2, 5.3). What ipv4::input let through is a unicast from and to possible addresses, without a source
+// route. Nothing above the header is looked at or changed. A packet that comes in may leave by the link it
+// came from; no redirect is sent.
 //
 //     forwarder onward(output);
 //     if (const auto error = onward.forward(std::move(f), datagram)) ...    // to be told to the sender

@@ -17,6 +17,11 @@ siphash_key drawn_secret(random& from) {
     return key;
 }
 
+/// A stream of its own, which tells nothing of the one that TCP draws from.
+random udp_random(const siphash_key& secret) {
+    return random(siphash(secret, as_bytes("udp")));
+}
+
 } // namespace
 
 // The draws are statements of their own: the order in which arguments are evaluated differs between
@@ -27,7 +32,8 @@ host::host(reactor& on, host_config config)
       context_(std::make_shared<tcp::detail::connection_context>(on)),
       secret_(config_.secret ? *config_.secret : drawn_secret(on.rng())), random_(on.rng().fork()),
       output_(on, pool_, routes_, interfaces_, config_.path_mtu, secret_, random_.fork()),
-      forwarder_(output_), tcp_(config_.tcp, secret_, random_, pool_, on.timers(), config_.trace) {
+      forwarder_(output_), tcp_(config_.tcp, secret_, random_, pool_, on.timers(), config_.trace),
+      udp_(config_.udp, udp_random(secret_), pool_, *this) {
     tcp_.on_want_flush([](void* self) { static_cast<host*>(self)->want_flush(); }, this);
     context_->dropped_open = [name = config_.name](const tcp::endpoint& e) {
         const tcp::owner& o = e.owned_by();
@@ -96,6 +102,7 @@ result<tcp::listener> host::listen(ip::endpoint at, tcp::listen_options options)
 void host::stop() {
     if (tcp_.stopped()) return;
     tcp_.stop(reactor_.now());
+    udp_.stop();
     flush(reactor_.now());
 }
 
@@ -148,7 +155,10 @@ void host::send_icmp(const icmp::outgoing& message) {
 }
 
 void host::flush(instant now) {
-    if (!interfaces_.empty()) tcp_.flush(now, *this);
+    if (!interfaces_.empty()) {
+        tcp_.flush(now, *this);
+        udp_.flush();
+    }
     for (const auto& i : interfaces_) i->flush(now);
 }
 

@@ -6,6 +6,7 @@
 //     host.add_route(tapir::ip::prefix(), *tapir::ip::parse_address("192.0.2.1"));
 //     auto listener = host.listen(tapir::ip::endpoint({}, 80));
 //     auto server = co_await host.connect(*tapir::ip::parse_endpoint("192.0.2.1:8000"));
+//     auto port = host.bind_udp(tapir::ip::endpoint({}, 53));
 //
 // Stopping or destroying it resumes every waiter with errc::host_stopped; handles may outlive it.
 #pragma once
@@ -32,6 +33,10 @@
 #include <tapir/protocols/tcp/listener.hpp>
 #include <tapir/protocols/tcp/stack.hpp>
 #include <tapir/protocols/tcp/trace.hpp>
+#include <tapir/protocols/udp/config.hpp>
+#include <tapir/protocols/udp/output.hpp>
+#include <tapir/protocols/udp/socket.hpp>
+#include <tapir/protocols/udp/stack.hpp>
 
 #include <cstddef>
 #include <cstdint>
@@ -47,6 +52,7 @@ struct host_config {
     host_config() = default;
     std::string name = "tapir"; ///< in log messages
     tcp::config tcp;
+    udp::config udp;
     arp::cache_config arp;
     icmp::responder_config icmp;
     ipv4::reassembly_config reassembly;
@@ -60,7 +66,7 @@ struct host_config {
     tcp::trace_sink* trace = nullptr;
 };
 
-class host final : private interface_owner, private tcp::output_sink {
+class host final : private interface_owner, private tcp::output_sink, private udp::output_sink {
   public:
     host(reactor& on, host_config config = {});
     host(const host&) = delete;
@@ -90,12 +96,18 @@ class host final : private interface_owner, private tcp::output_sink {
     /// port. errc::address_unavailable, address_in_use, no_memory, host_stopped.
     result<tcp::listener> listen(ip::endpoint at, tcp::listen_options options = {});
 
+    /// A UDP socket at one of this host's addresses, or at all if the address is unspecified; port 0 picks
+    /// one that nobody can guess. errc::address_unavailable, address_in_use, no_ports, no_memory,
+    /// host_stopped, invalid_argument (a TTL of 0).
+    result<udp::socket> bind_udp(ip::endpoint at, udp::socket_options options = {});
+
     /// Ends everything now: peers of open connections get RST, every waiter errc::host_stopped. Idempotent.
     void stop();
 
     reactor& on() const { return reactor_; }
     buffer_pool& pool() { return pool_; }
     tcp::stack& tcp() { return tcp_; }
+    udp::stack& udp() { return udp_; }
     const ipv4::routes& routes() const { return routes_; }
     const ipv4::input::counters& ip_counters() const { return ip_input_.count(); }
     const ipv4::reassembly& reassembly() const { return reassembly_; }
@@ -117,16 +129,22 @@ class host final : private interface_owner, private tcp::output_sink {
     void on_ipv4(interface& from, frame&& packet, bool to_group) override;
     void on_unreachable(bytes packet) override;
     void on_room() override { want_flush(); }
-    // tcp::output_sink
+    // tcp::output_sink, udp::output_sink
     bool ready() override;
     std::size_t max_payload() override;
     void emit(const tcp::path& to, const tcp::outgoing_segment& s) override;
+    void emit(const udp::outgoing& d) override;
+    result<udp::route> route_to(const ip::address& destination) override;
+    bool is_own(const ip::address& a) override { return routes_.is_own(a); }
+    void want_flush() override { reactor_.at_turn_end(flush_); }
 
     /// A whole datagram for us, at the front of `f`.
     void deliver(const frame& f, const ipv4::datagram& d);
     void on_tcp(const frame& f, const ipv4::datagram& d);
+    void on_udp(const frame& f, const ipv4::datagram& d);
     void on_icmp(const ipv4::datagram& d);
     void on_tcp_error(const icmp::received_error& e);
+    void udp_error(icmp::error_kind kind, const ip::endpoint& local, const ip::endpoint& remote);
     void expire_fragments(instant now);
     void arm_reassembly();
 
@@ -135,7 +153,6 @@ class host final : private interface_owner, private tcp::output_sink {
     /// Tells the sender of `about`, unless RFC 1122 or the rate forbids it.
     void send_error(const ipv4::datagram& about, const icmp::message& m);
     void send_icmp(const icmp::outgoing& message);
-    void want_flush() { reactor_.at_turn_end(flush_); }
     void flush(instant now);
 
     struct reassembly_timer : timer {
@@ -168,6 +185,7 @@ class host final : private interface_owner, private tcp::output_sink {
     ip_output output_;
     forwarder forwarder_;
     tcp::stack tcp_;
+    udp::stack udp_;
     flush_hook flush_{this};
     reassembly_timer reassembly_timer_{this};
     counters counters_;

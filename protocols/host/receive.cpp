@@ -1,5 +1,5 @@
-// From the links up: what arrives is for us, or on its way through, or a fragment of either; then the protocol
-// number decides.
+// From the links up: what arrives is for us, or on its way through, or a fragment of either; then the
+// protocol number decides.
 #include <tapir/protocols/host/host.hpp>
 #include <tapir/protocols/ip/checksum.hpp>
 #include <tapir/protocols/ipv4/header.hpp>
@@ -52,6 +52,7 @@ void host::on_ipv4(interface& from, frame&& packet, bool to_group) {
 void host::deliver(const frame& f, const ipv4::datagram& d) {
     switch (d.packet.protocol()) {
     case ip::protocol::tcp: on_tcp(f, d); break;
+    case ip::protocol::udp: on_udp(f, d); break;
     case ip::protocol::icmp: on_icmp(d); break;
     default:
         ++counters_.unknown_protocol;
@@ -76,11 +77,12 @@ void host::on_icmp(const ipv4::datagram& d) {
         send_icmp(*answer);
     } else if (const auto* e = std::get_if<icmp::received_error>(&outcome)) {
         if (e->protocol == ip::protocol::tcp) on_tcp_error(*e);
+        if (e->protocol == ip::protocol::udp) udp_error(e->kind, e->local, e->remote);
     }
 }
 
-// Whether the error is about something that we sent only the transport can tell [RFC 5927 4]: what it does not
-// believe does not touch the path either.
+// Whether the error is about something that we sent only the transport can tell [RFC 5927 4]: what it does
+// not believe does not touch the path either.
 void host::on_tcp_error(const icmp::received_error& e) {
     std::uint16_t mtu = 0;
     if (e.kind == icmp::error_kind::fragmentation_needed) {
@@ -95,8 +97,8 @@ void host::on_tcp_error(const icmp::received_error& e) {
     store_be16(quoted, 0, e.local.port);
     store_be16(quoted, 2, e.remote.port);
     store_be32(quoted, 4, e.sequence);
-    const bool believed = tcp_.icmp_error(kind_for_tcp(e.kind), e.local.addr, e.remote.addr, quoted, mtu,
-                                          reactor_.now());
+    const bool believed =
+        tcp_.icmp_error(kind_for_tcp(e.kind), e.local.addr, e.remote.addr, quoted, mtu, reactor_.now());
     if (mtu == 0) return;
     if (believed)
         output_.paths().learn(e.remote.addr, mtu, reactor_.now());
@@ -113,6 +115,8 @@ void host::on_unreachable(bytes packet) {
                    icmp::message::destination_unreachable(icmp::unreachable_code::host, {}));
     } else if (v->protocol() == ip::protocol::tcp) {
         tcp_.unreachable(v->destination(), errc::host_unreachable, reactor_.now());
+    } else if (const auto about = icmp::parse_quoted(packet); about && about->protocol == ip::protocol::udp) {
+        udp_error(icmp::error_kind::host_unreachable, about->source, about->destination);
     }
 }
 

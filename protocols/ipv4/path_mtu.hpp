@@ -2,7 +2,8 @@
 // was told is kept, and for ten minutes: then the path is tried again with the link's own MTU, since routes
 // change and nobody tells when one grows.
 //
-//     if (const auto mtu = paths.estimate(icmp.next_hop_mtu, quoted_length))       // then the transport checks
+//     if (const auto mtu = paths.estimate(icmp.next_hop_mtu, quoted_length))       // then the transport
+//     checks
 //         if (tcp_believes_it) paths.learn(destination, *mtu, now);                // [RFC 5927 7]
 //     const auto p = paths.to(destination, link_mtu, now);
 #pragma once

@@ -187,7 +187,8 @@ std::optional<reassembly::whole> reassembly::complete(partial& p) {
     store_be16(head, 6, 0);
     store_be16(head, 10, 0);
     store_be16(head, 10, static_cast<std::uint16_t>(~ip::ones_complement_sum(head)));
-    for (const piece& part : p.pieces) copy_bytes(out.subspan(header_size + part.offset), part.content.data());
+    for (const piece& part : p.pieces)
+        copy_bytes(out.subspan(header_size + part.offset), part.content.data());
     ++count_.reassembled;
     erase(p);
     return whole{.storage = std::move(b), .size = size};

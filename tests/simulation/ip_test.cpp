@@ -1,5 +1,5 @@
-// Whole hosts, IPv4 only: datagrams in pieces, several links and addresses, a router in the middle, paths that
-// are narrower than the links at their ends.
+// Whole hosts, IPv4 only: datagrams in pieces, several links and addresses, a router in the middle, paths
+// that are narrower than the links at their ends.
 #include <tapir/framework/reactor.hpp>
 #include <tapir/framework/scope.hpp>
 #include <tapir/framework/sim_backend.hpp>
@@ -114,7 +114,8 @@ TEST_CASE("ip: an 8,000-byte ping is reassembled, and its answer fragmented") {
     CHECK(ipv4::view::parse(w.peer.received[0])->identification() != v->identification());
 }
 
-TEST_CASE("ip: fragments never completed cost nothing after 30 s; the sender is told once, if the first came") {
+TEST_CASE(
+    "ip: fragments never completed cost nothing after 30 s; the sender is told once, if the first came") {
     one_host w;
     const auto pieces = cut(ping(a("192.0.2.1"), a("192.0.2.2"), 8000), 1500);
     w.send({pieces[0], pieces[1]});
@@ -140,7 +141,8 @@ TEST_CASE("ip: fragments never completed cost nothing after 30 s; the sender is 
     CHECK(same(v->payload().subspan(8), bytes(pieces[0]).first(v->payload().size() - 8)));
 }
 
-TEST_CASE("ip: a flood of first fragments draws no more errors than the rate allows, and stays in its bound") {
+TEST_CASE(
+    "ip: a flood of first fragments draws no more errors than the rate allows, and stays in its bound") {
     one_host w;
     auto h = ipv4::header();
     h.dont_fragment = false;
@@ -404,8 +406,7 @@ TEST_CASE("ip: a router is silent about errors, later fragments, and what came t
 
 TEST_CASE("ip: a router's errors are limited in rate") {
     two_links w(named("router", true));
-    for (int i = 0; i < 500; ++i)
-        w.left_peer.send(ping(a("192.0.2.1"), a("198.51.100.1"), 10, 1), mac(2));
+    for (int i = 0; i < 500; ++i) w.left_peer.send(ping(a("192.0.2.1"), a("198.51.100.1"), 10, 1), mac(2));
     w.pass(10ms);
     CHECK(w.left_peer.icmp_of(icmp::type::time_exceeded).size() <= 55);
     CHECK(w.us.forwarding_counters().ttl_exceeded == 500);
@@ -523,7 +524,8 @@ struct narrow_middle {
 
 } // namespace
 
-TEST_CASE("ip: path MTU discovery: what is told once serves the next connection, until it is ten minutes old") {
+TEST_CASE(
+    "ip: path MTU discovery: what is told once serves the next connection, until it is ten minutes old") {
     narrow_middle w;
     const ip::address there = a("198.51.100.2");
     const auto estimate = [&] { return w.client->output().path_to(there).mtu; };

@@ -111,8 +111,7 @@ TEST_CASE("identifications to one destination do not come back soon, and cannot 
     const auto stranger = ip::address::v4(198, 51, 100, 1);
     const std::uint16_t before = ids.next(here, stranger, ip::protocol::icmp, r);
     for (int i = 0; i < 100; ++i) (void)ids.next(here, there, ip::protocol::udp, r);
-    const auto step =
-        static_cast<std::uint16_t>(ids.next(here, stranger, ip::protocol::icmp, r) - before);
+    const auto step = static_cast<std::uint16_t>(ids.next(here, stranger, ip::protocol::icmp, r) - before);
     CHECK(step >= 1);
     CHECK(step <= 4);
     // Starts differ by destination, protocol and secret.

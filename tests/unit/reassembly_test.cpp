@@ -156,8 +156,7 @@ TEST_CASE("reassembly: source, destination, protocol and identification tell dat
     for (unsigned i = 0; i < 5; ++i) CHECK(l.receive(cut[i][1]).empty());
     CHECK(l.parts.datagrams() == 5);
     CHECK(l.parts.sources() == 2);
-    for (unsigned i = 0; i < 5; ++i)
-        CHECK(same(bytes(l.receive(cut[i][0])).subspan(20), numbered(2000, i)));
+    for (unsigned i = 0; i < 5; ++i) CHECK(same(bytes(l.receive(cut[i][0])).subspan(20), numbered(2000, i)));
     CHECK(l.empty_in_the_end());
 }
 
@@ -332,7 +331,8 @@ TEST_CASE("reassembly: of one datagram no more fragments are kept than the bound
     CHECK(l.empty_in_the_end());
 }
 
-TEST_CASE("reassembly: fragments never completed from one source hold its share, from all sources the bound") {
+TEST_CASE(
+    "reassembly: fragments never completed from one source hold its share, from all sources the bound") {
     ipv4::reassembly_config c;
     c.max_bytes = 1024 * 1024;
     c.max_bytes_per_source = 256 * 1024;
