@@ -2,10 +2,10 @@
 // buffer that it keeps alive, not its length. (A payload under half of its buffer is copied, so the two never
 // differ by more than a factor of two, but for the last piece of a queue.)
 //
-// Receiving. Until three quarters of the budget are used, windows are what each connection's own buffer allows.
-// Beyond, only window that has not been promised yet is withheld: a right edge never moves back. A connection
-// whose user reads is still promised `memory_floor` bytes. When data comes for which nothing is left, memory is
-// shed in this order, down to the three quarters:
+// Receiving. Until three quarters of the budget are used, windows are what each connection's own buffer
+// allows. Beyond, only window that has not been promised yet is withheld: a right edge never moves back. A
+// connection whose user reads is still promised `memory_floor` bytes. When data comes for which nothing is
+// left, memory is shed in this order, down to the three quarters:
 //
 //     1. data beyond a hole, of connections without SACK: their peers send it again anyway
 //     2. data beyond a hole, of connections with SACK: their peers keep it until it is acknowledged

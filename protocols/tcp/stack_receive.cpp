@@ -159,7 +159,7 @@ void stack::arrives_at_half_open(std::uint32_t i, const path& p, const segment& 
     }
     if (e.timestamps && !h.rst() && older(h.options.ts->value, e.ts_recent)) {
         drop(&counters::paws_rejected, "paws_rejected", flow, s, now);
-        reply_ack(e, now);
+        if (s.length() != 0) reply_ack(e, now); // as below
         return;
     }
     const seq rcv_nxt = e.irs + 1;
@@ -169,7 +169,9 @@ void stack::arrives_at_half_open(std::uint32_t i, const path& p, const segment& 
                                 : in_range(h.seq, rcv_nxt, window) || in_range(s.end() - 1, rcv_nxt, window);
     if (!acceptable) {
         drop(&counters::out_of_window, "out_of_window", flow, s, now);
-        if (!h.rst()) reply_ack(e, now);
+        // Not an empty one: two half-open entries that agree on nothing, made by two forged SYNs, would
+        // answer each other's answers for ever. Our SYN|ACK goes again anyway. [RFC 5961 7]
+        if (!h.rst() && s.length() != 0) reply_ack(e, now);
         return;
     }
     if (h.rst()) { // back to LISTEN, nobody is told
@@ -254,13 +256,13 @@ void stack::arrives_at_time_wait(std::uint32_t i, const path& p, const segment& 
             return;
         }
     }
-    const bool repeated_fin = h.fin() && s.end() == e.rcv_nxt;
+    const bool repeated_fin = h.fin() && h.has_ack() && !h.syn() && s.end() == e.rcv_nxt;
     if (stamped && older(h.options.ts->value, e.ts_recent))
         drop(&counters::paws_rejected, "paws_rejected", flow, s, now);
     else if (repeated_fin) // our last ACK was lost: 2 MSL start anew
         time_wait_.restart(i, now + 2 * config_.msl);
-    else if (s.length() == 0 && h.seq == e.rcv_nxt)
-        return; // nothing to say: two TIME_WAITs would answer each other for ever
+    // Wherever it stands: two TIME_WAITs at odds would answer each other for ever. [RFC 5961 7]
+    if (s.length() == 0) return;
     reply_ack(time_wait_[i], now);
 }
 

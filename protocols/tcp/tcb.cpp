@@ -109,7 +109,10 @@ info tcb::info() const {
     i.receive_queue = static_cast<std::uint32_t>(user_->unread_.size());
     i.receive_memory = static_cast<std::uint32_t>(held());
     i.send_memory = static_cast<std::uint32_t>(buffer_.true_size());
-    if (ahead_) i.out_of_order = ahead_->size();
+    if (ahead_) {
+        i.out_of_order = ahead_->size();
+        i.out_of_order_ranges = static_cast<std::uint32_t>(ahead_->ranges());
+    }
     i.srtt = rtt_.srtt();
     i.rttvar = rtt_.rttvar();
     i.min_rtt = rtt_.min_rtt();

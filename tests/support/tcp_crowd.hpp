@@ -1,5 +1,5 @@
-// One TCP at 192.0.2.1, listening on port 80, and many scripted peers at 192.0.2.2, told apart by their ports.
-// For what only several connections together show. Sequence numbers count from each side's SYN.
+// One TCP at 192.0.2.1, listening on port 80, and many scripted peers at 192.0.2.2, told apart by their
+// ports. For what only several connections together show. Sequence numbers count from each side's SYN.
 //
 //     tcp_crowd crowd;
 //     auto a = crowd.establish(5001);

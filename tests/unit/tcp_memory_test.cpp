@@ -138,8 +138,7 @@ TEST_CASE("memory: single bytes beyond a hole pin no more than the bound of thei
     tcp::connection_options o;
     o.receive_buffer = 8192;
     lab.establish(o);
-    for (std::uint32_t i = 0; i < 4000; ++i)
-        lab.in({.flags = ACK, .seq = 3 + 2 * i, .ack = 1, .text = "x"});
+    for (std::uint32_t i = 0; i < 4000; ++i) lab.in({.flags = ACK, .seq = 3 + 2 * i, .ack = 1, .text = "x"});
     CHECK(lab.stack.memory().receive.used() <= 2 * 8192 + 4096);
     CHECK(lab.stack.memory().receive.used() == lab.pool.live_bytes());
     CHECK(lab.counted().memory_dropped + lab.counted().reassembly_full > 3000);
@@ -199,8 +198,8 @@ TEST_CASE("memory: under pressure window that is not promised is withheld, and n
 
 // --- shedding ----------------------------------------------------------------------------------------------
 
-/// Three connections that hold a third of the budget each: beyond a hole without SACK, the same with SACK, and
-/// in order but unread; and a fourth that wants memory.
+/// Three connections that hold a third of the budget each: beyond a hole without SACK, the same with SACK,
+/// and in order but unread; and a fourth that wants memory.
 struct under_siege {
     tcp_crowd crowd;
     std::unique_ptr<tcp::endpoint> plain = crowd.establish(5001);
