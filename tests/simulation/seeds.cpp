@@ -119,9 +119,10 @@ std::uint64_t for_each_seed(const char* name, std::uint64_t count, const scenari
         run.pcap = std::string(name) + "-" + std::to_string(seed) + "-shrunk.pcap";
         const shrunk_failure few = shrink(one, run, out);
         std::printf("%s", few.report().c_str());
-        FAIL_CHECK(std::string(name) << ", seed " << seed << ": " << out.wrong << "\nwith " << few.faults.size() << " of "
-                        << few.drawn << " faults: " << few.outcome.wrong
-                        << "\nreplay it with: ./run tests --seed " << seed << "; frames are in " << run.pcap);
+        FAIL_CHECK(std::string(name) << ", seed " << seed << ": " << out.wrong << "\nwith "
+                                     << few.faults.size() << " of " << few.drawn << " faults: "
+                                     << few.outcome.wrong << "\nreplay it with: ./run tests --seed " << seed
+                                     << "; frames are in " << run.pcap);
         if (replay == 0) break;
     }
     if (replay == 0 && !soaking())

@@ -57,7 +57,7 @@ task<> transfer(topology* t) {
 class third_segment {
   public:
     explicit third_segment(topology* t) : topology_(t) {}
-    void operator()(station& at, direction d, bytes frame) {
+    void operator()(node& at, direction d, bytes frame) {
         constexpr std::size_t headers = 14 + 20 + 20;
         if (frame.size() <= headers + 100 || load_be16(frame, 12) != 0x0800) return;
         if (at.name() == "client" && d == direction::out && ++sent_ == 3)

@@ -54,8 +54,8 @@ constexpr std::uint8_t right_end = 2;
 // --- plug
 // ---------------------------------------------------------------------------------------------------
 
-plug::plug(topology& in, station& of, std::size_t number, tapir::link& below)
-    : middleware(below), topology_(in), station_(of), number_(number) {}
+plug::plug(topology& in, node& of, std::size_t number, tapir::link& below)
+    : middleware(below), topology_(in), node_(of), number_(number) {}
 
 void plug::send(frame&& f) {
     if (!plugged) return;
@@ -94,22 +94,22 @@ void cable::save_pcap(const std::string& to) const {
     if (seen_) (void)seen_->save(to);
 }
 
-// --- station
+// --- node
 // ------------------------------------------------------------------------------------------------
 
-station::station(topology& in, std::string name, std::size_t position, host_config config)
+node::node(topology& in, std::string name, std::size_t position, host_config config)
     : topology_(in), name_(std::move(name)), position_(position), config_(std::move(config)) {
     config_.name = name_;
     config_.trace = this;
 }
 
-station::~station() = default;
+node::~node() = default;
 
-ip::endpoint station::at(std::uint16_t port_number) const {
+ip::endpoint node::at(std::uint16_t port_number) const {
     return {position_ == 0 ? address_at(0, left_end) : address_at(position_ - 1, right_end), port_number};
 }
 
-void station::start() {
+void node::start() {
     assert(host_ == nullptr);
     for (attachment& a : attachments_) a.way_in->plugged = true;
     host_ = std::make_unique<tapir::host>(topology_.on(), config_);
@@ -121,31 +121,31 @@ void station::start() {
             throw std::runtime_error(name_ + ": " + added.error().message());
 }
 
-void station::vanish() {
+void node::vanish() {
     for (attachment& a : attachments_) a.way_in->plugged = false;
     host_.reset();
 }
 
-void station::segment_in(const tcp::flow_key& flow, const tcp::segment& s, instant now) {
+void node::segment_in(const tcp::flow_key& flow, const tcp::segment& s, instant now) {
     if (topology_.run_.keep) beliefs_.segment_in(flow, s, now);
 }
 
-void station::segment_out(const tcp::flow_key& flow, const tcp::outgoing_segment& s, instant now) {
+void node::segment_out(const tcp::flow_key& flow, const tcp::outgoing_segment& s, instant now) {
     if (!topology_.run_.keep) return;
     beliefs_.segment_out(flow, s, now);
     topology_.segment_out(*this, s, now);
 }
 
-void station::state_changed(const tcp::flow_key& flow, const tcp::edge& e) {
+void node::state_changed(const tcp::flow_key& flow, const tcp::edge& e) {
     if (topology_.run_.keep) beliefs_.state_changed(flow, e);
     topology_.state_changed(*this, e);
 }
 
-void station::retransmission_timeout(const tcp::flow_key& flow, duration rto, unsigned backoff, instant) {
+void node::retransmission_timeout(const tcp::flow_key& flow, duration rto, unsigned backoff, instant) {
     if (topology_.run_.keep) beliefs_.timed_out(flow, rto, backoff);
 }
 
-void station::dropped(const tcp::flow_key& flow, const tcp::segment&, std::string_view reason, instant) {
+void node::dropped(const tcp::flow_key& flow, const tcp::segment&, std::string_view reason, instant) {
     if (topology_.run_.keep) beliefs_.dropped(flow, reason);
 }
 
@@ -161,9 +161,8 @@ topology::~topology() {
 }
 
 topology& topology::host(std::string name, host_config config) {
-    assert(stations_.size() == plans_.size() && "a link goes between two stations");
-    stations_.push_back(
-        std::make_unique<station>(*this, std::move(name), stations_.size(), std::move(config)));
+    assert(nodes_.size() == plans_.size() && "a link goes between two nodes");
+    nodes_.push_back(std::make_unique<node>(*this, std::move(name), nodes_.size(), std::move(config)));
     return *this;
 }
 
@@ -173,8 +172,14 @@ topology& topology::host(std::string name, const tcp::config& tcp) {
     return host(std::move(name), std::move(c));
 }
 
+topology& topology::router(std::string name) {
+    host_config c;
+    c.forwarding = true;
+    return host(std::move(name), std::move(c));
+}
+
 topology& topology::link(link_plan plan) {
-    assert(stations_.size() == plans_.size() + 1 && "a link begins at a station");
+    assert(nodes_.size() == plans_.size() + 1 && "a link begins at a node");
     plans_.push_back(std::move(plan));
     return *this;
 }
@@ -186,7 +191,7 @@ std::uint64_t topology::link_seed(std::size_t number) const {
 void topology::start() {
     if (started_) return;
     started_ = true;
-    assert(stations_.size() == plans_.size() + 1 && "a link ends at a station");
+    assert(nodes_.size() == plans_.size() + 1 && "a link ends at a node");
     for (std::size_t i = 0; i < plans_.size(); ++i) {
         cables_.push_back(std::make_unique<cable>(reactor_, plans_[i], link_seed(i), run_.keep));
         if (run_.replay == nullptr) continue;
@@ -195,10 +200,10 @@ void topology::start() {
             if (f.link == i) schedule.push_back(f.what);
         cables_[i]->path().replay(schedule);
     }
-    for (std::size_t i = 0; i < stations_.size(); ++i) {
-        station& s = *stations_[i];
+    for (std::size_t i = 0; i < nodes_.size(); ++i) {
+        node& s = *nodes_[i];
         const auto plug_in = [&](std::size_t link, std::uint8_t end, tapir::link& into) {
-            station::attachment a;
+            node::attachment a;
             a.way_in = std::make_unique<plug>(*this, s, plugs_++, into);
             a.mac = ethernet::mac_address(2, 0, 0, 0, static_cast<std::uint8_t>(link), end);
             a.address = ip::prefix(address_at(link, end), 24);
@@ -215,10 +220,10 @@ void topology::start() {
     }
 }
 
-station& topology::operator[](std::string_view name) {
-    for (const auto& s : stations_)
+node& topology::operator[](std::string_view name) {
+    for (const auto& s : nodes_)
         if (s->name() == name) return *s;
-    throw std::out_of_range("there is no station " + std::string(name));
+    throw std::out_of_range("there is no node " + std::string(name));
 }
 
 void topology::fail(const std::string& what) {
@@ -233,11 +238,13 @@ std::string topology::quiet(duration settle) {
     const auto check = [&](const std::string& what, std::size_t n) {
         if (n != 0) left += what + ": " + std::to_string(n) + " left\n";
     };
-    for (const auto& s : stations_) {
+    for (const auto& s : nodes_) {
         if (!s->running()) continue;
         check(s->name() + " connections", s->host().tcp().connections());
         check(s->name() + " half-open", s->host().tcp().half_open());
         check(s->name() + " TIME_WAIT", s->host().tcp().time_waits());
+        check(s->name() + " receive memory", s->host().tcp().memory().receive.used());
+        check(s->name() + " send memory", s->host().tcp().memory().send.used());
         check(s->name() + " buffers", s->host().pool().live_blocks());
     }
     check("coroutines", live_frames() - frames_before_);
@@ -250,7 +257,7 @@ void topology::check_quiet(duration settle) {
 
 std::string topology::beliefs() {
     std::string out;
-    for (const auto& s : stations_)
+    for (const auto& s : nodes_)
         out += s->name() + (s->running() ? "" : " (down)") + ":\n" +
                s->beliefs().text(s->running() ? &s->host().tcp() : nullptr);
     return out;
@@ -294,20 +301,20 @@ void topology::saw(const plug& at, direction d, const frame& f) {
     mix(static_cast<std::uint64_t>(now.time_since_epoch().count()));
     mix(at.number_ * 2 + (d == direction::out ? 0u : 1u));
     mix(f.data());
-    if (watch) watch(at.station_, d, f.data());
+    if (watch) watch(at.node_, d, f.data());
     if (run_.keep && ladder_.size() < longest_ladder)
-        ladder_ += std::to_string(now.time_since_epoch() / 1us) + "us " + at.station_.name() +
+        ladder_ += std::to_string(now.time_since_epoch() / 1us) + "us " + at.node_.name() +
                    (d == direction::out ? " sends " : " gets  ") + packet_text(f.data()) + "\n";
 }
 
-void topology::segment_out(station& by, const tcp::outgoing_segment& s, instant now) {
+void topology::segment_out(node& by, const tcp::outgoing_segment& s, instant now) {
     if (by.position_ == 0)
         conversation_.sent(side::client, s, now);
     else if (by.position_ == plans_.size())
         conversation_.sent(side::server, s, now);
 }
 
-void topology::state_changed(station& of, const tcp::edge& e) {
+void topology::state_changed(node& of, const tcp::edge& e) {
     coverage::of_this_run().walked(e.from, e.cause, e.to);
     if (run_.keep && of.position_ == 0) conversation_.changed(side::client, e);
     if (run_.keep && of.position_ == plans_.size()) conversation_.changed(side::server, e);

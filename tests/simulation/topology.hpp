@@ -13,7 +13,7 @@
 //
 // Link number n is the network 192.0.(n+2).0/24; its left end is .1, its right end .2.
 //
-// It watches every frame that a station sends or gets, and every change of state: the hash of all is the same
+// It watches every frame that a node sends or gets, and every change of state: the hash of all is the same
 // for the same seed, on every compiler.
 #pragma once
 
@@ -43,13 +43,13 @@
 
 namespace tapir::test {
 
-class station;
+class node;
 class topology;
 
-/// Where a station is plugged into a link: shows what the station sends and gets, and can be pulled out.
+/// Where a node is plugged into a link: shows what the node sends and gets, and can be pulled out.
 class plug final : public middleware {
   public:
-    plug(topology& in, station& of, std::size_t number, tapir::link& below);
+    plug(topology& in, node& of, std::size_t number, tapir::link& below);
     void send(frame&& f) override;
     bool plugged = true; ///< pulled out, nothing passes, and nobody is told
 
@@ -58,7 +58,7 @@ class plug final : public middleware {
     void receive(frame&& f) override;
 
     topology& topology_;
-    station& station_;
+    node& node_;
     std::size_t number_; ///< in all the topology
 };
 
@@ -97,10 +97,10 @@ class cable {
 };
 
 /// A host in a topology. It outlives what runs on it: host() may be another one after a restart.
-class station final : private tcp::trace_sink {
+class node final : private tcp::trace_sink {
   public:
-    station(topology& in, std::string name, std::size_t position, host_config config);
-    ~station() override;
+    node(topology& in, std::string name, std::size_t position, host_config config);
+    ~node() override;
 
     const std::string& name() const { return name_; }
     tapir::host& host() { return *host_; }
@@ -154,6 +154,8 @@ class topology {
     // --- as it is written down, from left to right
     topology& host(std::string name, host_config config = {});
     topology& host(std::string name, const tcp::config& tcp);
+    /// A host that passes on what is not for itself.
+    topology& router(std::string name);
     topology& link(link_plan plan);
     template <class... Elements>
     topology& link(Elements... elements) {
@@ -164,11 +166,11 @@ class topology {
     /// Everything is plugged in and starts. run() does it when nobody has.
     void start();
 
-    station& operator[](std::string_view name);
-    station& first() { return *stations_.front(); }
-    station& last() { return *stations_.back(); }
-    const station& first() const { return *stations_.front(); }
-    const station& last() const { return *stations_.back(); }
+    node& operator[](std::string_view name);
+    node& first() { return *nodes_.front(); }
+    node& last() { return *nodes_.back(); }
+    const node& first() const { return *nodes_.front(); }
+    const node& last() const { return *nodes_.back(); }
     cable& link_at(std::size_t number) { return *cables_[number]; }
     std::size_t links() const { return plans_.size(); }
 
@@ -201,7 +203,7 @@ class topology {
     std::string quiet(duration settle = 10min);
 
     std::uint64_t hash() const { return hash_; }
-    /// The frames that stations sent and got, one line each; empty unless the run keeps.
+    /// The frames that nodes sent and got, one line each; empty unless the run keeps.
     const std::string& ladder() const { return ladder_; }
     std::string beliefs();
     fault_list faults() const;
@@ -209,19 +211,19 @@ class topology {
 
     /// What the first and the last host did, as a table; only in a run that keeps.
     conversation_table& conversation() { return conversation_; }
-    /// Shown every frame that a station sends (out) or gets (in).
-    std::function<void(station&, direction, bytes)> watch;
+    /// Shown every frame that a node sends (out) or gets (in).
+    std::function<void(node&, direction, bytes)> watch;
 
   private:
     friend class plug;
-    friend class station;
+    friend class node;
     template <class T>
     static task<T> await(task<T>* root) {
         co_return co_await std::move(*root);
     }
     void saw(const plug& at, direction d, const frame& f);
-    void segment_out(station& by, const tcp::outgoing_segment& s, instant now);
-    void state_changed(station& of, const tcp::edge& e);
+    void segment_out(node& by, const tcp::outgoing_segment& s, instant now);
+    void state_changed(node& of, const tcp::edge& e);
     void mix(std::uint64_t value) { hash_ = (hash_ ^ value) * 0x100000001b3u; }
     void mix(bytes b);
     std::uint64_t link_seed(std::size_t number) const;
@@ -239,7 +241,7 @@ class topology {
     std::string beliefs_when_it_failed_;
     std::string ladder_;
     conversation_table conversation_;
-    std::vector<std::unique_ptr<station>> stations_; // these speak until their end
+    std::vector<std::unique_ptr<node>> nodes_; // these speak until their end
 };
 
 } // namespace tapir::test

@@ -391,5 +391,5 @@ TEST_CASE("udp: over wires that lose, repeat, reorder and corrupt, what comes is
         w.net().check_quiet();
         return w.net().outcome();
     };
-    for_each_seed("udp", std::min<std::uint64_t>(seeds_per_run(), 100), one);
+    for_each_seed("udp", seeds_per_run(), one);
 }
