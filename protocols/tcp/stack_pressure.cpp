@@ -58,8 +58,8 @@ void stack::syn_without_room(listening_endpoint& l, half_open_entry e, const seg
 // A listener that sent no cookie lately is not asked: guesses cannot even be tried there.
 std::optional<half_open_entry> stack::cookie_in(listening_endpoint& l, const path& p, const segment& s,
                                                 const flow_key& flow, instant now) {
-    if (now >= l.cookies_until_) return std::nullopt;
     const header& h = s.header;
+    if (now >= l.cookies_until_ || h.syn()) return std::nullopt;
     std::optional<std::uint32_t> echoed;
     if (config_.use_timestamps && h.options.ts) echoed = h.options.ts->echo - timestamp_offset(flow);
     const auto kept = cookies_.check(flow, h.seq - 1, h.ack - 1, echoed, now);

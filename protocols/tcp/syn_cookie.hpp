@@ -6,19 +6,19 @@
 //     const auto kept = cookies.check(flow, ack.seq - 1, ack.ack - 1, echoed_clock, now);
 //
 // A cookie is 29 bits of SipHash over the 4-tuple, the client's initial sequence number, what is kept and a
-// count of periods, and 3 bits that index the table of MSS values. The window scale and SACK-permitted have no
-// room there: they stand in the low 5 bits of the timestamp that we send, if the client sends timestamps, and
-// are sealed with the rest. The client echoes them.
+// count of periods, and 3 bits that index the table of MSS values. The window scale and SACK-permitted have
+// no room there: they stand in the low 5 bits of the timestamp that we send, if the client sends timestamps,
+// and are sealed with the rest. The client echoes them.
 //
 // A cookie is believed in the period that made it and in the next one. Secrets rotate after a number of
 // periods; the last one is kept, so that a cookie made just before is still known. A guess is right once in
 // 2^28.
 //
-// What cookies cannot do: the SYN|ACK is not retransmitted, because nobody remembers to (the client's SYN is);
-// if the client's ACK is lost and the server speaks first, both wait for ever (if the client speaks first, its
-// data carries the ACK again); a duplicate of that ACK opens the connection again when it comes after the
-// connection has ended and within the cookie's life, until the client's RST.
-// [RFC 4987 3.6] [RFC 7323 3]
+// What cookies cannot do: the SYN|ACK is not retransmitted, because nobody remembers to (the client's SYN
+// is); if the client's ACK is lost and the server speaks first, both wait for ever (if the client speaks
+// first, its data carries the ACK again); a duplicate of that ACK opens the connection again when it comes
+// after the connection has ended and within the cookie's life, until the client's RST. [RFC 4987 3.6] [RFC
+// 7323 3]
 #pragma once
 
 #include <tapir/framework/random.hpp>

@@ -93,14 +93,15 @@ TEST_CASE("a cookie is good for its own 4-tuple, SYN and options, and for no oth
     const tcp::flow_key flow = flow_from();
     const ip::address other = ip::address::v4(198, 51, 100, 8);
     CHECK_FALSE(cookies.check(flow_from(5001), irs, made.iss, made.clock, now));
-    CHECK_FALSE(cookies.check({flow.local, 81, flow.remote, flow.remote_port}, irs, made.iss, made.clock, now));
+    CHECK_FALSE(
+        cookies.check({flow.local, 81, flow.remote, flow.remote_port}, irs, made.iss, made.clock, now));
     CHECK_FALSE(cookies.check({flow.local, 80, other, flow.remote_port}, irs, made.iss, made.clock, now));
     CHECK_FALSE(cookies.check({other, 80, flow.remote, flow.remote_port}, irs, made.iss, made.clock, now));
     CHECK_FALSE(cookies.check(flow, irs + 1, made.iss, made.clock, now));
     CHECK_FALSE(cookies.check(flow, irs, made.iss, std::nullopt, now));
     CHECK_FALSE(cookies.check(flow, irs, made.iss, made.clock ^ 0x10, now)); // SACK forged
     CHECK_FALSE(cookies.check(flow, irs, made.iss, made.clock ^ 0x01, now)); // the scale forged
-    for (unsigned bit = 0; bit < 32; ++bit)                                 // and no bit of it is free
+    for (unsigned bit = 0; bit < 32; ++bit)                                  // and no bit of it is free
         CHECK_FALSE(cookies.check(flow, irs, seq(made.iss.value() ^ (1u << bit)), made.clock, now));
 }
 

@@ -34,7 +34,8 @@ struct flooded : tcp_lab {
     }
     /// SYNs from ports 1, 2, ...: as from so many clients.
     void flood(unsigned count, std::uint16_t first = 1) {
-        for (unsigned i = 0; i < count; ++i) stack.receive(way(), a_segment(static_cast<std::uint16_t>(first + i), SYN), now);
+        for (unsigned i = 0; i < count; ++i)
+            stack.receive(way(), a_segment(static_cast<std::uint16_t>(first + i), SYN), now);
         drain();
     }
     tcp::segment a_segment(std::uint16_t port, tcp::flags f, std::uint32_t seq = 0, tcp::seq ack = {}) const {
@@ -70,6 +71,7 @@ TEST_CASE("a cookie costs no state, and its ACK opens the connection by the usua
     CHECK(sent[0].options->mss == 1460);
     CHECK(sent[0].options->window_scale == 3); // for 256 KiB
     CHECK(sent[0].options->ts->echo == 500);
+    CHECK(sent[0].options->sack_permitted);
     CHECK(lab.stack.half_open() == 0);
     CHECK(lab.listening->half_open() == 0);
     CHECK(lab.stack.connections() == 0);
@@ -193,6 +195,15 @@ TEST_CASE("a segment that overtakes the ACK of its cookie draws no RST") {
     CHECK(lab.read() == "hello");
 }
 
+TEST_CASE("a cookie that comes back in a SYN|ACK opens nothing") {
+    flooded lab(with_cookies());
+    lab.in({.flags = SYN});
+    lab.out();
+    lab.in({.flags = SYN | ACK, .seq = 1, .ack = 1});
+    CHECK(lab.out() == segs{{.flags = RST, .seq = 1}});
+    CHECK(lab.listening->acceptable() == 0);
+}
+
 TEST_CASE("a cookie for another 4-tuple, too old, or invented opens nothing and draws a RST") {
     flooded lab(with_cookies());
     lab.in({.flags = SYN});
@@ -221,7 +232,8 @@ TEST_CASE("a cookie for another 4-tuple, too old, or invented opens nothing and 
     refused(3);
 }
 
-TEST_CASE("who has sent no cookie for two periods looks at none") { // [RFC 4987 3.6]: as few guesses as can be
+TEST_CASE(
+    "who has sent no cookie for two periods looks at none") { // [RFC 4987 3.6]: as few guesses as can be
     flooded lab(with_cookies(tcp::syn_cookie_mode::when_full), queues(1));
     lab.flood(2);
     CHECK(lab.counted().syn_cookies_sent == 1);
@@ -295,7 +307,8 @@ TEST_CASE("a client whose first SYN drew a cookie and whose second found room co
 
 // --- the accept queue --------------------------------------------------------------------------------------
 
-TEST_CASE("the ACK of a cookie that meets a full accept queue is dropped and counted, and its data opens later") {
+TEST_CASE(
+    "the ACK of a cookie that meets a full accept queue is dropped and counted, and its data opens later") {
     flooded lab(with_cookies(), queues(1024, 1));
     lab.flood(1); // both get their cookie while there is room
     const tcp::seq other = lab.isn();
