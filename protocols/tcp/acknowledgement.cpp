@@ -82,6 +82,9 @@ void tcb::new_data_acked(seq ack, const segment& s, instant now) {
     timers_.clear(timer_id::persist);
 
     if (handshake) {
+        // Its window is the first that counts, wherever the segment stands. [RFC 9293 3.10.7.4, fifth]
+        snd_wl1_ = s.header.seq;
+        snd_wl2_ = ack;
         enter(event::our_syn_acked, now);
         established(now);
     } else if (in_recovery_ && ack < recover_) {
