@@ -25,6 +25,7 @@
 #include <tapir/protocols/tcp/endpoint.hpp>
 #include <tapir/protocols/tcp/half_open.hpp>
 #include <tapir/protocols/tcp/listening_endpoint.hpp>
+#include <tapir/protocols/tcp/memory.hpp>
 #include <tapir/protocols/tcp/path.hpp>
 #include <tapir/protocols/tcp/reply_limit.hpp>
 #include <tapir/protocols/tcp/segment.hpp>
@@ -122,6 +123,8 @@ class stack {
     // --- looking ---------------------------------------------------------------------------------------
     const tcp::counters& counted() const { return counters_; }
     const tcp::config& configuration() const { return config_; }
+    /// What all buffers cost now.
+    const tcp::memory& memory() const { return *memory_; }
     std::size_t connections() const { return connection_count_; }
     std::size_t half_open() const { return half_open_.size(); }
     std::size_t time_waits() const { return time_wait_.size(); }
@@ -168,6 +171,7 @@ class stack {
     };
     struct dirty_tag;
     struct all_tag;
+    struct holder_tag;
 
     // stack_receive.cpp: from a segment to what answers for it
     void arrives(const path& p, const segment& s, const flow_key& flow, instant now);
@@ -248,6 +252,8 @@ class stack {
     void announce_output();
     void timer_fired(tcb& c, instant now);
     void arm(tcb& c);
+    /// Sheds what others hold until `bytes` fit, if it can. memory_pressure.cpp
+    bool make_room(std::size_t bytes, const tcb& asking, instant now);
     void half_open_timeout(instant now);
     void time_wait_timeout(instant now);
     void arm_tables();
@@ -277,6 +283,8 @@ class stack {
     ring<reply> replies_;
     intrusive_list<tcb, dirty_tag> dirty_;
     intrusive_list<tcb, all_tag> all_;
+    intrusive_list<tcb, holder_tag> holders_; ///< of buffers; the one without progress for longest is first
+    std::shared_ptr<tcp::memory> memory_;
     std::size_t connection_count_ = 0;
     std::uint64_t next_id_ = 1;
     std::uint32_t next_port_ = 0;

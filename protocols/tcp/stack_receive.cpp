@@ -257,7 +257,7 @@ void stack::establish(const half_open_entry& e, const path& p, const segment& s,
         ++counters_.syn_cookies_accepted;
         ++l.counters_.syn_cookies_accepted;
     }
-    std::unique_ptr<endpoint> user(new endpoint(*this, flow, state::listen, next_id_++));
+    std::unique_ptr<endpoint> user(new endpoint(*this, memory_, flow, state::listen, next_id_++));
     endpoint& accepted = *user;
     accepted.owner_.opened = accepted.owner_.last_call = e.arrived;
     accepted.path_.append(state::syn_received, event::rcv_syn, e.arrived);
