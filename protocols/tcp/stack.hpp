@@ -92,8 +92,9 @@ class stack {
     void receive(const path& p, const segment& s, instant now);
 
     /// `header` are at least the first 8 bytes of the TCP header that the ICMP message quotes; `flow_path`
-    /// as for output (local is ours). [RFC 9293 3.9.2.2] [RFC 5927]
-    void icmp_error(icmp_kind kind, const ip::address& local, const ip::address& remote, bytes header,
+    /// as for output (local is ours). Whether the message is believed: it quotes what is in flight here. [RFC
+    /// 9293 3.9.2.2] [RFC 5927]
+    bool icmp_error(icmp_kind kind, const ip::address& local, const ip::address& remote, bytes header,
                     std::uint16_t mtu, instant now);
 
     /// The network below cannot reach `remote`: connection attempts to it end with `why`, established
