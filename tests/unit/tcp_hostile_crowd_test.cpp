@@ -4,6 +4,7 @@
 #include <doctest/doctest.h>
 
 #include <algorithm>
+#include <malloc.h>
 #include <string>
 #include <vector>
 
@@ -56,7 +57,8 @@ TEST_CASE("connections opened and left: with keepalive they are gone after idle 
     CHECK(s.honest_clients_go_on(3));
 }
 
-TEST_CASE("connections opened and left: past max_connections newcomers wait, and get in as soon as one goes") {
+TEST_CASE(
+    "connections opened and left: past max_connections newcomers wait, and get in as soon as one goes") {
     tcp::config c;
     c.max_connections = 500;
     tcp::listen_options l;
