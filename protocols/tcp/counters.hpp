@@ -37,6 +37,11 @@ struct counters {
     std::uint64_t reassembly_full = 0; ///< out-of-order data dropped at the bound on ranges
     std::uint64_t acks_suppressed = 0; ///< above max_acks_owed in one batch
 
+    // Memory
+    std::uint64_t memory_dropped = 0;          ///< segments: no memory for their data
+    std::uint64_t memory_shed_ahead = 0;       ///< times a connection lost what it held beyond a hole
+    std::uint64_t memory_shed_connections = 0; ///< idle ones, reset for the memory they held
+
     // Handshake
     std::uint64_t active_opens = 0;
     std::uint64_t passive_opens = 0; ///< half-open connections that were established
