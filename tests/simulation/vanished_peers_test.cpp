@@ -1,6 +1,6 @@
 // A thousand peers vanish without a word, in each of the states in which a connection can wait for its peer:
-// the cable is cut, and nothing is ever heard of them again. What they held at our side must come back after a
-// time that config.hpp states, not earlier and not later: buffers to the byte, table entries, timers,
+// the cable is cut, and nothing is ever heard of them again. What they held at our side must come back after
+// a time that config.hpp states, not earlier and not later: buffers to the byte, table entries, timers,
 // coroutines.
 //
 //     state of our end                   ends after                                    by default
@@ -127,7 +127,7 @@ std::size_t entries(const holdings& h) {
 struct stage {
     street* s;
     plight which;
-    event act{};   ///< the cable is cut: whoever is to act into the void does
+    event act{}; ///< the cable is cut: whoever is to act into the void does
     std::size_t ended = 0;
     std::string wrong{};
 
@@ -305,7 +305,8 @@ task<> vanish(stage* st, expectation e, std::string* outcome) {
         const holdings before = held_by(s);
         REQUIRE(entries(before) == 0);
 
-        // Who is to be left in SYN_RECEIVED never hears our SYN|ACK; who is to be left in CLOSING, not our FIN.
+        // Who is to be left in SYN_RECEIVED never hears our SYN|ACK; who is to be left in CLOSING, not our
+        // FIN.
         const instant began = s.on.now();
         if (st->which == plight::syn_received) s.cut(direction::in);
         if (st->which == plight::syn_sent) s.cut(direction::out);
