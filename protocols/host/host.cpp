@@ -22,6 +22,18 @@ random udp_random(const siphash_key& secret) {
     return random(siphash(secret, as_bytes("udp")));
 }
 
+// One line when something begins and one when it ends, whatever the number of segments between.
+void log_listener_event(const std::string& name, const tcp::listening_endpoint& l,
+                        const tcp::listener_event& e) {
+    const std::string who = name + ": " + l.local().to_string() + ": " + std::string(tcp::name(e.what));
+    if (e.began)
+        log::warn(who + " began: " + std::to_string(l.half_open()) + " connections half-open, " +
+                  std::to_string(l.acceptable()) + " to be accepted");
+    else
+        log::info(who + " ended: " + std::to_string(e.count) +
+                  (e.what == tcp::pressure::syn_cookies ? " sent" : " segments dropped"));
+}
+
 } // namespace
 
 // The draws are statements of their own: the order in which arguments are evaluated differs between
@@ -45,6 +57,10 @@ host::host(reactor& on, host_config config)
                   place(o.opened_at) + ", last used at " + place(o.last_call_at) + " by task " +
                   std::to_string(o.task));
     };
+    context_->listener_event = [name = config_.name](const tcp::listening_endpoint& l,
+                                                     const tcp::listener_event& e) {
+        log_listener_event(name, l, e);
+    };
 }
 
 host::~host() {
@@ -55,17 +71,38 @@ host::~host() {
 result<std::size_t> host::add_interface(link& over, ethernet::mac_address mac, ip::prefix address) {
     if (!mac.is_station()) return errc::invalid_argument;
     const std::size_t number = interfaces_.size();
-    if (auto added = routes_.add_address(address, number); !added) return added.error();
+    ipv4::routes plan = routes_;
+    if (auto possible = plan.add_address(address, number); !possible) return possible.error();
     interfaces_.push_back(std::make_unique<interface>(static_cast<interface_owner&>(*this), number, reactor_,
-                                                      pool_, over, mac, config_.arp, address));
+                                                      pool_, over, mac, config_.arp));
+    if (auto added = add_address(number, address); !added) return added.error();
     return number;
 }
 
 result<> host::add_address(std::size_t interface, ip::prefix address) {
     if (interface >= interfaces_.size()) return errc::invalid_argument;
-    if (auto added = routes_.add_address(address, interface); !added) return added;
-    interfaces_[interface]->add_address(address);
+    ipv4::routes plan = routes_;
+    if (auto possible = plan.add_address(address, interface); !possible) return possible;
+    if (config_.arp.probe) {
+        interfaces_[interface]->probe(address, random_.fork());
+    } else {
+        routes_ = std::move(plan);
+        interfaces_[interface]->add_address(address);
+    }
     return {};
+}
+
+void host::on_address(interface& on, const arp::address_event& e) {
+    const std::string address = e.address.addr.to_string();
+    using kind = arp::address_event::kind;
+    // Probing for one address on two links at once is the only way to have it already: then it stays there.
+    if (e.what == kind::usable && !routes_.add_address(e.address, on.number()))
+        log::warn(config_.name + ": " + address + " is an address of another link already");
+    if (e.what == kind::taken)
+        log::warn(config_.name + ": " + address + " is not used: " + e.other.to_string() + " has it");
+    if (e.what == kind::conflict)
+        log::warn(config_.name + ": " + address + " is claimed by " + e.other.to_string() + ", too");
+    if (address_event_) address_event_(on.number(), e);
 }
 
 task<result<tcp::connection>> host::connect(ip::endpoint to, tcp::connection_options options,
