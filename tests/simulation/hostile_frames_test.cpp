@@ -1,6 +1,6 @@
-// Attacks on the layers below TCP, against a whole host: fragments that are never completed, floods of ICMP in
-// both directions. Each states what it can make the host keep and send; beside it an honest client comes again
-// and again with a TCP connection and with a UDP datagram that needs fragments itself.
+// Attacks on the layers below TCP, against a whole host: fragments that are never completed, floods of ICMP
+// in both directions. Each states what it can make the host keep and send; beside it an honest client comes
+// again and again with a TCP connection and with a UDP datagram that needs fragments itself.
 #include <tapir/framework/frame_pool.hpp>
 #include <tapir/framework/scope.hpp>
 #include <tapir/framework/sleep.hpp>
@@ -71,11 +71,13 @@ task<bool> visit(street* s, udp::socket* own) {
     if (back != data) co_return false;
     (void)co_await c->close();
 
-    const auto sent = co_await own->send_to(std::span(data).first(datagram_bytes), street::at_server(echo_port));
+    const auto sent =
+        co_await own->send_to(std::span(data).first(datagram_bytes), street::at_server(echo_port));
     if (!sent) co_return false;
     std::vector<std::byte> answer(65536);
     const auto d = co_await own->receive_from(answer);
-    co_return d && d->size == datagram_bytes && std::equal(data.begin(), data.begin() + datagram_bytes, answer.begin());
+    co_return d &&
+        d->size == datagram_bytes&& std::equal(data.begin(), data.begin() + datagram_bytes, answer.begin());
 }
 
 task<> come_again_and_again(street* s, honest_client* h) {
@@ -91,8 +93,8 @@ task<> come_again_and_again(street* s, honest_client* h) {
     }
 }
 
-/// Runs `attack(street&, tick)` each millisecond of `ticks`, beside the honest client, who must not notice; then
-/// lets `after` pass and checks that nothing is left.
+/// Runs `attack(street&, tick)` each millisecond of `ticks`, beside the honest client, who must not notice;
+/// then lets `after` pass and checks that nothing is left.
 template <class Attack>
 void under_attack(street& s, int ticks, duration after, Attack attack) {
     duration undisturbed{0};
@@ -169,7 +171,8 @@ TEST_CASE("fragments never completed: bounded in bytes and number, over in time,
     CHECK(most_bytes >= bound.max_bytes / 4); // it was a flood
     CHECK(most_datagrams <= bound.max_datagrams);
     CHECK(s.server.reassembly().count().fragments >= sent);
-    // "Reassembly timed out" is told where the first fragment had come, and no more often than any ICMP error.
+    // "Reassembly timed out" is told where the first fragment had come, and no more often than any ICMP
+    // error.
     const auto errors = s.server.icmp_counters().errors_sent;
     const auto seconds = static_cast<std::uint64_t>((bound.timeout + 5s) / 1s);
     CHECK(errors <= ours.icmp.errors_per_second * seconds + ours.icmp.error_burst);
@@ -199,7 +202,8 @@ TEST_CASE("fragments never completed: one source fills its own share and nobody 
     CHECK(most_datagrams <= bound.max_datagrams_per_source + 2);
 }
 
-TEST_CASE("ICMP floods: an answer for each ping, errors at a limited rate, nothing kept, no connection ended") {
+TEST_CASE(
+    "ICMP floods: an answer for each ping, errors at a limited rate, nothing kept, no connection ended") {
     host_config ours;
     street s(ours);
     random draw(23);

@@ -1,6 +1,7 @@
-// Two hosts and a cable of any length, in virtual time, for tests with very many connections or frames: unlike
-// a `world` it writes nothing down. Ours is the server. The stations stay known (as a router between would
-// stay), so that silence of a peer is all there is. Whoever else is on the cable speaks through `inject()`.
+// Two hosts and a cable of any length, in virtual time, for tests with very many connections or frames:
+// unlike a `world` it writes nothing down. Ours is the server. The stations stay known (as a router between
+// would stay), so that silence of a peer is all there is. Whoever else is on the cable speaks through
+// `inject()`.
 #pragma once
 
 #include <tapir/framework/buffer.hpp>
