@@ -14,6 +14,7 @@
 #include <tapir/framework/reactor.hpp>
 #include <tapir/framework/siphash.hpp>
 #include <tapir/framework/task.hpp>
+#include <tapir/framework/visit_counters.hpp>
 #include <tapir/protocols/arp/cache.hpp>
 #include <tapir/protocols/ethernet/mac_address.hpp>
 #include <tapir/protocols/host/interface.hpp>
@@ -88,6 +89,13 @@ class host final : private interface_owner, private tcp::output_sink {
         std::uint64_t no_route = 0;         ///< our packets without a way to go
         std::uint64_t unknown_protocol = 0; ///< answered with ICMP protocol unreachable
         std::uint64_t tcp_to_broadcast = 0; ///< [RFC 9293 3.9.2.3 MUST-57]
+
+        template <class Self, class F>
+        static constexpr void visit(Self& c, F f) {
+            f("no_route", c.no_route);
+            f("unknown_protocol", c.unknown_protocol);
+            f("tcp_to_broadcast", c.tcp_to_broadcast);
+        }
     };
     const counters& counted() const { return counters_; }
 
@@ -132,5 +140,6 @@ class host final : private interface_owner, private tcp::output_sink {
     flush_hook flush_{this};
     counters counters_;
 };
+static_assert(visits_every_counter<host::counters>());
 
 } // namespace tapir

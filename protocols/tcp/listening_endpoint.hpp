@@ -6,6 +6,7 @@
 #pragma once
 
 #include <tapir/framework/time.hpp>
+#include <tapir/framework/visit_counters.hpp>
 #include <tapir/protocols/ip/address.hpp>
 #include <tapir/protocols/tcp/config.hpp>
 #include <tapir/protocols/tcp/endpoint.hpp>
@@ -54,6 +55,15 @@ class listening_endpoint {
         std::uint64_t accept_overflow = 0;    ///< final ACKs dropped, accept queue full
         std::uint64_t half_open_timeouts = 0;
         std::uint64_t half_open_resets = 0;
+
+        template <class Self, class F>
+        static constexpr void visit(Self& c, F f) {
+            f("established", c.established);
+            f("half_open_overflow", c.half_open_overflow);
+            f("accept_overflow", c.accept_overflow);
+            f("half_open_timeouts", c.half_open_timeouts);
+            f("half_open_resets", c.half_open_resets);
+        }
     };
     const counters& counted() const { return counters_; }
 
@@ -81,5 +91,6 @@ class listening_endpoint {
     listener_observer* observer_ = nullptr;
     owner owner_{};
 };
+static_assert(visits_every_counter<listening_endpoint::counters>());
 
 } // namespace tapir::tcp
