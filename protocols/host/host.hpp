@@ -78,6 +78,7 @@ class host final : private interface_owner, private tcp::output_sink {
     void stop();
 
     reactor& on() const { return reactor_; }
+    const std::string& name() const { return config_.name; }
     buffer_pool& pool() { return pool_; }
     tcp::stack& tcp() { return tcp_; }
     const ipv4::routes& routes() const { return routes_; }

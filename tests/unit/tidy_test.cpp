@@ -77,11 +77,15 @@ const std::map<std::string, std::vector<std::string>> may_include = {
      {"framework/", "protocols/ip/", "protocols/link/", "protocols/ethernet/", "protocols/arp/",
       "protocols/ipv4/", "protocols/icmp/", "protocols/tcp/", "protocols/host/"}},
     {"protocols/http/", {"framework/", "protocols/http/"}},
+    {"protocols/control/",
+     {"framework/", "protocols/ip/", "protocols/link/", "protocols/ethernet/", "protocols/arp/",
+      "protocols/ipv4/", "protocols/icmp/", "protocols/tcp/", "protocols/host/", "protocols/control/"}},
 };
 
 /// The files of tcp/ that know coroutines, and where coroutines belong.
 const std::vector<std::string> with_coroutines = {"protocols/tcp/connection.", "protocols/tcp/listener.",
-                                                  "protocols/link/tap", "protocols/host/", "protocols/http/"};
+                                                  "protocols/link/tap",        "protocols/host/",
+                                                  "protocols/http/",           "protocols/control/"};
 
 } // namespace
 
