@@ -7,7 +7,6 @@
 //     client connections 192.0.2.2 8000 --seconds 1 --concurrent 64
 //                                                         connect, one HTTP request, read to the FIN, close
 
-#include <CLI/CLI.hpp>
 #include <algorithm>
 #include <arpa/inet.h>
 #include <array>
@@ -26,6 +25,8 @@
 #include <unistd.h>
 #include <utility>
 #include <vector>
+
+#include "samples/support/command_line.hpp"
 
 namespace {
 
@@ -210,20 +211,18 @@ class connection_client {
 } // namespace
 
 int main(int argc, char** argv) {
-    CLI::App app("client: kernel sockets for bench/run");
+    samples::command_line line("client: kernel sockets for bench/run");
     std::string what;
     std::string host;
     std::uint16_t port = 0;
     double duration = 1;
     std::size_t concurrent = 64;
-    app.add_option("what", what)
-        ->required()
-        ->check(CLI::IsMember({"bulk-send", "bulk-receive", "pingpong", "connections"}));
-    app.add_option("host", host)->required();
-    app.add_option("port", port)->required();
-    app.add_option("--seconds", duration)->check(CLI::Range(0.01, 60.0))->capture_default_str();
-    app.add_option("--concurrent", concurrent)->check(CLI::Range(1, 4096))->capture_default_str();
-    CLI11_PARSE(app, argc, argv);
+    line.option("what", what).required().one_of({"bulk-send", "bulk-receive", "pingpong", "connections"});
+    line.option("host", host).required();
+    line.option("port", port).required();
+    line.option("--seconds", duration).within(0.01, 60.0);
+    line.option("--concurrent", concurrent).within(1, 4096);
+    if (const auto status = line.parse(argc, argv)) return *status;
     try {
         const sockaddr_in to = address_of(host, port);
         const seconds t(duration);

@@ -11,7 +11,6 @@
 #include <tapir/framework/task.hpp>
 #include <tapir/framework/uring_backend.hpp>
 
-#include <CLI/CLI.hpp>
 #include <atomic>
 #include <cerrno>
 #include <chrono>
@@ -26,6 +25,8 @@
 #include <thread>
 #include <unistd.h>
 #include <utility>
+
+#include "samples/support/command_line.hpp"
 
 namespace {
 std::atomic<std::uint64_t> allocations = 0;
@@ -217,10 +218,10 @@ task<int> measure_all() {
 } // namespace
 
 int main(int argc, char** argv) {
-    CLI::App app("coroutine: what coroutines and fibers cost, beside threads");
+    samples::command_line line("coroutine: what coroutines and fibers cost, beside threads");
     unsigned rounds = 5;
-    app.add_option("--rounds", rounds)->check(CLI::Range(1, 100))->capture_default_str();
-    CLI11_PARSE(app, argc, argv);
+    line.option("--rounds", rounds).within(1, 100);
+    if (const auto status = line.parse(argc, argv)) return *status;
     try {
         reactor_config config;
         config.stall_after = duration::zero(); // these loops hold the thread on purpose

@@ -6,12 +6,14 @@
 
 #include <tapir/framework/scope.hpp>
 #include <tapir/framework/stream.hpp>
+#include <tapir/framework/uring_backend.hpp>
+#include <tapir/framework/wall_clock.hpp>
 #include <tapir/protocols/http/server.hpp>
 
 #include <array>
 #include <vector>
 
-#include "samples/network.hpp"
+#include "samples/support/network.hpp"
 
 using namespace tapir;
 
@@ -92,12 +94,12 @@ auto listen(Network& network, std::uint16_t port, [[maybe_unused]] std::uint32_t
 } // namespace
 
 int main(int argc, char** argv) {
-    CLI::App app("server: source, sink, echo and HTTP for bench/run");
-    samples::network_options options(app, 8000);
+    samples::command_line line("server: source, sink, echo and HTTP for bench/run");
+    samples::network_options options(line, 8000);
     std::uint32_t buffer = 0;
-    app.add_option("--buffer", buffer, "bytes of tapir's send and receive buffers; 0: the default")
-        ->check(CLI::Range(0u, 1u << 30));
-    CLI11_PARSE(app, argc, argv);
+    line.option("--buffer", buffer, "bytes of tapir's send and receive buffers; 0: the default")
+        .within(0, 1 << 30);
+    if (const auto status = line.parse(argc, argv)) return *status;
     auto work = [&options, buffer](auto& network) -> task<int> {
         promise_base& self = co_await this_coroutine;
         signal_set signals(SIGINT, SIGTERM);

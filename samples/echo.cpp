@@ -3,7 +3,7 @@
 
 #include <array>
 
-#include "network.hpp"
+#include "samples/support/network.hpp"
 
 using namespace tapir;
 
@@ -24,8 +24,8 @@ task<> echo(S peer) {
 } // namespace
 
 int main(int argc, char** argv) {
-    CLI::App app("echo: sends back what comes");
-    samples::network_options options(app, 7);
-    CLI11_PARSE(app, argc, argv);
+    samples::command_line line("echo: sends back what comes");
+    samples::network_options options(line, 7);
+    if (const auto status = line.parse(argc, argv)) return *status;
     return samples::run_server(options, "echo", [](auto peer) { return echo(std::move(peer)); });
 }

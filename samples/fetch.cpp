@@ -4,20 +4,20 @@
 #include <tapir/framework/sleep.hpp>
 #include <tapir/protocols/http/client.hpp>
 
-#include "network.hpp"
+#include "samples/support/network.hpp"
 
 using namespace tapir;
 
 int main(int argc, char** argv) {
-    CLI::App app("fetch: gets one page over tapir's TCP");
-    samples::network_options options(app, 80);
+    samples::command_line line("fetch: gets one page over tapir's TCP");
+    samples::network_options options(line, 80);
     std::string server;
     std::string target = "/";
     unsigned seconds = 30;
-    app.add_option("server", server, "address:port, as 192.0.2.1:8000")->required();
-    app.add_option("target", target, "what to get")->capture_default_str();
-    app.add_option("--timeout", seconds, "seconds until it gives up connecting")->capture_default_str();
-    CLI11_PARSE(app, argc, argv);
+    line.option("server", server, "address:port, as 192.0.2.1:8000").required();
+    line.option("target", target, "what to get");
+    line.option("--timeout", seconds, "seconds until it gives up connecting");
+    if (const auto status = line.parse(argc, argv)) return *status;
     auto work = [&](auto& network) -> task<int> {
         const auto at = ip::parse_endpoint(server);
         if (options.stack == "tap" && (!at || at->port == 0)) {

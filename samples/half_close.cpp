@@ -4,7 +4,7 @@
 #include <algorithm>
 #include <array>
 
-#include "network.hpp"
+#include "samples/support/network.hpp"
 
 using namespace tapir;
 
@@ -39,9 +39,9 @@ task<> count_lines(S peer) {
 } // namespace
 
 int main(int argc, char** argv) {
-    CLI::App app("half_close: counts lines until the client's FIN, then answers");
-    samples::network_options options(app, 7000);
-    CLI11_PARSE(app, argc, argv);
+    samples::command_line line("half_close: counts lines until the client's FIN, then answers");
+    samples::network_options options(line, 7000);
+    if (const auto status = line.parse(argc, argv)) return *status;
     return samples::run_server(options, "counting lines",
                                [](auto peer) { return count_lines(std::move(peer)); });
 }

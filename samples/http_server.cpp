@@ -4,12 +4,13 @@
 #include <tapir/framework/coroutine_tree.hpp>
 #include <tapir/framework/scope.hpp>
 #include <tapir/framework/sleep.hpp>
+#include <tapir/framework/wall_clock.hpp>
 #include <tapir/protocols/http/server.hpp>
 #include <tapir/protocols/http/static_files.hpp>
 
 #include <filesystem>
 
-#include "network.hpp"
+#include "samples/support/network.hpp"
 
 using namespace tapir;
 
@@ -62,11 +63,11 @@ task<result<>> serve_until_stopped(Listener* listener, http::handler site, http:
 } // namespace
 
 int main(int argc, char** argv) {
-    CLI::App app("http_server: serves a directory over tapir's own TCP");
-    samples::network_options options(app, 80);
+    samples::command_line line("http_server: serves a directory over tapir's own TCP");
+    samples::network_options options(line, 80);
     std::string root = ".";
-    app.add_option("--root", root, "the directory to serve")->capture_default_str();
-    CLI11_PARSE(app, argc, argv);
+    line.option("--root", root, "the directory to serve");
+    if (const auto status = line.parse(argc, argv)) return *status;
     auto work = [&](auto& network) -> task<int> {
         http::handler site;
         try {

@@ -23,6 +23,20 @@ void tcb::ack_arrives(const segment& s, instant now) {
              flight() != 0) // [RFC 5681 2, duplicate acknowledgment]
         duplicate_ack(h.ack, now);
     update_send_window(s);
+    if (h.options.sack_count != 0 && sack_permitted_) count_sack_blocks(h);
+}
+
+// Recovery does not use them yet; forged ones can then do no harm, but they are told apart and counted.
+// [RFC 2018 5] [RFC 2883 4]
+void tcb::count_sack_blocks(const header& h) {
+    counters& count = stack_->counters_;
+    for (std::size_t i = 0; i < h.options.sack_count; ++i) {
+        switch (meaning_of(h.options.sack[i], snd_una_, snd_max_, max_snd_wnd_)) {
+        case sack_meaning::held: ++count.sack_blocks_in; break;
+        case sack_meaning::duplicate: ++count.sack_duplicates; break;
+        case sack_meaning::invalid: ++count.sack_invalid; break;
+        }
+    }
 }
 
 // Only a sample ends the back-off: were it the ACK alone, a round trip that has grown beyond the RTO would be

@@ -72,7 +72,7 @@ void tcb::finish(instant now) {
 
 void tcb::stop_reading(instant now) {
     nobody_reads_ = true;
-    reassembly_.clear();
+    if (ahead_) ahead_->clear();
     bound_fin_wait_2(now);
 }
 

@@ -81,6 +81,7 @@ struct config {
     std::uint16_t min_path_mtu = 552; ///< ICMP cannot push the path MTU below [RFC 5927 7.2]
     bool use_timestamps = true;       ///< [RFC 7323 3]
     bool use_window_scale = true;     ///< [RFC 7323 2]
+    bool use_sack = true;             ///< tell what is held beyond a hole [RFC 2018] [RFC 2883]
 
     // Handshake
     std::uint8_t syn_ack_retries = 5;   ///< 1+2+4+8+16+32 s, about a minute in SYN_RECEIVED

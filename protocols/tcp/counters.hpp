@@ -31,6 +31,10 @@ struct counters {
     std::uint64_t challenge_acks = 0;
     std::uint64_t challenge_acks_suppressed = 0;
     std::uint64_t out_of_order = 0;
+    std::uint64_t sack_blocks_in = 0;  ///< data held beyond a hole, says the peer
+    std::uint64_t sack_duplicates = 0; ///< D-SACK: data that came to the peer twice [RFC 2883]
+    std::uint64_t sack_invalid = 0;    ///< blocks that name what was never sent: ignored
+    std::uint64_t sack_blocks_out = 0; ///< in our ACKs, duplicates included
     std::uint64_t duplicate_data = 0;
     std::uint64_t reassembly_full = 0; ///< out-of-order data dropped at the bound on ranges
     std::uint64_t acks_suppressed = 0; ///< above max_acks_owed in one batch

@@ -68,7 +68,7 @@ struct info {
     std::uint32_t send_queue = 0;     ///< bytes not acknowledged
     std::uint32_t unsent = 0;         ///< of these, never sent
     std::uint32_t receive_queue = 0;  ///< bytes unread
-    std::uint32_t receive_memory = 0; ///< true size of the buffers that hold them
+    std::uint32_t receive_memory = 0; ///< true size of the buffers that hold these and those below
     std::uint32_t out_of_order = 0;   ///< bytes received beyond a hole
 
     duration srtt{0}; ///< zero: no sample yet
@@ -90,7 +90,7 @@ struct info {
     std::uint8_t receive_scale = 0;
     bool timestamps = false;
     bool window_scaling = false;
-    bool sack_permitted = false; ///< by the peer
+    bool sack_permitted = false; ///< by both
     bool no_delay = false;
 
     std::uint64_t bytes_sent = 0; ///< retransmissions included

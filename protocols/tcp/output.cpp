@@ -34,7 +34,7 @@ bool tcb::next_segment(instant now, std::size_t max_payload, gather_list& parts,
 
 // --- headers -----------------------------------------------------------------------------------------------
 
-header tcb::make_header(flags f, seq begin, seq ack, instant now) {
+header tcb::make_header(flags f, seq begin, seq ack, instant now, std::size_t sack_room) {
     header h;
     h.source_port = flow().local_port;
     h.destination_port = flow().remote_port;
@@ -50,8 +50,20 @@ header tcb::make_header(flags f, seq begin, seq ack, instant now) {
         }
     }
     if (timestamps_) h.options.ts = timestamps{ts_clock(now), has(f, flags::ack) ? ts_recent_ : 0};
+    if (ahead_ && sack_permitted_ && has(f, flags::ack) && ack == rcv_nxt_) add_sack(h, sack_room);
     ++segments_out_;
     return h;
+}
+
+// What the peer need not send again. [RFC 2018 4]: in every ACK while something is missing.
+void tcb::add_sack(header& h, std::size_t room) {
+    options& o = h.options;
+    sack_ranges& known = ahead_->sack();
+    const std::size_t most = std::min(sack_blocks_in(room, o.size()), o.sack.size());
+    o.sack_count = static_cast<std::uint8_t>(known.report(std::span(o.sack).first(most)));
+    stack_->counters_.sack_blocks_out += o.sack_count;
+    if (acks_owed_ == 0 && most != 0) known.forget_duplicates(); // each is told by its own ACK, or not at all
+    settle_ahead();
 }
 
 // The right edge never moves back, and moves forward only by steps worth having: an MSS or half the buffer.
@@ -85,7 +97,7 @@ bool tcb::window_update_due() const {
 }
 
 void tcb::send_pure_ack(seq ack, instant now, outgoing_segment& out) {
-    out.header = make_header(flags::ack, snd_max_, ack, now);
+    out.header = make_header(flags::ack, snd_max_, ack, now, max_header_size - header_size);
 }
 
 header tcb::make_rst(instant now) const {
@@ -115,6 +127,7 @@ bool tcb::send_syn(instant now, outgoing_segment& out) {
     const config& c = stack_->config_;
     if (first ? c.use_window_scale : scaling_) h.options.window_scale = rcv_scale_;
     if (first && c.use_timestamps) h.options.ts = timestamps{ts_clock(now), 0};
+    h.options.sack_permitted = first ? c.use_sack : sack_permitted_;
     snd_nxt_ = iss_ + 1;
     sent(iss_, 1, now);
     return true;
@@ -129,8 +142,12 @@ bool tcb::send_owed_ack(instant now, outgoing_segment& out) {
         send_pure_ack(last_ack_sent_ + stretch, now, out);
         return true;
     }
-    if (acks_owed_ == 0) return false;
-    if (behind == 0) --acks_owed_; // else this one tells of the progress, and the debt remains
+    if (acks_owed_ == 0) {
+        // With holes left it is not to ride on data: SACK blocks would not fit beside a full segment.
+        if (!ack_now_ || !ahead_ || !sack_permitted_) return false;
+    } else if (behind == 0) { // else this one tells of the progress, and the debt remains
+        --acks_owed_;
+    }
     send_pure_ack(rcv_nxt_, now, out);
     return true;
 }
@@ -167,7 +184,8 @@ void tcb::send_range(seq begin, std::uint32_t length, bool with_fin, instant now
         f |= flags::fin;
         fin_sent_ = true;
     }
-    out.header = make_header(f, begin, rcv_nxt_, now);
+    const std::uint32_t full = mss();
+    out.header = make_header(f, begin, rcv_nxt_, now, length < full ? full - length : 0);
     bytes_sent_ += length;
     stack_->counters_.bytes_out += length;
     last_data_send_ = now;

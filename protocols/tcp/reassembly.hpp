@@ -6,6 +6,7 @@
 
 #include <tapir/framework/buffer.hpp>
 #include <tapir/protocols/tcp/ring.hpp>
+#include <tapir/protocols/tcp/sack.hpp>
 #include <tapir/protocols/tcp/seq.hpp>
 
 #include <cstddef>
@@ -16,20 +17,33 @@ namespace tapir::tcp {
 class reassembly {
   public:
     bool empty() const { return pieces_.empty(); }
-    std::size_t ranges() const { return ranges_; }
+    std::size_t ranges() const { return sack_.size(); }
     std::size_t pieces() const { return pieces_.size(); }
     std::uint32_t size() const { return size_; } ///< bytes
+    /// Capacities of all buffers held, in bytes.
+    std::uint32_t true_size() const { return true_size_; }
 
     /// Whether [begin, begin + length) overlaps or adjoins what is held: it would start no new range.
-    bool touches(seq begin, std::uint32_t length) const;
+    bool touches(seq begin, std::uint32_t length) const { return sack_.touches(begin, begin + length); }
 
-    /// Keeps what of `payload` is not yet there. False: nothing new. Small payloads are copied.
-    bool insert(seq begin, chunk payload, buffer_pool& pool);
+    /// What an insertion found to be there already: its first run of known bytes, if begin != end.
+    struct outcome {
+        bool kept = false; ///< something was new
+        seq known_begin{};
+        seq known_end{};
+        explicit operator bool() const { return kept; }
+    };
+    /// Keeps what of `payload` is not yet there. Small payloads are copied.
+    outcome insert(seq begin, chunk payload, buffer_pool& pool);
 
     /// Removes and returns the bytes at `next`, if there are any; what lies before `next` is dropped.
     chunk take(seq next);
 
     void clear();
+
+    /// What to tell the peer about.
+    sack_ranges& sack() { return sack_; }
+    const sack_ranges& sack() const { return sack_; }
 
   private:
     struct piece {
@@ -43,8 +57,9 @@ class reassembly {
     void join_small(std::size_t i, buffer_pool& pool);
 
     ring<piece> pieces_;
+    sack_ranges sack_;
     std::uint32_t size_ = 0;
-    std::uint32_t ranges_ = 0;
+    std::uint32_t true_size_ = 0;
 };
 
 } // namespace tapir::tcp

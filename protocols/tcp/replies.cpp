@@ -46,6 +46,7 @@ void stack::reply_syn_ack(const half_open_entry& e, instant now) {
     h.window = static_cast<std::uint16_t>(std::min<std::uint32_t>(buffer, 0xffff));
     h.options.mss = to.mss();
     if (e.scaled) h.options.window_scale = window_scale_for(buffer);
+    h.options.sack_permitted = e.sack_permitted;
     if (e.timestamps) h.options.ts = timestamps{timestamp(now) + timestamp_offset(flow), e.ts_recent};
     queue_reply(to, h);
 }

@@ -43,8 +43,6 @@ void tcb::challenge(instant now) {
 
 verdict tcb::on_segment(const segment& s, instant now) {
     ++segments_in_;
-    last_receive_ = s.arrived;
-    unanswered_keepalives_ = 0;
     return state_ == state::syn_sent ? arrives_in_syn_sent(s, now) : arrives_synchronized(s, now);
 }
 
@@ -56,7 +54,7 @@ void tcb::accept_syn_options(const options& o, bool also_ours) {
     if (!scaling_) rcv_scale_ = 0;
     timestamps_ = also_ours && o.ts.has_value() && stack_->config_.use_timestamps;
     if (timestamps_) ts_recent_ = o.ts->value;
-    sack_permitted_ = o.sack_permitted;
+    sack_permitted_ = also_ours && o.sack_permitted && stack_->config_.use_sack; // [RFC 2018 2]
 }
 
 // [RFC 9293 3.10.7.3]
@@ -80,6 +78,7 @@ verdict tcb::arrives_in_syn_sent(const segment& s, instant now) {
         drop(&counters::unexpected_syn, "no_syn", s, now);
         return verdict::done;
     }
+    last_receive_ = s.arrived;
     irs_ = h.seq;
     rcv_nxt_ = h.seq + 1;
     rcv_adv_ = rcv_nxt_ + std::min<std::uint32_t>(receive_space(), 0xffff);
@@ -177,6 +176,8 @@ verdict tcb::arrives_synchronized(const segment& original, instant now) {
         drop(&counters::out_of_window, "out_of_window", s, now);
         if (h.rst()) return verdict::done;
         if (!s.payload.empty()) ++stack_->counters_.duplicate_data;
+        const seq end_of_text = h.seq + static_cast<std::uint32_t>(s.payload.size());
+        if (!h.syn() && end_of_text <= rcv_nxt_) came_twice(h.seq, end_of_text);
         if (s.length() == 0 || h.syn())
             challenge(now);
         else
@@ -211,6 +212,10 @@ verdict tcb::arrives_synchronized(const segment& original, instant now) {
         challenge(now);
         return verdict::done;
     }
+    // Only now it is the peer who spoke: what stands outside of the window anybody can send, and would keep
+    // the dead alive. [RFC 9293 3.8.4]
+    last_receive_ = s.arrived;
+    unanswered_keepalives_ = 0;
     // [RFC 7323 4.3 (2)]; what is older has passed PAWS because ours is worth nothing any more [RFC 7323 5.5]
     if (timestamps_ && h.options.ts && h.seq <= last_ack_sent_) {
         ts_recent_ = h.options.ts->value;
@@ -248,9 +253,11 @@ void tcb::rst_arrives(const segment& s, instant now) {
 // Trims to the window and to what is new, keeps what is ahead of a hole, delivers what is in order.
 void tcb::text_arrives(seq begin, chunk payload, bool fin, instant now) {
     // In front: what we have.
-    if (begin < rcv_nxt_) {
+    const bool partly_known = begin < rcv_nxt_;
+    if (partly_known) {
         const std::uint32_t old = rcv_nxt_ - begin;
         ++stack_->counters_.duplicate_data;
+        came_twice(begin, earlier(rcv_nxt_, begin + static_cast<std::uint32_t>(payload.size())));
         if (old > payload.size()) { // all of it, the FIN too
             owe_ack();
             return;
@@ -288,28 +295,25 @@ void tcb::text_arrives(seq begin, chunk payload, bool fin, instant now) {
     if (begin != rcv_nxt_) {
         ++stack_->counters_.out_of_order;
         owe_ack(); // [RFC 5681 4.2]: at once, a duplicate
-        if (payload.empty()) return;
-        if (reassembly_.ranges() >= stack_->config_.max_out_of_order_ranges &&
-            !reassembly_.touches(begin, static_cast<std::uint32_t>(payload.size())))
-            ++stack_->counters_.reassembly_full;
-        else if (!reassembly_.insert(begin, std::move(payload), stack_->pool_))
-            ++stack_->counters_.duplicate_data;
+        if (!payload.empty()) keep_ahead(begin, std::move(payload));
         return;
     }
     if (!payload.empty()) {
-        const bool filled_hole = !reassembly_.empty();
+        const bool filled_hole = ahead_ && !ahead_->empty();
         acks_owed_ = 0; // what they would say is said better by the ACK for this
         if (filled_hole) {
-            reassembly_.insert(begin, std::move(payload), stack_->pool_);
-            for (chunk next = reassembly_.take(rcv_nxt_); !next.empty(); next = reassembly_.take(rcv_nxt_))
+            const auto found = ahead_->insert(begin, std::move(payload), stack_->pool_);
+            came_twice(found.known_begin, found.known_end);
+            for (chunk next = ahead_->take(rcv_nxt_); !next.empty(); next = ahead_->take(rcv_nxt_))
                 take_in_order(std::move(next));
+            settle_ahead();
         } else {
             take_in_order(std::move(payload));
         }
         // In-order data is acknowledged once per batch [a deviation from RFC 9293 3.8.6.3 SHLD-19, bounded
         // by max_stretch_bytes]; a small segment alone waits for company [MUST-40], a filled hole never
-        // [RFC 5681 4.2].
-        if (filled_hole || full_segment || rcv_nxt_ - last_ack_sent_ >= 2u * rcv_mss_)
+        // [RFC 5681 4.2], nor what was sent again because an ACK was lost.
+        if (filled_hole || partly_known || full_segment || rcv_nxt_ - last_ack_sent_ >= 2u * rcv_mss_)
             ack_now_ = true;
         else if (!timers_.armed(timer_id::delayed_ack))
             timers_.set(timer_id::delayed_ack, now + stack_->config_.delayed_ack);
@@ -320,9 +324,33 @@ void tcb::text_arrives(seq begin, chunk payload, bool fin, instant now) {
         rcv_adv_ = later(rcv_adv_, rcv_nxt_);
         ack_now_ = true;
         acks_owed_ = 0;
-        reassembly_.clear();
+        if (ahead_) ahead_->clear();
         user_->peer_fin_ = true;
     }
+}
+
+// Data ahead of a hole.
+void tcb::keep_ahead(seq begin, chunk payload) {
+    const auto n = static_cast<std::uint32_t>(payload.size());
+    if (ahead_ && ahead_->ranges() >= stack_->config_.max_out_of_order_ranges && !ahead_->touches(begin, n)) {
+        ++stack_->counters_.reassembly_full;
+        return;
+    }
+    if (!ahead_) ahead_ = std::make_unique<reassembly>();
+    const auto found = ahead_->insert(begin, std::move(payload), stack_->pool_);
+    if (!found.kept) ++stack_->counters_.duplicate_data;
+    came_twice(found.known_begin, found.known_end);
+}
+
+// [RFC 2883 4]
+void tcb::came_twice(seq begin, seq end) {
+    if (!sack_permitted_ || end <= begin) return;
+    if (!ahead_) ahead_ = std::make_unique<reassembly>();
+    ahead_->sack().duplicate(begin, end, stack_->config_.max_acks_owed);
+}
+
+void tcb::settle_ahead() {
+    if (ahead_ && ahead_->empty() && ahead_->sack().empty()) ahead_.reset();
 }
 
 void tcb::take_in_order(chunk payload) {

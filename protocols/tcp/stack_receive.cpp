@@ -128,7 +128,7 @@ void stack::arrives_at_listener(listening_endpoint& l, const path& p, const segm
     e.peer_scale = std::min<std::uint8_t>(h.options.window_scale.value_or(0), 14);
     e.timestamps = config_.use_timestamps && h.options.ts.has_value();
     e.ts_recent = h.options.ts.value_or(timestamps{}).value;
-    e.sack_permitted = h.options.sack_permitted;
+    e.sack_permitted = config_.use_sack && h.options.sack_permitted; // [RFC 2018 2]
     const auto waited = std::chrono::duration_cast<std::chrono::microseconds>(now - s.arrived).count();
     e.sent_after_us = static_cast<std::uint32_t>(std::clamp<std::int64_t>(waited, 0, UINT32_MAX));
 
@@ -159,7 +159,7 @@ void stack::arrives_at_half_open(std::uint32_t i, const path& p, const segment& 
     }
     if (e.timestamps && !h.rst() && older(h.options.ts->value, e.ts_recent)) {
         drop(&counters::paws_rejected, "paws_rejected", flow, s, now);
-        reply_ack(e, now);
+        if (s.length() != 0) reply_ack(e, now); // as below
         return;
     }
     const seq rcv_nxt = e.irs + 1;
@@ -169,7 +169,9 @@ void stack::arrives_at_half_open(std::uint32_t i, const path& p, const segment& 
                                 : in_range(h.seq, rcv_nxt, window) || in_range(s.end() - 1, rcv_nxt, window);
     if (!acceptable) {
         drop(&counters::out_of_window, "out_of_window", flow, s, now);
-        if (!h.rst()) reply_ack(e, now);
+        // Not an empty one: two half-open entries that agree on nothing, made by two forged SYNs, would
+        // answer each other's answers for ever. Our SYN|ACK goes again anyway. [RFC 5961 7]
+        if (!h.rst() && s.length() != 0) reply_ack(e, now);
         return;
     }
     if (h.rst()) { // back to LISTEN, nobody is told
@@ -259,8 +261,8 @@ void stack::arrives_at_time_wait(std::uint32_t i, const path& p, const segment& 
         drop(&counters::paws_rejected, "paws_rejected", flow, s, now);
     else if (repeated_fin) // our last ACK was lost: 2 MSL start anew
         time_wait_.restart(i, now + 2 * config_.msl);
-    else if (s.length() == 0 && h.seq == e.rcv_nxt)
-        return; // nothing to say: two TIME_WAITs would answer each other for ever
+    // Wherever it stands: two TIME_WAITs at odds would answer each other for ever. [RFC 5961 7]
+    if (s.length() == 0) return;
     reply_ack(time_wait_[i], now);
 }
 

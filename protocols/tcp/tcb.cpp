@@ -113,7 +113,10 @@ info tcb::info() const {
     i.unsent = static_cast<std::uint32_t>(report().unsent);
     i.receive_queue = static_cast<std::uint32_t>(user_->unread_.size());
     i.receive_memory = static_cast<std::uint32_t>(user_->unread_.true_size());
-    i.out_of_order = reassembly_.size();
+    if (ahead_) {
+        i.receive_memory += ahead_->true_size();
+        i.out_of_order = ahead_->size();
+    }
     i.srtt = rtt_.srtt();
     i.rttvar = rtt_.rttvar();
     i.min_rtt = rtt_.min_rtt();

@@ -32,6 +32,7 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <string_view>
 #include <system_error>
 
@@ -116,6 +117,10 @@ class tcb : public list_hook<stack::dirty_tag>, public list_hook<stack::all_tag>
     void rst_arrives(const segment& s, instant now);
     void text_arrives(seq begin, chunk payload, bool fin, instant now);
     void take_in_order(chunk payload);
+    void keep_ahead(seq begin, chunk payload);
+    void came_twice(seq begin, seq end);
+    /// Gives the memory of `ahead_` back once it has nothing to keep nor to tell.
+    void settle_ahead();
     void conclude(bool our_fin_acked, bool peer_fin, instant now);
     /// In FIN_WAIT_2 with nobody who reads, the wait for the peer's FIN gets an end.
     void bound_fin_wait_2(instant now);
@@ -130,6 +135,7 @@ class tcb : public list_hook<stack::dirty_tag>, public list_hook<stack::all_tag>
     void duplicate_ack(seq ack, instant now);
     void sample_rtt(seq ack, const segment& s);
     void update_send_window(const segment& s);
+    void count_sack_blocks(const header& h);
     void trace_cwnd(instant now);
 
     // --- timeouts.cpp ---
@@ -146,7 +152,9 @@ class tcb : public list_hook<stack::dirty_tag>, public list_hook<stack::all_tag>
     void send_range(seq begin, std::uint32_t length, bool with_fin, instant now, gather_list& parts,
                     outgoing_segment& out);
     void send_pure_ack(seq ack, instant now, outgoing_segment& out);
-    header make_header(flags f, seq begin, seq ack, instant now);
+    /// `sack_room`: bytes that SACK blocks may take.
+    header make_header(flags f, seq begin, seq ack, instant now, std::size_t sack_room = 0);
+    void add_sack(header& h, std::size_t room);
     void sent(seq begin, std::uint32_t length, instant now);
     std::uint16_t offer_window(seq ack);
     bool window_update_due() const;
@@ -202,7 +210,7 @@ class tcb : public list_hook<stack::dirty_tag>, public list_hook<stack::all_tag>
     std::uint32_t challenge_second_ = 0;
     bool timestamps_ : 1 = false;
     bool scaling_ : 1 = false;
-    bool sack_permitted_ : 1 = false;
+    bool sack_permitted_ : 1 = false; ///< by both
     bool no_delay_ : 1 = false;
     bool fin_queued_ : 1 = false; ///< the FIN follows the last byte of the buffer
     bool fin_sent_ : 1 = false;
@@ -230,7 +238,7 @@ class tcb : public list_hook<stack::dirty_tag>, public list_hook<stack::all_tag>
     timer_table timers_;
     send_buffer buffer_;
     sent_records records_;
-    reassembly reassembly_;
+    std::unique_ptr<reassembly> ahead_; ///< null while everything came in order and once
 
     // Cold
     limits limits_;

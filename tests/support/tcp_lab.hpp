@@ -81,6 +81,7 @@ class tcp_lab : public tcp::output_sink {
         tcp::config c;
         c.use_timestamps = false;
         c.use_window_scale = false;
+        c.use_sack = false;
         return c;
     }
 

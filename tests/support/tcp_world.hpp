@@ -99,10 +99,13 @@ class tcp_world {
         }
         client_.wheel.advance(now);
         server_.wheel.advance(now);
+        if (before_flush) before_flush();
         flush();
         if (each_step) each_step();
         return true;
     }
+    /// Called in each step before anything is sent: users whose answers travel with the acknowledgement.
+    std::function<void()> before_flush;
     /// Called after each step: users that read and write as they can.
     std::function<void()> each_step;
 
@@ -146,6 +149,7 @@ class tcp_world {
     void forget() { ladder_.clear(); }
     std::size_t segments_sent() const { return segments_sent_; }
     std::size_t live_blocks() const { return pool_.live_blocks(); }
+    std::size_t timers_armed() const { return client_.wheel.armed() + server_.wheel.armed(); }
     const std::set<std::tuple<tcp::state, tcp::event, tcp::state>>& edges() const { return edges_; }
 
     static ip::address client_address() { return ip::address::v4(192, 0, 2, 1); }

@@ -143,8 +143,10 @@ TEST_CASE("an ACK of something else draws a RST and leaves SYN_RECEIVED alone") 
     lab.out();
     lab.in({.flags = ACK, .seq = 1, .ack = 2});
     CHECK(lab.out() == segs{{.flags = RST, .seq = 2}});
-    lab.in({.flags = ACK, .seq = 70000, .ack = 1}); // outside of the window
+    lab.in({.flags = ACK, .seq = 70000, .ack = 1, .text = "x"}); // outside of the window
     CHECK(lab.out() == segs{{.flags = ACK, .seq = 1, .ack = 1}});
+    lab.in({.flags = ACK, .seq = 70000, .ack = 1}); // and empty: answers would be answered
+    CHECK(lab.out() == segs{});
     lab.in({.flags = ACK, .seq = 1, .ack = 1});
     CHECK(lab.listening->acceptable() == 1);
 }

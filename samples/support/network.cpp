@@ -1,0 +1,144 @@
+#include "samples/support/network.hpp"
+
+#include <tapir/framework/entropy.hpp>
+#include <tapir/framework/reactor.hpp>
+#include <tapir/framework/uring_backend.hpp>
+#include <tapir/framework/wall_clock.hpp>
+#include <tapir/protocols/host/kernel_side.hpp>
+#include <tapir/protocols/ipv4/routes.hpp>
+
+#include <exception>
+
+namespace samples {
+
+network_options::network_options(command_line& line, std::uint16_t default_port) : port(default_port) {
+    line.option("--stack", stack, "whose TCP: tapir's own over a TAP, or the kernel's")
+        .one_of({"tap", "kernel"});
+    line.option("--tap", tap, "name of the TAP device");
+    line.option("--address", address,
+                "our address and network on the TAP; with --stack kernel where to listen");
+    line.option("--peer", peer,
+                "the kernel's address on the TAP (default: the first other one of the network)");
+    line.option("--port", port, "TCP port").within(1, 65535);
+    line.option("--tap-io", tap_io_name, "how frames are moved").one_of({"automatic", "poll", "multishot"});
+    line.option("--pcap", pcap, "write every frame to this file, for Wireshark");
+}
+
+tap_io network_options::io() const {
+    if (tap_io_name == "poll") return tap_io::poll;
+    return tap_io_name == "multishot" ? tap_io::multishot : tap_io::automatic;
+}
+
+task<> interrupt(signal_set* signals) {
+    (void)co_await signals->next();
+}
+
+namespace {
+
+// Says why, and returns what open() returns then.
+std::nullptr_t fail(const std::string& why) {
+    log::error(why);
+    return nullptr;
+}
+
+result<ip::address> kernel_address(const network_options& o, const ip::prefix& own) {
+    if (!o.peer.empty()) return ip::parse_address(o.peer);
+    const std::uint32_t network = own.addr.v4_value() & own.mask();
+    const std::uint32_t first = network + 1;
+    return ip::address::v4(first == own.addr.v4_value() ? network + 2 : first);
+}
+
+} // namespace
+
+task<std::unique_ptr<tap_network>> tap_network::open(const network_options& o) {
+    const auto own = ip::parse_prefix(o.address);
+    if (!own)
+        co_return fail("--address '" + o.address +
+                       "' is not an IPv4 address with its prefix, as 192.0.2.2/24");
+    std::unique_ptr<tap_network> n(new tap_network);
+    n->own_ = *own;
+    auto peer = kernel_address(o, *own);
+    if (!peer) co_return fail("--peer '" + o.peer + "' is not an IPv4 address");
+    ipv4::routes plan; // what the host will have; refused here, nothing has been touched yet
+    if (!plan.add_address(*own)) co_return fail("--address " + o.address + ": no host can have that address");
+    if (!plan.add(ip::prefix(), *peer))
+        co_return fail("the kernel cannot have " + peer->to_string() + " beside " + o.address +
+                       ": give it, with --peer, another host's address of the same network");
+    auto device = co_await open_tap(tap_config(o.tap, o.io()));
+    if (!device) co_return fail(o.tap + ": " + device.error().message());
+    n->tap_ = std::move(*device);
+    if (auto set = configure_kernel_side(o.tap, ip::prefix(*peer, own->length)); !set)
+        co_return fail(o.tap + ": cannot set the kernel's address " + peer->to_string() + ": " +
+                       set.error().message());
+    promise_base& self = co_await this_coroutine;
+    tapir::link* top = n->tap_.get();
+    if (!o.pcap.empty()) {
+        capture_config c;
+        c.time_origin = unix_time_of_instant_zero();
+        auto file = capture::to_file(self.reactor(), *top, o.pcap, c);
+        if (!file) co_return fail(o.pcap + ": " + file.error().message());
+        n->capture_ = std::move(*file);
+        top = n->capture_.get();
+    }
+    host_config config;
+    config.secret = os_secret();
+    n->host_ = std::make_unique<host>(self.reactor(), config);
+    const std::uint64_t draw = self.reactor().rng().next();
+    const auto octet = [&](unsigned i) { return static_cast<std::uint8_t>(draw >> (8 * i)); };
+    const ethernet::mac_address mac(0x02, octet(0), octet(1), octet(2), octet(3),
+                                    octet(4)); // locally administered
+    if (auto added = n->host_->add_interface(*top, mac, *own); !added)
+        co_return fail("--address " + o.address + ": " + added.error().message());
+    if (auto route = n->host_->add_route(ip::prefix(), *peer); !route)
+        co_return fail("default route by " + peer->to_string() + ": " + route.error().message());
+    co_return n;
+}
+
+// Servers here write whole messages, and the end of one must not wait for an ACK: Nagle off.
+result<tcp::listener> tap_network::listen(std::uint16_t port) {
+    tcp::listen_options o;
+    o.accepted.no_delay = true;
+    return host_->listen(ip::endpoint(own_.addr, port), o);
+}
+
+task<result<tcp::connection>> tap_network::connect(std::string to) {
+    const auto where = ip::parse_endpoint(to);
+    if (!where) co_return where.error();
+    co_return co_await host_->connect(*where);
+}
+
+task<std::unique_ptr<kernel_network>> kernel_network::open(const network_options& o) {
+    std::unique_ptr<kernel_network> n(new kernel_network);
+    n->address_ = o.address.substr(0, o.address.find('/'));
+    if (!kernel::address::parse(n->address_ + ":0")) {
+        log::error("--address '" + o.address + "' is not an IP address");
+        co_return nullptr;
+    }
+    co_return n;
+}
+
+result<kernel::listener> kernel_network::listen(std::uint16_t port) {
+    const auto at = kernel::address::parse(address_ + ":" + std::to_string(port));
+    if (!at) return at.error();
+    return kernel::listen(*at);
+}
+
+task<result<kernel::stream>> kernel_network::connect(std::string to) {
+    const auto where = kernel::address::parse(to);
+    if (!where) co_return where.error();
+    co_return co_await kernel::connect(*where);
+}
+
+int run_program(const std::function<task<int>()>& program) {
+    try {
+        reactor_config config;
+        config.seed = os_seed();
+        reactor r(make_uring_backend(), config);
+        return r.run(program());
+    } catch (const std::exception& e) {
+        log::error(e.what());
+        return 1;
+    }
+}
+
+} // namespace samples
