@@ -92,6 +92,10 @@ struct counters {
         f("challenge_acks", c.challenge_acks);
         f("challenge_acks_suppressed", c.challenge_acks_suppressed);
         f("out_of_order", c.out_of_order);
+        f("sack_blocks_in", c.sack_blocks_in);
+        f("sack_duplicates", c.sack_duplicates);
+        f("sack_invalid", c.sack_invalid);
+        f("sack_blocks_out", c.sack_blocks_out);
         f("duplicate_data", c.duplicate_data);
         f("reassembly_full", c.reassembly_full);
         f("acks_suppressed", c.acks_suppressed);
