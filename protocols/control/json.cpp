@@ -89,8 +89,8 @@ result<row> parse_row(std::string_view line) {
         const ordered_json object = ordered_json::parse(line);
         const auto type = object.at("type").get<std::string>();
         static_cast<void>(read_if<process_row>(type, object, r) || read_if<tcp_row>(type, object, r) ||
-                          read_if<counters_row>(type, object, r) || read_if<error_row>(type, object, r) ||
-                          read_if<end_row>(type, object, r));
+                          read_if<udp_row>(type, object, r) || read_if<counters_row>(type, object, r) ||
+                          read_if<error_row>(type, object, r) || read_if<end_row>(type, object, r));
     } catch (const ordered_json::exception&) {
         return errc::malformed;
     }

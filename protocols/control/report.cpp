@@ -109,7 +109,8 @@ bool report::write(std::string& to, row r) {
 
 void report::next_stage() {
     const bool wanted[] = {
-        true, what_.listeners, what_.half_open, what_.connections, what_.time_wait, what_.counters, true};
+        true, what_.listeners, what_.half_open, what_.connections, what_.time_wait, what_.udp, what_.counters,
+        true};
     do {
         stage_ = static_cast<stage>(static_cast<int>(stage_) + 1);
     } while (!wanted[static_cast<std::size_t>(stage_)]);
@@ -160,6 +161,15 @@ bool report::step(std::string& to) {
                              });
             return wrote;
         });
+    case stage::udp: {
+        const udp::binding* b = host_.udp().next_behind(last_udp_);
+        if (b == nullptr) {
+            next_stage();
+            return false;
+        }
+        last_udp_ = b->local();
+        return write(to, of_socket(*b));
+    }
     case stage::counters: return write_counters(to);
     case stage::end: break;
     }
@@ -242,9 +252,20 @@ tcp_row report::of_time_wait(const tcp::flow_key& flow, const tcp::time_wait_ent
     return r;
 }
 
+udp_row report::of_socket(const udp::binding& b) {
+    udp_row r;
+    r.local = b.local().to_string();
+    if (b.peer()) r.remote = b.peer()->to_string();
+    r.recv_q = b.queued_bytes();
+    r.datagrams = b.waiting();
+    r.counters = values_of(b.counted());
+    return r;
+}
+
 bool report::write_counters(std::string& to) {
     // All of them at once: there is a bounded number, a few for each interface.
     write(to, of_counters("tcp", host_.tcp().counted()));
+    write(to, of_counters("udp", host_.udp().counted()));
     write(to, of_counters("host", host_.counted()));
     write(to, of_counters("ipv4", host_.ip_counters()));
     write(to, of_counters("icmp", host_.icmp_counters()));

@@ -34,7 +34,16 @@ class report {
     std::uint64_t rows() const { return rows_; }
 
   private:
-    enum class stage : std::uint8_t { process, listeners, half_open, connections, time_wait, counters, end };
+    enum class stage : std::uint8_t {
+        process,
+        listeners,
+        half_open,
+        connections,
+        time_wait,
+        udp,
+        counters,
+        end
+    };
 
     /// One step; true if it wrote a line.
     bool step(std::string& to);
@@ -49,6 +58,7 @@ class report {
     tcp_row of_listener(const tcp::listening_endpoint& l) const;
     tcp_row of_half_open(const tcp::flow_key& flow, const tcp::half_open_entry& e) const;
     tcp_row of_connection(const tcp::endpoint& e) const;
+    static udp_row of_socket(const udp::binding& b);
     tcp_row of_time_wait(const tcp::flow_key& flow, const tcp::time_wait_entry& e) const;
 
     instant now() const { return host_.on().now(); }
@@ -60,6 +70,7 @@ class report {
     stage stage_ = stage::process;
     std::size_t position_ = 0; ///< in the table of this stage
     std::optional<tcp::stack::walk> walk_;
+    std::optional<ip::endpoint> last_udp_;
     std::uint64_t rows_ = 0;
 };
 

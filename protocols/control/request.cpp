@@ -18,6 +18,7 @@ constexpr std::array words = {
     word{"half_open", &request::half_open, true},
     word{"connections", &request::connections, true},
     word{"time_wait", &request::time_wait, true},
+    word{"udp", &request::udp, true},
     word{"counters", &request::counters, true},
     word{"owner", &request::owner, false},
     word{"info", &request::info, false},

@@ -18,6 +18,7 @@ struct request {
     bool half_open = false;
     bool connections = false;
     bool time_wait = false;
+    bool udp = false;
     bool counters = false;
     // of each
     bool owner = false;

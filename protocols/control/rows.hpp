@@ -201,6 +201,26 @@ struct tcp_row {
     bool operator==(const tcp_row&) const = default;
 };
 
+/// A bound UDP port.
+struct udp_row {
+    static constexpr std::string_view type = "udp";
+    std::string local;
+    std::optional<std::string> remote;             ///< of a connected one
+    std::uint64_t recv_q = 0;                      ///< bytes of memory that waiting datagrams keep
+    std::uint64_t datagrams = 0;                   ///< that wait to be received
+    std::map<std::string, std::uint64_t> counters; ///< those of udp::binding
+
+    template <class Self, class F>
+    static void visit(Self& r, F f) {
+        f("local", r.local);
+        f("remote", r.remote);
+        f("recv_q", r.recv_q);
+        f("datagrams", r.datagrams);
+        f("counters", r.counters);
+    }
+    bool operator==(const udp_row&) const = default;
+};
+
 /// What one layer counted.
 struct counters_row {
     static constexpr std::string_view type = "counters";
@@ -242,6 +262,6 @@ struct end_row {
 };
 
 /// std::monostate: a type that this version does not know.
-using row = std::variant<std::monostate, process_row, tcp_row, counters_row, error_row, end_row>;
+using row = std::variant<std::monostate, process_row, tcp_row, udp_row, counters_row, error_row, end_row>;
 
 } // namespace tapir::control

@@ -18,6 +18,11 @@ siphash_key drawn_secret(random& from) {
     return key;
 }
 
+/// A stream of its own, which tells nothing of the one that TCP draws from.
+random udp_random(const siphash_key& secret) {
+    return random(siphash(secret, as_bytes("udp")));
+}
+
 tcp::icmp_kind kind_for_tcp(icmp::error_kind kind) {
     switch (kind) {
     case icmp::error_kind::network_unreachable: return tcp::icmp_kind::network_unreachable;
@@ -38,7 +43,8 @@ host::host(reactor& on, host_config config)
     : reactor_(on), config_(std::move(config)), icmp_(config_.icmp),
       context_(std::make_shared<tcp::detail::connection_context>(on)),
       secret_(config_.secret ? *config_.secret : drawn_secret(on.rng())), random_(on.rng().fork()),
-      tcp_(config_.tcp, secret_, random_, pool_, on.timers(), config_.trace) {
+      tcp_(config_.tcp, secret_, random_, pool_, on.timers(), config_.trace),
+      udp_(config_.udp, udp_random(secret_), pool_, *this) {
     tcp_.on_want_flush([](void* self) { static_cast<host*>(self)->want_flush(); }, this);
     context_->dropped_open = [name = config_.name](const tcp::endpoint& e) {
         const tcp::owner& o = e.owned_by();
@@ -102,6 +108,7 @@ result<tcp::listener> host::listen(ip::endpoint at, tcp::listen_options options)
 void host::stop() {
     if (tcp_.stopped()) return;
     tcp_.stop(reactor_.now());
+    udp_.stop();
     flush(reactor_.now());
 }
 
@@ -112,6 +119,7 @@ void host::on_ipv4(interface&, const frame& f, bytes packet, bool to_group) {
     if (!accepted) return;
     switch (accepted->packet.protocol()) {
     case ip::protocol::tcp: on_tcp(f, *accepted); break;
+    case ip::protocol::udp: on_udp(f, *accepted); break;
     case ip::protocol::icmp: on_icmp(*accepted); break;
     default:
         ++counters_.unknown_protocol;
@@ -141,8 +149,12 @@ void host::on_icmp(const ipv4::datagram& d) {
     const auto outcome = icmp_.on_datagram(d);
     if (const auto* answer = std::get_if<icmp::outgoing>(&outcome)) {
         send_icmp(*answer);
-    } else if (const auto* e = std::get_if<icmp::received_error>(&outcome);
-               e != nullptr && e->protocol == ip::protocol::tcp) {
+        return;
+    }
+    const auto* e = std::get_if<icmp::received_error>(&outcome);
+    if (e == nullptr) return;
+    if (e->protocol == ip::protocol::udp) udp_error(e->kind, e->local, e->remote);
+    if (e->protocol == ip::protocol::tcp) {
         std::array<std::byte, 8> quoted{};
         store_be16(quoted, 0, e->local.port);
         store_be16(quoted, 2, e->remote.port);
@@ -156,6 +168,8 @@ void host::on_unreachable(bytes packet) {
     const auto ours = ipv4::view::parse(packet);
     if (ours && ours->protocol() == ip::protocol::tcp)
         tcp_.unreachable(ours->destination(), errc::host_unreachable, reactor_.now());
+    if (const auto about = icmp::parse_quoted(packet); about && about->protocol == ip::protocol::udp)
+        udp_error(icmp::error_kind::host_unreachable, about->source, about->destination);
 }
 
 // Down to the link.
@@ -206,7 +220,10 @@ interface* host::interface_towards(ip::address next_hop) const {
 }
 
 void host::flush(instant now) {
-    if (!interfaces_.empty()) tcp_.flush(now, *this);
+    if (!interfaces_.empty()) {
+        tcp_.flush(now, *this);
+        udp_.flush();
+    }
     for (const auto& i : interfaces_) i->flush(now);
 }
 

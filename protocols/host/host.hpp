@@ -5,6 +5,7 @@
 //     host.add_interface(tap, mac, *tapir::ip::parse_prefix("192.0.2.2/24"));
 //     auto listener = host.listen(tapir::ip::endpoint({}, 80));
 //     auto server = co_await host.connect(*tapir::ip::parse_endpoint("192.0.2.1:8000"));
+//     auto port = host.bind_udp(tapir::ip::endpoint({}, 53));
 //
 // Stopping or destroying it resumes every waiter with errc::host_stopped; handles may outlive it.
 #pragma once
@@ -28,6 +29,10 @@
 #include <tapir/protocols/tcp/listener.hpp>
 #include <tapir/protocols/tcp/stack.hpp>
 #include <tapir/protocols/tcp/trace.hpp>
+#include <tapir/protocols/udp/config.hpp>
+#include <tapir/protocols/udp/output.hpp>
+#include <tapir/protocols/udp/socket.hpp>
+#include <tapir/protocols/udp/stack.hpp>
 
 #include <cstdint>
 #include <functional>
@@ -42,6 +47,7 @@ struct host_config {
     host_config() = default;
     std::string name = "tapir"; ///< in log messages
     tcp::config tcp;
+    udp::config udp;
     arp::cache_config arp;
     icmp::responder_config icmp;
     /// Keys initial sequence numbers, timestamps, ports and hash tables. Without one it is drawn from the
@@ -50,7 +56,7 @@ struct host_config {
     tcp::trace_sink* trace = nullptr;
 };
 
-class host final : private interface_owner, private tcp::output_sink {
+class host final : private interface_owner, private tcp::output_sink, private udp::output_sink {
   public:
     host(reactor& on, host_config config = {});
     host(const host&) = delete;
@@ -74,6 +80,11 @@ class host final : private interface_owner, private tcp::output_sink {
     /// port. errc::address_unavailable, address_in_use, no_memory, host_stopped.
     result<tcp::listener> listen(ip::endpoint at, tcp::listen_options options = {});
 
+    /// A UDP socket at one of this host's addresses, or at all if the address is unspecified; port 0 picks
+    /// one that nobody can guess. errc::address_unavailable, address_in_use, no_ports, no_memory,
+    /// host_stopped, invalid_argument (a TTL of 0).
+    result<udp::socket> bind_udp(ip::endpoint at, udp::socket_options options = {});
+
     /// Ends everything now: peers of open connections get RST, every waiter errc::host_stopped. Idempotent.
     void stop();
 
@@ -81,6 +92,7 @@ class host final : private interface_owner, private tcp::output_sink {
     const std::string& name() const { return config_.name; }
     buffer_pool& pool() { return pool_; }
     tcp::stack& tcp() { return tcp_; }
+    udp::stack& udp() { return udp_; }
     const ipv4::routes& routes() const { return routes_; }
     const ipv4::input::counters& ip_counters() const { return ip_input_.count(); }
     const icmp::responder::counters& icmp_counters() const { return icmp_.count(); }
@@ -105,18 +117,23 @@ class host final : private interface_owner, private tcp::output_sink {
     void on_ipv4(interface& from, const frame& f, bytes packet, bool to_group) override;
     void on_unreachable(bytes packet) override;
     void on_room() override { want_flush(); }
-    // tcp::output_sink
+    // tcp::output_sink, udp::output_sink
     bool ready() override;
     std::size_t max_payload() override;
     void emit(const tcp::path& to, const tcp::outgoing_segment& s) override;
+    void emit(const udp::outgoing& d) override;
+    result<udp::route> route_to(const ip::address& destination) override;
+    bool is_own(const ip::address& a) override { return routes_.is_own(a); }
+    void want_flush() override { reactor_.at_turn_end(flush_); }
 
     void on_icmp(const ipv4::datagram& d);
     void on_tcp(const frame& f, const ipv4::datagram& d);
+    void on_udp(const frame& f, const ipv4::datagram& d);
+    void udp_error(icmp::error_kind kind, const ip::endpoint& local, const ip::endpoint& remote);
     void send_icmp(const icmp::outgoing& message);
     /// `f` begins with its IPv4 header.
     void send_packet(frame f, ip::address destination);
     interface* interface_towards(ip::address next_hop) const;
-    void want_flush() { reactor_.at_turn_end(flush_); }
     void flush(instant now);
 
     struct flush_hook : turn_hook {
@@ -138,6 +155,7 @@ class host final : private interface_owner, private tcp::output_sink {
     siphash_key secret_;
     random random_;
     tcp::stack tcp_;
+    udp::stack udp_;
     flush_hook flush_{this};
     counters counters_;
 };

@@ -73,19 +73,22 @@ const std::map<std::string, std::vector<std::string>> may_include = {
     {"protocols/ipv4/", {"framework/", "protocols/ip/", "protocols/ipv4/"}},
     {"protocols/icmp/", {"framework/", "protocols/ip/", "protocols/ipv4/", "protocols/icmp/"}},
     {"protocols/tcp/", {"framework/", "protocols/ip/", "protocols/tcp/"}},
+    {"protocols/udp/", {"framework/", "protocols/ip/", "protocols/udp/"}},
     {"protocols/host/",
      {"framework/", "protocols/ip/", "protocols/link/", "protocols/ethernet/", "protocols/arp/",
-      "protocols/ipv4/", "protocols/icmp/", "protocols/tcp/", "protocols/host/"}},
+      "protocols/ipv4/", "protocols/icmp/", "protocols/tcp/", "protocols/udp/", "protocols/host/"}},
     {"protocols/http/", {"framework/", "protocols/http/"}},
+    {"protocols/smtp/", {"framework/", "protocols/smtp/"}},
     {"protocols/control/",
      {"framework/", "protocols/ip/", "protocols/link/", "protocols/ethernet/", "protocols/arp/",
-      "protocols/ipv4/", "protocols/icmp/", "protocols/tcp/", "protocols/host/", "protocols/control/"}},
+      "protocols/ipv4/", "protocols/icmp/", "protocols/udp/", "protocols/tcp/", "protocols/host/",
+      "protocols/control/"}},
 };
 
-/// The files of tcp/ that know coroutines, and where coroutines belong.
-const std::vector<std::string> with_coroutines = {"protocols/tcp/connection.", "protocols/tcp/listener.",
-                                                  "protocols/link/tap",        "protocols/host/",
-                                                  "protocols/http/",           "protocols/control/"};
+/// The files of tcp/ and udp/ that know coroutines, and where coroutines belong.
+const std::vector<std::string> with_coroutines = {
+    "protocols/tcp/connection.", "protocols/tcp/listener.", "protocols/udp/socket.",  "protocols/link/tap",
+    "protocols/host/",           "protocols/http/",         "protocols/smtp/server.", "protocols/control/"};
 
 } // namespace
 
@@ -125,7 +128,7 @@ TEST_CASE("tidy: below host nothing knows coroutines, threads or the log") {
     CHECK(offenders(files, R"(std::(thread|mutex|atomic)|thread_local)") == "");
     CHECK(offenders(files, R"(spdlog|framework/log\.hpp)",
                     {"protocols/host/", "protocols/http/", "protocols/link/tap"}) == "");
-    CHECK(offenders(sources({"protocols/tcp"}), R"(\bipv[46]\b)") == "");
+    CHECK(offenders(sources({"protocols/tcp", "protocols/udp"}), R"(\bipv[46]\b)") == "");
 }
 
 TEST_CASE("tidy: no file is two ideas, and each header opens with its problem") {
