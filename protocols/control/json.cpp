@@ -33,6 +33,10 @@ ordered_json json_of(const T& value) {
             }
         });
         return object;
+    } else if constexpr (std::is_same_v<T, named_counts>) {
+        ordered_json object = ordered_json::object();
+        for (const auto& [name, count] : value) object[name] = count;
+        return object;
     } else {
         return value;
     }
@@ -49,9 +53,9 @@ void read(const ordered_json& from, T& value) {
                 read(from.at(name), field);
             }
         });
-    } else if constexpr (std::is_same_v<T, std::map<std::string, std::uint64_t>>) {
+    } else if constexpr (std::is_same_v<T, named_counts>) {
         for (const auto& [key, number] : from.get_ref<const ordered_json::object_t&>())
-            read(number, value[key]);
+            read(number, value.emplace_back(key, 0).second);
     } else if constexpr (std::is_integral_v<T> && !std::is_same_v<T, bool>) {
         // The library would convert whatever number stands there, and cut it to size.
         const bool fits = std::is_unsigned_v<T> ? from.is_number_unsigned() : from.is_number_integer();

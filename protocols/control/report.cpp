@@ -68,9 +68,9 @@ info_row of_info(const tcp::info& i) {
 }
 
 template <class Counters>
-std::map<std::string, std::uint64_t> values_of(const Counters& c) {
-    std::map<std::string, std::uint64_t> values;
-    for_each_counter(c, [&](std::string_view what, std::uint64_t n) { values.emplace(what, n); });
+named_counts values_of(const Counters& c) {
+    named_counts values;
+    for_each_counter(c, [&](std::string_view what, std::uint64_t n) { values.emplace_back(what, n); });
     return values;
 }
 

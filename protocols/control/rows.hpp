@@ -11,15 +11,19 @@
 #pragma once
 
 #include <cstdint>
-#include <map>
 #include <optional>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <variant>
+#include <vector>
 
 namespace tapir::control {
 
 inline constexpr std::uint64_t protocol_version = 1;
+
+/// Counters by name, in the order of their declaration; an object in JSON.
+using named_counts = std::vector<std::pair<std::string, std::uint64_t>>;
 
 /// The first line of every answer that is not an error.
 struct process_row {
@@ -62,7 +66,7 @@ struct queues_row {
     std::uint64_t backlog = 0;    ///< the bound of those
     std::uint64_t half_open = 0;
     std::uint64_t half_open_max = 0;
-    std::map<std::string, std::uint64_t> counters; ///< those of tcp::listening_endpoint
+    named_counts counters; ///< those of tcp::listening_endpoint
 
     template <class Self, class F>
     static void visit(Self& r, F f) {
@@ -205,10 +209,10 @@ struct tcp_row {
 struct udp_row {
     static constexpr std::string_view type = "udp";
     std::string local;
-    std::optional<std::string> remote;             ///< of a connected one
-    std::uint64_t recv_q = 0;                      ///< bytes of memory that waiting datagrams keep
-    std::uint64_t datagrams = 0;                   ///< that wait to be received
-    std::map<std::string, std::uint64_t> counters; ///< those of udp::binding
+    std::optional<std::string> remote; ///< of a connected one
+    std::uint64_t recv_q = 0;          ///< bytes of memory that waiting datagrams keep
+    std::uint64_t datagrams = 0;       ///< that wait to be received
+    named_counts counters;             ///< those of udp::binding
 
     template <class Self, class F>
     static void visit(Self& r, F f) {
@@ -226,7 +230,7 @@ struct counters_row {
     static constexpr std::string_view type = "counters";
     std::string layer;                    ///< "tcp", "ipv4", "icmp", "host", "arp", ...
     std::optional<std::string> interface; ///< of layers that every interface has: its address, "192.0.2.2/24"
-    std::map<std::string, std::uint64_t> values;
+    named_counts values;
 
     template <class Self, class F>
     static void visit(Self& r, F f) {
