@@ -50,13 +50,11 @@ void host::udp_error(icmp::error_kind kind, const ip::endpoint& local, const ip:
 result<udp::route> host::route_to(const ip::address& destination) {
     const auto hop = routes_.lookup(destination);
     // A host's own addresses have no link behind them: there is no loopback interface.
-    const interface* out =
-        hop && !routes_.is_own(destination) ? interface_towards(hop->next_hop) : nullptr;
+    const interface* out = hop && !routes_.is_own(destination) ? interface_towards(hop->next_hop) : nullptr;
     if (out == nullptr) return errc::network_unreachable;
     udp::route way;
     way.source = hop->source;
-    way.max_payload =
-        std::min(out->mtu() - ipv4::header::size - udp::header::size, udp::header::max_payload);
+    way.max_payload = std::min(out->mtu() - ipv4::header::size - udp::header::size, udp::header::max_payload);
     way.broadcast = routes_.is_broadcast(destination);
     return way;
 }

@@ -65,11 +65,12 @@ using tapir::ending;
 struct info {
     info() = default;
     tcp::state state = state::closed;
-    std::uint32_t send_queue = 0;     ///< bytes not acknowledged
-    std::uint32_t unsent = 0;         ///< of these, never sent
-    std::uint32_t receive_queue = 0;  ///< bytes unread
-    std::uint32_t receive_memory = 0; ///< true size of the buffers that hold these and those below
-    std::uint32_t out_of_order = 0;   ///< bytes received beyond a hole
+    std::uint32_t send_queue = 0;          ///< bytes not acknowledged
+    std::uint32_t unsent = 0;              ///< of these, never sent
+    std::uint32_t receive_queue = 0;       ///< bytes unread
+    std::uint32_t receive_memory = 0;      ///< true size of the buffers that hold these and those below
+    std::uint32_t out_of_order = 0;        ///< bytes received beyond a hole
+    std::uint32_t out_of_order_ranges = 0; ///< that they are in
 
     duration srtt{0}; ///< zero: no sample yet
     duration rttvar{0};

@@ -156,7 +156,7 @@ verdict tcb::arrives_synchronized(const segment& original, instant now) {
     header& h = s.header;
 
     // In a simultaneous open the peer's SYN|ACK repeats its SYN: what is new is the ACK. [RFC 9293 figure 8]
-    if (state_ == state::syn_received && opening_ == opening::active && h.syn() && h.has_ack() &&
+    if (state_ == state::syn_received && opening_ == opening::active && h.syn() && h.has_ack() && !h.rst() &&
         h.seq == irs_) {
         h.flags = h.flags & static_cast<flags>(~static_cast<unsigned>(flags::syn) & 0xff);
         h.seq += 1;
@@ -250,41 +250,40 @@ void tcb::rst_arrives(const segment& s, instant now) {
     end(event::rst, ending::reset, make_error_code(why), now);
 }
 
-// Trims to the window and to what is new, keeps what is ahead of a hole, delivers what is in order.
 void tcb::text_arrives(seq begin, chunk payload, bool fin, instant now) {
+    if (!take_text(begin, std::move(payload), fin, now)) owe_ack();
+}
+
+// Trims to the window and to what is new, keeps what is ahead of a hole, delivers what is in order. False:
+// the segment brought nothing in order, and earns an acknowledgement of its own; one, whatever was wrong with
+// it.
+bool tcb::take_text(seq begin, chunk payload, bool fin, instant now) {
     // In front: what we have.
     const bool partly_known = begin < rcv_nxt_;
     if (partly_known) {
         const std::uint32_t old = rcv_nxt_ - begin;
         ++stack_->counters_.duplicate_data;
         came_twice(begin, earlier(rcv_nxt_, begin + static_cast<std::uint32_t>(payload.size())));
-        if (old > payload.size()) { // all of it, the FIN too
-            owe_ack();
-            return;
-        }
+        if (old > payload.size()) return false; // all of it, the FIN too
         payload.drop_front(old);
         begin = rcv_nxt_;
-        owe_ack();
-        if (payload.empty() && !fin) return;
+        if (payload.empty() && !fin) return false;
     }
     // Behind: what was not offered. A bare FIN needs no room.
     const std::uint32_t room = rcv_adv_ - begin;
     if (payload.size() > room) {
         payload.drop_back(payload.size() - room);
         fin = false;
-        owe_ack();
     }
     const seq end_of_text = begin + static_cast<std::uint32_t>(payload.size());
-    if (peer_fin_known_ && end_of_text > peer_fin_) { // it said it would end earlier
-        owe_ack();
-        return;
-    }
-    if (nobody_reads_ && !payload.empty()) { // [RFC 2525 2.17] [RFC 9293 3.6.1 SHLD-3]
+    if (peer_fin_known_ && end_of_text > peer_fin_) return false; // it said it would end earlier
+    if (nobody_reads_ && !payload.empty()) {                      // [RFC 2525 2.17] [RFC 9293 3.6.1 SHLD-3]
         user_->report_.unread += payload.size();
         abort(event::call_abort, ending::data_after_close, make_error_code(errc::aborted), now);
-        return;
+        return true;
     }
-    if (fin && !peer_fin_known_) {
+    // The first received wins here, too: a FIN in front of text that is held is a lie.
+    if (fin && !peer_fin_known_ && !(ahead_ && ahead_->reaches_beyond(end_of_text))) {
         peer_fin_known_ = true;
         peer_fin_ = end_of_text;
     }
@@ -294,11 +293,12 @@ void tcb::text_arrives(seq begin, chunk payload, bool fin, instant now) {
 
     if (begin != rcv_nxt_) {
         ++stack_->counters_.out_of_order;
-        owe_ack(); // [RFC 5681 4.2]: at once, a duplicate
         if (!payload.empty()) keep_ahead(begin, std::move(payload));
-        return;
+        return false; // [RFC 5681 4.2]: at once, a duplicate
     }
+    bool in_order = false;
     if (!payload.empty()) {
+        in_order = true;
         const bool filled_hole = ahead_ && !ahead_->empty();
         acks_owed_ = 0; // what they would say is said better by the ACK for this
         if (filled_hole) {
@@ -326,7 +326,9 @@ void tcb::text_arrives(seq begin, chunk payload, bool fin, instant now) {
         acks_owed_ = 0;
         if (ahead_) ahead_->clear();
         user_->peer_fin_ = true;
+        in_order = true;
     }
+    return in_order;
 }
 
 // Data ahead of a hole.

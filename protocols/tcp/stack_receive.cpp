@@ -256,7 +256,7 @@ void stack::arrives_at_time_wait(std::uint32_t i, const path& p, const segment& 
             return;
         }
     }
-    const bool repeated_fin = h.fin() && s.end() == e.rcv_nxt;
+    const bool repeated_fin = h.fin() && h.has_ack() && !h.syn() && s.end() == e.rcv_nxt;
     if (stamped && older(h.options.ts->value, e.ts_recent))
         drop(&counters::paws_rejected, "paws_rejected", flow, s, now);
     else if (repeated_fin) // our last ACK was lost: 2 MSL start anew

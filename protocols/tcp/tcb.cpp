@@ -116,6 +116,7 @@ info tcb::info() const {
     if (ahead_) {
         i.receive_memory += ahead_->true_size();
         i.out_of_order = ahead_->size();
+        i.out_of_order_ranges = static_cast<std::uint32_t>(ahead_->ranges());
     }
     i.srtt = rtt_.srtt();
     i.rttvar = rtt_.rttvar();

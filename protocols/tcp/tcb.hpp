@@ -116,6 +116,7 @@ class tcb : public list_hook<stack::dirty_tag>, public list_hook<stack::all_tag>
     bool acceptable(const segment& s) const;
     void rst_arrives(const segment& s, instant now);
     void text_arrives(seq begin, chunk payload, bool fin, instant now);
+    bool take_text(seq begin, chunk payload, bool fin, instant now);
     void take_in_order(chunk payload);
     void keep_ahead(seq begin, chunk payload);
     void came_twice(seq begin, seq end);
