@@ -45,8 +45,11 @@ task<outcome> ask(std::string path, request what, row_handler each, ask_limits l
 
     std::vector<std::byte> buffer(limits.max_line);
     std::string text;
-    for (;;) {
+    for (bool first = true;; first = false) {
         const result<std::size_t> n = co_await with_timeout(limits.silence, peer->read(buffer));
+        // The kernel takes a dead process's sockets away after it.
+        if (first && !n && n.error() == errc::reset)
+            co_return failure(ask_problem::nobody, path, "the program has ended");
         if (!n) co_return failure(ask_problem::broken, path, n.error().message());
         if (*n == 0) co_return failure(ask_problem::broken, path, "the answer was cut");
         text += as_text(bytes(buffer).first(*n));

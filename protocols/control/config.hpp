@@ -20,6 +20,8 @@ struct config {
     int backlog = 16;
     /// A request is a handful of words.
     std::size_t max_request_bytes = 256;
+    /// Behind the request, read and dropped before the stream is closed.
+    std::size_t max_drained_bytes = 256 * 1024;
     /// From the connection to the end of the request.
     duration request_time = 5s;
     /// For the whole of an answer to be taken. A hundred thousand connections with all their details are some

@@ -65,6 +65,20 @@ task<result<>> send_answer(S* peer, session* s) {
     co_return result<>();
 }
 
+/// What comes behind the request is read and dropped, a bounded amount of it: closing with input unread would
+/// reset the stream, and could take the answer with it.
+template <stream S>
+task<result<>> drain(S* peer, std::size_t left) {
+    std::array<std::byte, 512> buffer;
+    for (;;) {
+        const result<std::size_t> n = co_await peer->read(buffer);
+        if (!n) co_return n.error();
+        if (*n == 0) co_return result<>();
+        if (*n > left) co_return errc::too_large;
+        left -= *n;
+    }
+}
+
 template <stream S>
 task<> serve_client(S peer, semaphore::permit, host* of, const config* limits, counters* count) {
     promise_base& self = co_await this_coroutine;
@@ -96,7 +110,10 @@ task<> serve_client(S peer, semaphore::permit, host* of, const config* limits, c
         }
         co_return;
     }
-    (void)co_await peer.close(self.reactor().now() + limits->request_time);
+    const instant deadline = self.reactor().now() + limits->request_time;
+    (void)co_await peer.finish();
+    const result<> all_read = co_await with_deadline(deadline, drain(&peer, limits->max_drained_bytes));
+    if (all_read) (void)co_await peer.close(deadline);
 }
 
 } // namespace detail

@@ -63,14 +63,17 @@ std::vector<std::string> own_directories() {
     return all;
 }
 
-/// What keeps us from trusting a directory; empty if nothing does.
-std::string objection_to(const std::string& directory, bool roots_will_do) {
+enum class purpose { open_sockets, find_sockets };
+
+/// What keeps us from trusting a directory; empty if nothing does. Whom we ask, root may be too.
+std::string objection_to(const std::string& directory, purpose what_for) {
     struct stat s{};
     if (::lstat(directory.c_str(), &s) != 0) return in_words(errno);
     if (!S_ISDIR(s.st_mode)) return "is no directory";
-    const bool ours = s.st_uid == ::geteuid() || (roots_will_do && (s.st_uid == 0 || ::geteuid() == 0));
+    const bool looking = what_for == purpose::find_sockets;
+    const bool ours = s.st_uid == ::geteuid() || (looking && (s.st_uid == 0 || ::geteuid() == 0));
     if (!ours) return "belongs to user " + std::to_string(s.st_uid);
-    if ((s.st_mode & 077) != 0 && s.st_uid != 0) return "is open to other users";
+    if ((s.st_mode & (looking ? 022u : 077u)) != 0) return "is open to other users";
     return {};
 }
 
@@ -124,7 +127,8 @@ std::expected<std::string, std::string> default_path() {
     for (const std::string& directory : own_directories()) {
         const bool made = ::mkdir(directory.c_str(), 0700) == 0;
         const std::string failure = made || errno == EEXIST ? std::string() : in_words(errno);
-        const std::string objection = failure.empty() ? objection_to(directory, false) : failure;
+        const std::string objection =
+            failure.empty() ? objection_to(directory, purpose::open_sockets) : failure;
         if (objection.empty()) return directory + "/" + std::to_string(::getpid()) + ".sock";
         why += (why.empty() ? "" : "; ") + directory + ": " + objection;
     }
@@ -182,7 +186,7 @@ std::vector<std::string> directories_searched() {
 std::vector<std::string> find_sockets() {
     std::vector<std::string> paths;
     for (const std::string& directory : directories_searched())
-        if (objection_to(directory, true).empty())
+        if (objection_to(directory, purpose::find_sockets).empty())
             for (std::string& path : sockets_in(directory)) paths.push_back(std::move(path));
     return paths;
 }

@@ -16,6 +16,8 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <optional>
+#include <stdexcept>
 #include <string>
 #include <string_view>
 
@@ -44,10 +46,9 @@ struct counted_body final : http::body_source {
     bool tells;
 };
 
-/// "/counted...", "/chunked...", "/fails": by the second letter of the target, so that few mutations find
-/// all.
-task<http::response> answer(const http::request& r) {
-    const char what = r.target.size() > 1 ? r.target[1] : ' ';
+/// Decided by one letter of the target, so that few mutations find every kind.
+task<http::response> answer(const http::request& asked) {
+    const char what = asked.target.size() > 1 ? asked.target[1] : ' ';
     if (what == 'f') throw std::runtime_error("the handler fails");
     if (what == 'c' || what == 'k') { // with a length, or chunked
         http::response r(200);
@@ -55,7 +56,7 @@ task<http::response> answer(const http::request& r) {
         co_return r;
     }
     if (what == 'n') co_return http::response(204);
-    co_return http::response(200, "text/plain", r.method + " " + r.body + "\n");
+    co_return http::response(200, "text/plain", asked.method + " " + asked.body + "\n");
 }
 
 struct cuts {
