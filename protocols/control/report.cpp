@@ -82,6 +82,13 @@ counters_row of_counters(std::string layer, const Counters& c) {
     return r;
 }
 
+/// Its first address, or its number when it has none.
+std::string name_of(const ipv4::routes& routes, std::size_t link) {
+    for (const ipv4::own_address& own : routes.addresses())
+        if (own.link == link) return own.prefix.to_string();
+    return std::to_string(link);
+}
+
 } // namespace
 
 report::report(host& of, const counters& own, const request& what, process_row who)
@@ -268,10 +275,14 @@ bool report::write_counters(std::string& to) {
     write(to, of_counters("udp", host_.udp().counted()));
     write(to, of_counters("host", host_.counted()));
     write(to, of_counters("ipv4", host_.ip_counters()));
+    write(to, of_counters("reassembly", host_.reassembly().count()));
+    write(to, of_counters("output", host_.output().count()));
+    write(to, of_counters("path_mtu", host_.output().paths().count()));
+    write(to, of_counters("forwarding", host_.forwarding_counters()));
     write(to, of_counters("icmp", host_.icmp_counters()));
     for (const auto& i : host_.interfaces()) {
         const auto write_one = [&](counters_row r) {
-            r.interface = i->address().to_string();
+            r.interface = name_of(host_.routes(), i->number());
             write(to, std::move(r));
         };
         write_one(of_counters("interface", i->counted()));

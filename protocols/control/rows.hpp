@@ -228,8 +228,8 @@ struct udp_row {
 /// What one layer counted.
 struct counters_row {
     static constexpr std::string_view type = "counters";
-    std::string layer;                    ///< "tcp", "ipv4", "icmp", "host", "arp", ...
-    std::optional<std::string> interface; ///< of layers that every interface has: its address, "192.0.2.2/24"
+    std::string layer;                    ///< "tcp", "ipv4", "reassembly", "icmp", "host", "arp", ...
+    std::optional<std::string> interface; ///< of what each interface has: its first address, "192.0.2.2/24"
     named_counts values;
 
     template <class Self, class F>

@@ -77,6 +77,7 @@ void tcb::new_data_acked(seq ack, const segment& s, instant now) {
     syn_acked_ = true;
     snd_nxt_ = later(snd_nxt_, snd_una_);
     if (fin) user_->fin_acked_ = true;
+    made_progress(now);
     persist_backoff_ = 0;
     una_timed_out_ = false;
     dup_acks_ = 0;

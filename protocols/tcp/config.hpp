@@ -93,6 +93,18 @@ struct config {
     duration msl = 30s;
     std::uint32_t max_time_wait = 16384; ///< 1 MiB; past it the oldest ends early, counted
 
+    // Memory: true sizes of buffers, over all connections; memory.hpp has what happens when it runs short.
+    /// Received and not yet read: 256 full buffers of the default size.
+    std::size_t receive_memory = std::size_t{64} << 20;
+    /// Written and not yet acknowledged. What passes it waits in its writer's memory.
+    std::size_t send_memory = std::size_t{64} << 20;
+    /// What each connection may have of either whatever others hold: two segments, so that nobody stands
+    /// still. 65536 connections could pass the budgets by 256 MiB.
+    std::uint32_t memory_floor = 4096;
+    /// Without progress for this long a connection may be shed for others. No sender of data is silent for
+    /// as long: its timeouts come sooner.
+    duration memory_idle_after = 10s;
+
     // Tables
     std::uint32_t max_connections = 65536;
     std::uint32_t max_replies = 4096; ///< RSTs, SYN|ACKs and ACKs without a TCB that wait for the link

@@ -39,6 +39,11 @@ struct counters {
     std::uint64_t reassembly_full = 0; ///< out-of-order data dropped at the bound on ranges
     std::uint64_t acks_suppressed = 0; ///< above max_acks_owed in one batch
 
+    // Memory
+    std::uint64_t memory_dropped = 0;          ///< segments: no memory for their data
+    std::uint64_t memory_shed_ahead = 0;       ///< times a connection lost what it held beyond a hole
+    std::uint64_t memory_shed_connections = 0; ///< idle ones, reset for the memory they held
+
     // Handshake
     std::uint64_t active_opens = 0;
     std::uint64_t passive_opens = 0; ///< half-open connections that were established
@@ -99,6 +104,9 @@ struct counters {
         f("duplicate_data", c.duplicate_data);
         f("reassembly_full", c.reassembly_full);
         f("acks_suppressed", c.acks_suppressed);
+        f("memory_dropped", c.memory_dropped);
+        f("memory_shed_ahead", c.memory_shed_ahead);
+        f("memory_shed_connections", c.memory_shed_connections);
         f("active_opens", c.active_opens);
         f("passive_opens", c.passive_opens);
         f("failed_opens", c.failed_opens);

@@ -20,6 +20,7 @@ stack::stack(const tcp::config& c, const siphash_key& secret, tapir::random r, b
           *this, [](timer& t, instant now) { static_cast<table_timer&>(t).owner->half_open_timeout(now); }),
       time_wait_timer_(
           *this, [](timer& t, instant now) { static_cast<table_timer&>(t).owner->time_wait_timeout(now); }),
+      memory_(std::make_shared<tcp::memory>(c.receive_memory, c.send_memory)),
       next_port_(random_.next_u32()) {}
 
 stack::~stack() {
@@ -154,7 +155,7 @@ result<std::unique_ptr<endpoint>> stack::connect(const path& p, std::uint16_t re
     const std::uint64_t hash = hash_of(flow);
     if (find(flow, hash)) return errc::address_in_use; // [RFC 9293 3.10.1]
 
-    std::unique_ptr<endpoint> user(new endpoint(*this, flow, state::closed, next_id_++));
+    std::unique_ptr<endpoint> user(new endpoint(*this, memory_, flow, state::closed, next_id_++));
     user->owner_.opened = user->owner_.last_call = now;
     tcb* c = new tcb(*this, *user, p, options);
     user->tcb_ = c;
@@ -191,6 +192,7 @@ result<std::unique_ptr<listening_endpoint>> stack::listen(const ip::endpoint& lo
 // --- lifetimes ---------------------------------------------------------------------------------------------
 
 void stack::settle(tcb& c, instant now) {
+    c.charge();
     if (c.state() == state::closed) {
         forget(c);
     } else if (c.state() == state::time_wait) {
@@ -231,6 +233,7 @@ void stack::forget(tcb& c) {
     demux_.erase(hash_of(user.flow_), flow_ref(&c));
     user.last_info_ = std::make_unique<info>(c.info());
     user.tcb_ = nullptr;
+    c.give_back();
     --connection_count_;
     delete &c;
 }

@@ -25,6 +25,7 @@
 #include <tapir/protocols/tcp/endpoint.hpp>
 #include <tapir/protocols/tcp/half_open.hpp>
 #include <tapir/protocols/tcp/listening_endpoint.hpp>
+#include <tapir/protocols/tcp/memory.hpp>
 #include <tapir/protocols/tcp/path.hpp>
 #include <tapir/protocols/tcp/segment.hpp>
 #include <tapir/protocols/tcp/time_wait.hpp>
@@ -89,8 +90,9 @@ class stack {
     void receive(const path& p, const segment& s, instant now);
 
     /// `header` are at least the first 8 bytes of the TCP header that the ICMP message quotes; `flow_path`
-    /// as for output (local is ours). [RFC 9293 3.9.2.2] [RFC 5927]
-    void icmp_error(icmp_kind kind, const ip::address& local, const ip::address& remote, bytes header,
+    /// as for output (local is ours). Whether the message is believed: it quotes what is in flight here. [RFC
+    /// 9293 3.9.2.2] [RFC 5927]
+    bool icmp_error(icmp_kind kind, const ip::address& local, const ip::address& remote, bytes header,
                     std::uint16_t mtu, instant now);
 
     /// The network below cannot reach `remote`: connection attempts to it end with `why`, established
@@ -120,6 +122,8 @@ class stack {
     // --- looking ---------------------------------------------------------------------------------------
     const tcp::counters& counted() const { return counters_; }
     const tcp::config& configuration() const { return config_; }
+    /// What all buffers cost now.
+    const tcp::memory& memory() const { return *memory_; }
     std::size_t connections() const { return connection_count_; }
     std::size_t half_open() const { return half_open_.size(); }
     std::size_t time_waits() const { return time_wait_.size(); }
@@ -193,6 +197,7 @@ class stack {
     };
     struct dirty_tag;
     struct all_tag;
+    struct holder_tag;
 
     // stack_receive.cpp: from a segment to what answers for it
     void arrives(const path& p, const segment& s, const flow_key& flow, instant now);
@@ -251,6 +256,8 @@ class stack {
     void announce_output();
     void timer_fired(tcb& c, instant now);
     void arm(tcb& c);
+    /// Sheds what others hold until `bytes` fit, if it can. memory_pressure.cpp
+    bool make_room(std::size_t bytes, const tcb& asking, instant now);
     void half_open_timeout(instant now);
     void time_wait_timeout(instant now);
     void arm_tables();
@@ -277,7 +284,9 @@ class stack {
     ring<reply> replies_;
     intrusive_list<tcb, dirty_tag> dirty_;
     intrusive_list<tcb, all_tag> all_;
-    intrusive_list<walk> walks_; ///< those that have not come to the end
+    intrusive_list<walk> walks_;              ///< those that have not come to the end
+    intrusive_list<tcb, holder_tag> holders_; ///< of buffers; the one without progress for longest is first
+    std::shared_ptr<tcp::memory> memory_;
     std::size_t connection_count_ = 0;
     std::uint64_t next_id_ = 1;
     std::uint32_t next_port_ = 0;

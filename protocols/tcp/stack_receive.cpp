@@ -214,7 +214,7 @@ void stack::establish(std::uint32_t i, const path& p, const segment& s, const fl
     listening_endpoint& l = *listeners_[e.listener];
     erase_half_open(i);
 
-    std::unique_ptr<endpoint> user(new endpoint(*this, flow, state::listen, next_id_++));
+    std::unique_ptr<endpoint> user(new endpoint(*this, memory_, flow, state::listen, next_id_++));
     endpoint& accepted = *user;
     accepted.owner_.opened = accepted.owner_.last_call = e.arrived;
     accepted.path_.append(state::syn_received, event::rcv_syn, e.arrived);

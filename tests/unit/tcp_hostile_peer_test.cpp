@@ -114,7 +114,8 @@ TEST_CASE("divided ACKs: an ACK for every byte opens cwnd no further than one fo
         }
         CHECK(divider.their_end()->info().bytes_acked == honest_receiver.their_end()->info().bytes_acked);
         CHECK(divider.their_end()->info().cwnd <= honest_receiver.their_end()->info().cwnd);
-        CHECK(divider.their_end()->info().segments_out <= honest_receiver.their_end()->info().segments_out + 1);
+        CHECK(divider.their_end()->info().segments_out <=
+              honest_receiver.their_end()->info().segments_out + 1);
         honest_receiver.take();
         divider.take();
         s.run_for(1ms);
@@ -181,7 +182,8 @@ TEST_CASE("zero window for ever: a probe a minute, the send buffer and no more; 
 }
 
 TEST_CASE("zero window for ever: a connection that nobody owns any more ends, although the peer answers") {
-    // What split() leaves behind when both halves are dropped after finish(): data, a FIN, and no one to wait.
+    // What split() leaves behind when both halves are dropped after finish(): data, a FIN, and no one to
+    // wait.
     tcp_lab lab;
     lab.establish({}, 1000);
     lab.write(std::string(5000, 'x'));
@@ -238,7 +240,8 @@ TEST_CASE("one-byte windows: one segment for each ACK, or for each persist time,
         s.heard.clear();
     }
     const auto for_small = 12u; // its probes: nobody answers them any more
-    CHECK(s.answers <= static_cast<std::size_t>(seconds * 1s / s.victim.configuration().persist_min) + for_small);
+    CHECK(s.answers <=
+          static_cast<std::size_t>(seconds * 1s / s.victim.configuration().persist_min) + for_small);
     CHECK(s.most_victim_bytes <= 3 * send_memory(s));
     CHECK(s.honest_clients_go_on(3));
 }
@@ -258,7 +261,8 @@ TEST_CASE("shrinking windows: no new byte beyond the edge as it was said last") 
         const tcp::seq edge = peer.expects + peer.window; // as the last ACK said it
         for (const heard_segment& h : peer.take()) {
             const tcp::seq end = h.header.seq + static_cast<std::uint32_t>(h.text.size());
-            if (i > 0 && end > before) CHECK(end <= edge + (peer.window == 0 ? 1u : 0u)); // a probe is one byte
+            if (i > 0 && end > before)
+                CHECK(end <= edge + (peer.window == 0 ? 1u : 0u)); // a probe is one byte
             highest = later(highest, end);
         }
         peer.window = static_cast<std::uint16_t>(draw.below(4) == 0 ? 0 : draw.below(20'000));
