@@ -22,6 +22,18 @@ random udp_random(const siphash_key& secret) {
     return random(siphash(secret, as_bytes("udp")));
 }
 
+// One line when something begins and one when it ends, whatever the number of segments between.
+void log_listener_event(const std::string& name, const tcp::listening_endpoint& l,
+                        const tcp::listener_event& e) {
+    const std::string who = name + ": " + l.local().to_string() + ": " + std::string(tcp::name(e.what));
+    if (e.began)
+        log::warn(who + " began: " + std::to_string(l.half_open()) + " connections half-open, " +
+                  std::to_string(l.acceptable()) + " to be accepted");
+    else
+        log::info(who + " ended: " + std::to_string(e.count) +
+                  (e.what == tcp::pressure::syn_cookies ? " sent" : " segments dropped"));
+}
+
 } // namespace
 
 // The draws are statements of their own: the order in which arguments are evaluated differs between
@@ -44,6 +56,10 @@ host::host(reactor& on, host_config config)
                   std::string(tcp::name(e.state())) + " was dropped without close(): aborted; opened at " +
                   place(o.opened_at) + ", last used at " + place(o.last_call_at) + " by task " +
                   std::to_string(o.task));
+    };
+    context_->listener_event = [name = config_.name](const tcp::listening_endpoint& l,
+                                                     const tcp::listener_event& e) {
+        log_listener_event(name, l, e);
     };
 }
 

@@ -49,10 +49,14 @@ struct counters {
     std::uint64_t passive_opens = 0; ///< half-open connections that were established
     std::uint64_t failed_opens = 0;
     std::uint64_t half_open_overflow = 0; ///< SYNs dropped: SYN queue full
-    std::uint64_t accept_overflow = 0;    ///< final ACKs dropped: accept queue full
+    std::uint64_t half_open_evicted = 0;  ///< the oldest made room for a SYN that reuses a TIME_WAIT
+    std::uint64_t accept_overflow = 0;    ///< final ACKs, and SYNs that want a cookie: accept queue full
     std::uint64_t half_open_timeouts = 0;
     std::uint64_t half_open_resets = 0;
     std::uint64_t syn_ack_retransmits = 0;
+    std::uint64_t syn_cookies_sent = 0;
+    std::uint64_t syn_cookies_accepted = 0;
+    std::uint64_t syn_cookies_wrong = 0; ///< ACKs that came while cookies were out, and held none
 
     // Loss
     std::uint64_t retransmits = 0; ///< segments
@@ -69,8 +73,10 @@ struct counters {
     std::uint64_t time_wait_rst_ignored = 0; ///< [RFC 1337]
 
     // Everything else
-    std::uint64_t replies_dropped = 0; ///< max_replies reached
-    std::uint64_t icmp_ignored = 0;    ///< for no flow, or outside what is in flight
+    std::uint64_t replies_dropped = 0;           ///< max_replies reached
+    std::uint64_t resets_suppressed = 0;         ///< config::resets_per_second reached
+    std::uint64_t stateless_acks_suppressed = 0; ///< config::stateless_acks_per_second reached
+    std::uint64_t icmp_ignored = 0;              ///< for no flow, or outside what is in flight
     std::uint64_t icmp_soft = 0;
     std::uint64_t icmp_hard = 0;
     std::uint64_t path_mtu_lowered = 0;
@@ -111,10 +117,14 @@ struct counters {
         f("passive_opens", c.passive_opens);
         f("failed_opens", c.failed_opens);
         f("half_open_overflow", c.half_open_overflow);
+        f("half_open_evicted", c.half_open_evicted);
         f("accept_overflow", c.accept_overflow);
         f("half_open_timeouts", c.half_open_timeouts);
         f("half_open_resets", c.half_open_resets);
         f("syn_ack_retransmits", c.syn_ack_retransmits);
+        f("syn_cookies_sent", c.syn_cookies_sent);
+        f("syn_cookies_accepted", c.syn_cookies_accepted);
+        f("syn_cookies_wrong", c.syn_cookies_wrong);
         f("retransmits", c.retransmits);
         f("rto_fired", c.rto_fired);
         f("fast_retransmits", c.fast_retransmits);
@@ -126,6 +136,8 @@ struct counters {
         f("time_wait_reused", c.time_wait_reused);
         f("time_wait_rst_ignored", c.time_wait_rst_ignored);
         f("replies_dropped", c.replies_dropped);
+        f("resets_suppressed", c.resets_suppressed);
+        f("stateless_acks_suppressed", c.stateless_acks_suppressed);
         f("icmp_ignored", c.icmp_ignored);
         f("icmp_soft", c.icmp_soft);
         f("icmp_hard", c.icmp_hard);

@@ -96,6 +96,7 @@ struct info {
     bool window_scaling = false;
     bool sack_permitted = false; ///< by both
     bool no_delay = false;
+    bool from_cookie = false; ///< accepted without a half-open entry: the path's SYN_RECEIVED is the ACK's
 
     std::uint64_t bytes_sent = 0; ///< retransmissions included
     std::uint64_t bytes_acked = 0;

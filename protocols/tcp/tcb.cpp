@@ -132,6 +132,7 @@ info tcb::info() const {
     i.window_scaling = scaling_;
     i.sack_permitted = sack_permitted_;
     i.no_delay = no_delay_;
+    i.from_cookie = from_cookie_;
     i.bytes_sent = bytes_sent_;
     i.bytes_acked = bytes_acked_;
     i.bytes_received = bytes_received_;
