@@ -4,7 +4,7 @@
 #include <tapir/protocols/tcp/stack.hpp>
 #include <tapir/protocols/tcp/state.hpp>
 
-#include <algorithm>
+#include <tuple>
 
 namespace tapir::test {
 
@@ -26,67 +26,83 @@ std::string relative(const std::optional<tcp::seq>& first, char letter, tcp::seq
 
 } // namespace
 
+bool belief_book::by_flow::operator()(const tcp::flow_key& a, const tcp::flow_key& b) const {
+    return std::tie(a.remote_port, a.local_port, a.remote, a.local) <
+           std::tie(b.remote_port, b.local_port, b.remote, b.local);
+}
+
 // The newest of that flow: a port that is used again begins another.
-belief_book::belief& belief_book::of(const tcp::flow_key& flow) {
-    const auto same = [&](const belief& b) { return b.flow == flow; };
-    const auto found = std::ranges::find_if(beliefs_.rbegin(), beliefs_.rend(), same);
-    if (found != beliefs_.rend()) return *found;
+belief_book::belief* belief_book::of(const tcp::flow_key& flow) {
+    const auto found = newest_.find(flow);
+    return found != newest_.end() ? &beliefs_[found->second] : open(flow);
+}
+
+belief_book::belief* belief_book::open(const tcp::flow_key& flow) {
+    if (beliefs_.size() >= most_beliefs) {
+        ++left_out_;
+        return nullptr;
+    }
+    newest_[flow] = beliefs_.size();
     beliefs_.emplace_back().flow = flow;
-    return beliefs_.back();
+    return &beliefs_.back();
 }
 
 void belief_book::segment_in(const tcp::flow_key& flow, const tcp::segment& s, instant now) {
-    belief& b = of(flow);
-    ++b.segments_in;
-    b.last_in = now;
+    belief* b = of(flow);
+    if (b == nullptr) return;
+    ++b->segments_in;
+    b->last_in = now;
     if (s.header.syn()) {
-        b.last_syn_in = s.header.seq;
-        if (!b.irs) b.irs = s.header.seq;
+        b->last_syn_in = s.header.seq;
+        if (!b->irs) b->irs = s.header.seq;
     }
-    b.window_in = s.header.window;
-    if (s.header.has_ack() && b.iss && (s.header.ack > b.snd_una || b.snd_una == *b.iss) &&
-        s.header.ack <= b.snd_max)
-        b.snd_una = s.header.ack;
+    b->window_in = s.header.window;
+    if (s.header.has_ack() && b->iss && (s.header.ack > b->snd_una || b->snd_una == *b->iss) &&
+        s.header.ack <= b->snd_max)
+        b->snd_una = s.header.ack;
 }
 
 void belief_book::segment_out(const tcp::flow_key& flow, const tcp::outgoing_segment& s, instant now) {
-    belief& b = of(flow);
-    ++b.segments_out;
-    b.last_out = now;
+    belief* b = of(flow);
+    if (b == nullptr) return;
+    ++b->segments_out;
+    b->last_out = now;
     const tcp::header& h = s.header;
-    if (h.syn() && !b.iss) {
-        b.iss = h.seq;
-        b.snd_una = b.snd_max = h.seq;
+    if (h.syn() && !b->iss) {
+        b->iss = h.seq;
+        b->snd_una = b->snd_max = h.seq;
     }
-    b.snd_nxt =
+    b->snd_nxt =
         h.seq + (static_cast<std::uint32_t>(s.payload_size) + (h.syn() ? 1u : 0u) + (h.fin() ? 1u : 0u));
-    if (!h.rst() && b.snd_nxt > b.snd_max) b.snd_max = b.snd_nxt;
-    if (h.has_ack()) b.rcv_nxt = h.ack;
-    b.window_out = h.window;
+    if (!h.rst() && b->snd_nxt > b->snd_max) b->snd_max = b->snd_nxt;
+    if (h.has_ack()) b->rcv_nxt = h.ack;
+    b->window_out = h.window;
 }
 
 void belief_book::state_changed(const tcp::flow_key& flow, const tcp::edge& e) {
     if (flow.remote_port == 0) return; // a listener: no connection
+    belief* b = of(flow);
+    if (b == nullptr) return;
     const bool opens = e.from == tcp::state::closed || e.from == tcp::state::listen;
-    if (opens && !of(flow).path.empty()) {
-        const std::optional<tcp::seq> syn = of(flow).last_syn_in;
-        belief next;
-        next.flow = flow;
-        if (e.from == tcp::state::listen) next.irs = syn;
-        beliefs_.push_back(std::move(next));
+    if (opens && !b->path.empty()) {
+        const std::optional<tcp::seq> syn = b->last_syn_in;
+        b = open(flow);
+        if (b == nullptr) return;
+        if (e.from == tcp::state::listen) b->irs = syn;
     }
-    of(flow).path.push_back(e);
+    b->path.push_back(e);
 }
 
 void belief_book::timed_out(const tcp::flow_key& flow, duration rto, unsigned backoff) {
-    belief& b = of(flow);
-    ++b.timeouts;
-    b.last_rto = rto;
-    b.last_backoff = backoff;
+    belief* b = of(flow);
+    if (b == nullptr) return;
+    ++b->timeouts;
+    b->last_rto = rto;
+    b->last_backoff = backoff;
 }
 
 void belief_book::dropped(const tcp::flow_key& flow, std::string_view reason) {
-    ++of(flow).drops[std::string(reason)];
+    if (belief* b = of(flow); b != nullptr) ++b->drops[std::string(reason)];
 }
 
 std::string belief_book::text_of(const belief& b) {
@@ -135,14 +151,12 @@ std::string belief_book::text(tcp::stack* living) const {
     for (std::size_t i = 0; i < beliefs_.size(); ++i) {
         const belief& b = beliefs_[i];
         out += text_of(b);
-        const bool newest =
-            std::none_of(beliefs_.begin() + static_cast<std::ptrdiff_t>(i) + 1, beliefs_.end(),
-                         [&](const belief& later) { return later.flow == b.flow; });
-        if (living == nullptr || !newest) continue;
+        if (living == nullptr || newest_.at(b.flow) != i) continue;
         living->for_each_connection([&](tcp::endpoint& e) {
             if (e.flow() == b.flow) out += "    now: " + info_text(e) + "\n";
         });
     }
+    if (left_out_ != 0) out += "  and more than can be read\n";
     return out.empty() ? "  no connections\n" : out;
 }
 

@@ -58,10 +58,18 @@ class belief_book {
         instant last_out{};
         std::map<std::string, std::uint64_t> drops; ///< by reason
     };
-    belief& of(const tcp::flow_key& flow);
+    struct by_flow {
+        bool operator()(const tcp::flow_key& a, const tcp::flow_key& b) const;
+    };
+    /// Null when the book is full.
+    belief* of(const tcp::flow_key& flow);
+    belief* open(const tcp::flow_key& flow);
     static std::string text_of(const belief& b);
 
+    static constexpr std::size_t most_beliefs = 1000; ///< more than anybody reads
     std::vector<belief> beliefs_;
+    std::map<tcp::flow_key, std::size_t, by_flow> newest_; ///< indices
+    std::uint64_t left_out_ = 0;
 };
 
 /// "send queue 1200 (200 unsent), receive queue 0, ..." of a connection that lives.
