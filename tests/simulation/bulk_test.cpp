@@ -1,5 +1,5 @@
-// Bytes both ways at once over networks of every kind: small buffers, tiny windows, slow readers, and ends that
-// half-close, close or abort in an order that the seed chooses.
+// Bytes both ways at once over networks of every kind: small buffers, tiny windows, slow readers, and ends
+// that half-close, close or abort in an order that the seed chooses.
 
 #include <tapir/framework/scope.hpp>
 #include <tapir/framework/sleep.hpp>
@@ -24,11 +24,11 @@ namespace {
 constexpr std::uint16_t port = 5001;
 
 enum class ending_order : std::uint8_t {
-    each_when_done,       ///< half-close when all is sent, then read to the end
-    client_first,         ///< the server sends only when the client has finished: bulk in CLOSE_WAIT
-    server_first,         ///< the other way round: bulk in FIN_WAIT_2's peer
-    both_close,           ///< close() at both ends when all is sent and received: often at the same time
-    client_aborts,        ///< in the middle
+    each_when_done, ///< half-close when all is sent, then read to the end
+    client_first,   ///< the server sends only when the client has finished: bulk in CLOSE_WAIT
+    server_first,   ///< the other way round: bulk in FIN_WAIT_2's peer
+    both_close,     ///< close() at both ends when all is sent and received: often at the same time
+    client_aborts,  ///< in the middle
     server_aborts,
     client_leaves, ///< closes while bytes still come: they draw a RST [RFC 2525 2.17]
 };
@@ -41,15 +41,15 @@ struct part {
     std::string name;
     pattern own;
     pattern peers;
-    std::uint64_t sends = 0;    ///< bytes
-    std::uint64_t receives = 0; ///< bytes, from the peer
-    std::size_t piece = 0;      ///< most bytes in one write
-    std::size_t gulp = 0;       ///< most bytes in one read
-    duration nap{};             ///< longest pause between two reads
-    bool waits = false;         ///< with sending, for the peer's FIN
-    bool closes = false;        ///< instead of a half-close
+    std::uint64_t sends = 0;            ///< bytes
+    std::uint64_t receives = 0;         ///< bytes, from the peer
+    std::size_t piece = 0;              ///< most bytes in one write
+    std::size_t gulp = 0;               ///< most bytes in one read
+    duration nap{};                     ///< longest pause between two reads
+    bool waits = false;                 ///< with sending, for the peer's FIN
+    bool closes = false;                ///< instead of a half-close
     std::uint64_t aborts_after = never; ///< bytes received
-    std::uint64_t leaves_after = never;        ///< the same: closes, whatever else may come
+    std::uint64_t leaves_after = never; ///< the same: closes, whatever else may come
 
     static constexpr std::uint64_t never = UINT64_MAX;
     bool leaves() const { return leaves_after != never; }
@@ -68,7 +68,8 @@ task<result<std::size_t>> read_some(tcp::connection* c, mutable_bytes to) {
 }
 
 void broken(plan* p, const part& me, const char* doing, std::error_code why) {
-    if (p->orderly || why == errc::deadline_exceeded) p->t->fail(me.name + " " + doing + ": " + why.message());
+    if (p->orderly || why == errc::deadline_exceeded)
+        p->t->fail(me.name + " " + doing + ": " + why.message());
 }
 
 task<> write_all(plan* p, part* me, tcp::connection* c) {
@@ -80,8 +81,8 @@ task<> write_all(plan* p, part* me, tcp::connection* c) {
         }
     }
     for (std::uint64_t sent = 0; sent < me->sends;) {
-        const std::size_t most = std::min<std::uint64_t>(me->sends - sent, 1 + p->t->rng().below(
-                                                             static_cast<std::uint32_t>(me->piece)));
+        const std::size_t most = std::min<std::uint64_t>(
+            me->sends - sent, 1 + p->t->rng().below(static_cast<std::uint32_t>(me->piece)));
         const bytes next = me->own.at(sent, most);
         const auto written = co_await c->write(next);
         if (!written) {
@@ -118,11 +119,12 @@ task<bool> read_all(plan* p, part* me, tcp::connection* c) {
         }
         if (got >= me->leaves_after) co_return false;
         if (me->nap != duration::zero())
-            (void)co_await sleep_for(duration(static_cast<std::int64_t>(
-                p->t->rng().next() % static_cast<std::uint64_t>(me->nap.count()))));
+            (void)co_await sleep_for(duration(
+                static_cast<std::int64_t>(p->t->rng().next() % static_cast<std::uint64_t>(me->nap.count()))));
     }
     if (p->orderly && got != me->receives)
-        p->t->fail(me->name + " got " + std::to_string(got) + " of " + std::to_string(me->receives) + " bytes");
+        p->t->fail(me->name + " got " + std::to_string(got) + " of " + std::to_string(me->receives) +
+                   " bytes");
     co_return true;
 }
 
@@ -186,7 +188,9 @@ std::uint64_t draw_size(tapir::random& draw, const tcp::config& from, const tcp:
     // So many windows' worth that a run stays short: each may take a round trip of its own.
     const std::uint64_t window = std::min(from.connections.send_buffer, to.connections.receive_buffer);
     const std::uint32_t most = draw.below(5) == 0 ? 300'000 : 30'000;
-    return draw.below(8) == 0 ? 0 : draw.below(static_cast<std::uint32_t>(std::min<std::uint64_t>(most, 60 * window)));
+    return draw.below(8) == 0
+               ? 0
+               : draw.below(static_cast<std::uint32_t>(std::min<std::uint64_t>(most, 60 * window)));
 }
 
 void draw_part(tapir::random& draw, duration rtt, part& p) {
@@ -200,7 +204,9 @@ void draw_part(tapir::random& draw, duration rtt, part& p) {
 }
 
 void draw_ending(tapir::random& draw, plan& p) {
-    const auto in_the_middle = [&](std::uint64_t all) { return all == 0 ? 0 : draw.below(static_cast<std::uint32_t>(all)); };
+    const auto in_the_middle = [&](std::uint64_t all) {
+        return all == 0 ? 0 : draw.below(static_cast<std::uint32_t>(all));
+    };
     switch (static_cast<ending_order>(draw.below(orders))) {
     case ending_order::each_when_done: break;
     case ending_order::client_first: p.server.waits = true; break;
@@ -214,8 +220,8 @@ void draw_ending(tapir::random& draw, plan& p) {
         p.client.closes = true;
         break;
     }
-    p.orderly = p.client.aborts_after == part::never && p.server.aborts_after == part::never &&
-                !p.client.leaves();
+    p.orderly =
+        p.client.aborts_after == part::never && p.server.aborts_after == part::never && !p.client.leaves();
 }
 
 seed_outcome bulk_over_any_network(const seed_run& run) {

@@ -29,9 +29,9 @@ enum class manners : std::uint8_t {
     client_closes,
     server_closes,
     both_close,
-    client_resets,     ///< when it has its answer
-    leaves_at_once,    ///< closes without a word
-    slams_the_door,    ///< resets without a word
+    client_resets,  ///< when it has its answer
+    leaves_at_once, ///< closes without a word
+    slams_the_door, ///< resets without a word
 };
 constexpr std::uint32_t kinds_of_manners = 6;
 
@@ -43,7 +43,8 @@ struct crowd {
     std::uint64_t tries = 0;
 
     duration up_to(duration most) const {
-        return duration(static_cast<std::int64_t>(t->rng().next() % static_cast<std::uint64_t>(most.count())));
+        return duration(
+            static_cast<std::int64_t>(t->rng().next() % static_cast<std::uint64_t>(most.count())));
     }
 };
 
@@ -64,7 +65,8 @@ struct request {
         r.client = load_be32(from, 4);
         r.answer = load_be32(from, 8);
         r.ends = static_cast<manners>(load_be32(from, 12));
-        if (load_be32(from, 0) != 0xc0ffee00u || r.answer > 5000) t->fail("the server read what nobody asked");
+        if (load_be32(from, 0) != 0xc0ffee00u || r.answer > 5000)
+            t->fail("the server read what nobody asked");
         return r;
     }
 };
@@ -194,7 +196,8 @@ seed_outcome crowd_over_any_network(const seed_run& run) {
     for (tcp::config* c : {&n.client, &n.server}) {
         c->connections.keepalive_idle = 5min + 4 * n.rtt;
         c->connections.keepalive_interval = 75s + 2 * n.rtt;
-        // Tiny windows are bulk's matter: an answer that takes a thousand round trips keeps a port from all others.
+        // Tiny windows are bulk's matter: an answer that takes a thousand round trips keeps a port from all
+        // others.
         c->connections.receive_buffer = std::max<std::uint32_t>(c->connections.receive_buffer, 1000);
         c->connections.send_buffer = std::max<std::uint32_t>(c->connections.send_buffer, 1000);
     }
@@ -217,6 +220,7 @@ seed_outcome crowd_over_any_network(const seed_run& run) {
 
 } // namespace
 
-TEST_CASE("crowds over wires of every kind: whoever asks a busy server is answered, and all connections end") {
+TEST_CASE(
+    "crowds over wires of every kind: whoever asks a busy server is answered, and all connections end") {
     for_each_seed("crowd", seeds_per_run(), crowd_over_any_network);
 }

@@ -1,5 +1,5 @@
-// Virtual time of weeks: every clock of TCP wraps, connections lie idle for longer than a timestamp lives, and
-// go on as if nothing had been. [RFC 7323 5.5] [RFC 9293 3.8.4]
+// Virtual time of weeks: every clock of TCP wraps, connections lie idle for longer than a timestamp lives,
+// and go on as if nothing had been. [RFC 7323 5.5] [RFC 9293 3.8.4]
 
 #include <tapir/framework/scope.hpp>
 #include <tapir/framework/sleep.hpp>
@@ -88,7 +88,8 @@ task<> client(long_life* l) {
         ++l->exchanges;
         offset += size;
         // Mostly days, sometimes seconds.
-        const duration most = l->t->rng().below(3) == 0 ? std::min<duration>(1min, l->longest_idle) : l->longest_idle;
+        const duration most =
+            l->t->rng().below(3) == 0 ? std::min<duration>(1min, l->longest_idle) : l->longest_idle;
         const auto idle = l->t->rng().next() % static_cast<std::uint64_t>(most.count());
         (void)co_await sleep_for(duration(static_cast<std::int64_t>(idle)));
     }

@@ -1,5 +1,6 @@
-// Networks drawn from a seed: from a cable of ten microseconds to a path with an hour of round-trip time, with
-// everything that a link can do to frames and that can happen to a link, and hosts that are set up for it.
+// Networks drawn from a seed: from a cable of ten microseconds to a path with an hour of round-trip time,
+// with everything that a link can do to frames and that can happen to a link, and hosts that are set up for
+// it.
 //
 //     const drawn_network n = draw_network(run.seed);
 //     topology t(run, n.start);

@@ -37,7 +37,8 @@ struct unstable {
     std::uint64_t lost_connections = 0;
 
     duration up_to(duration most) const {
-        return duration(static_cast<std::int64_t>(t->rng().next() % static_cast<std::uint64_t>(most.count())));
+        return duration(
+            static_cast<std::int64_t>(t->rng().next() % static_cast<std::uint64_t>(most.count())));
     }
 };
 
@@ -77,7 +78,8 @@ task<> serve(unstable* u, tcp::connection peer) {
         const auto n = co_await with_timeout(u->patience, read_exactly(&peer, head));
         if (!n && n.error() == errc::closed) break;
         if (!n) {
-            if (n.error() == errc::deadline_exceeded) u->t->fail("the server waits for a client that is gone");
+            if (n.error() == errc::deadline_exceeded)
+                u->t->fail("the server waits for a client that is gone");
             peer.abort();
             co_return;
         }
@@ -134,7 +136,8 @@ task<> converse(unstable* u, tcp::connection* c, std::uint64_t* questions_left) 
         std::vector<std::byte> answer(q.answer);
         const auto n = co_await with_timeout(u->patience, read_exactly(c, answer));
         if (!n) {
-            if (n.error() == errc::deadline_exceeded) u->t->fail("the client waits for a server that is gone");
+            if (n.error() == errc::deadline_exceeded)
+                u->t->fail("the client waits for a server that is gone");
             co_return;
         }
         if (!pattern(q.number).matches(0, answer)) u->t->fail("the client got bytes of another connection");
@@ -150,7 +153,8 @@ task<> client_program(unstable* u) {
     for (; questions_left > 0 && tries < 200; ++tries) {
         if (u->t->first().running()) {
             auto c = co_await u->t->first().host().connect(
-                u->t->last().at(port), u->t->first().host().tcp().configuration().connections, u->client_port);
+                u->t->last().at(port), u->t->first().host().tcp().configuration().connections,
+                u->client_port);
             if (c) {
                 co_await converse(u, &*c, &questions_left);
                 if (questions_left == 0)
@@ -209,6 +213,7 @@ seed_outcome restarts_over_any_network(const seed_run& run) {
 
 } // namespace
 
-TEST_CASE("restarts over wires of every kind: peers recover, and nothing of an old connection is in a new one") {
+TEST_CASE(
+    "restarts over wires of every kind: peers recover, and nothing of an old connection is in a new one") {
     for_each_seed("restart", seeds_per_run(), restarts_over_any_network);
 }

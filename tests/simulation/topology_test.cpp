@@ -278,7 +278,8 @@ TEST_CASE("restart: a client that comes back on the same port gets a new connect
     CHECK(t.quiet() == "");
 }
 
-TEST_CASE("restart: old segments under way to a host that has restarted harm neither it nor its new connection") {
+TEST_CASE(
+    "restart: old segments under way to a host that has restarted harm neither it nor its new connection") {
     topology t(kept());
     t.host("client");
     t.link(to_right(delay(300ms)), to_left(delay(10ms)));
