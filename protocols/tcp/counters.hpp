@@ -27,7 +27,9 @@ struct counters {
     std::uint64_t blind_reset = 0; ///< RST in the window but not at rcv_nxt
     std::uint64_t unexpected_syn = 0;
     std::uint64_t challenge_acks = 0;
-    std::uint64_t challenge_acks_suppressed = 0;
+    std::uint64_t challenge_acks_suppressed = 0;       ///< by the limit of their connection
+    std::uint64_t challenge_acks_total_suppressed = 0; ///< by the limit of all
+    std::uint64_t urgent_segments = 0;                 ///< with URG: their data is delivered in line
     std::uint64_t out_of_order = 0;
     std::uint64_t sack_blocks_in = 0;  ///< data held beyond a hole, says the peer
     std::uint64_t sack_duplicates = 0; ///< D-SACK: data that came to the peer twice [RFC 2883]
@@ -60,6 +62,9 @@ struct counters {
     std::uint64_t keepalive_probes = 0;
     std::uint64_t timeouts = 0; ///< connections given up
 
+    // Ends
+    std::uint64_t orphan_overflow = 0; ///< closing connections reset: max_orphans reached
+
     // TIME_WAIT
     std::uint64_t time_wait_entered = 0;
     std::uint64_t time_wait_evicted = 0;
@@ -72,6 +77,7 @@ struct counters {
     std::uint64_t icmp_soft = 0;
     std::uint64_t icmp_hard = 0;
     std::uint64_t path_mtu_lowered = 0;
+    std::uint64_t path_mtu_raised = 0;
 };
 
 } // namespace tapir::tcp
