@@ -45,6 +45,8 @@ void tcb::open_passive(const half_open_entry& e, std::uint32_t ts_offset) {
     ts_recent_ = e.ts_recent;
     ts_recent_at_ = second_of(e.arrived);
     sack_permitted_ = e.sack_permitted;
+    from_cookie_ = e.from_cookie;
+    if (from_cookie_) return; // nobody knows when its SYN|ACK went, so the first sample is the first data's
     // The SYN|ACK gives the first round-trip sample, unless it was sent twice. [RFC 6298 3]
     records_.sent(iss_, iss_ + 1, e.last_sent());
     syn_retransmitted_ = e.retransmits != 0 || e.repeated;

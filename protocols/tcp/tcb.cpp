@@ -137,6 +137,7 @@ info tcb::info() const {
     i.orphan = orphan_;
     i.urgent_segments = user_->urgent_segments_;
     i.urgent_ahead = urgent_ahead();
+    i.from_cookie = from_cookie_;
     i.bytes_sent = bytes_sent_;
     i.bytes_acked = bytes_acked_;
     i.bytes_received = bytes_received_;

@@ -271,6 +271,7 @@ class tcb : public list_hook<stack::dirty_tag>,
     bool una_timed_out_ : 1 = false; ///< what stands at snd_una was sent again by a timeout
     bool partial_acked_ : 1 = false; ///< in this recovery [RFC 6582 3.2, step 5]
     bool orphan_ : 1 = false;        ///< counted in the stack
+    bool from_cookie_ : 1 = false;   ///< opened by the ACK of a SYN cookie
     std::uint16_t peer_mss_ = 0;
     std::uint16_t rcv_mss_ = 0; ///< largest payload seen: what counts as a full segment on the way in
     seq iss_;

@@ -1,5 +1,5 @@
-// How long TCP waits for whom: the user timeout and what it has to do with R2 and keepalive, the SYN's patience,
-// and connections that nobody but their peer waits for.
+// How long TCP waits for whom: the user timeout and what it has to do with R2 and keepalive, the SYN's
+// patience, and connections that nobody but their peer waits for.
 #include <doctest/doctest.h>
 
 #include "tests/support/tcp_crowd.hpp"

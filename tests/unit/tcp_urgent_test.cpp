@@ -28,7 +28,8 @@ std::string read(tcp::endpoint& e, std::size_t most = 1000) {
     return text;
 }
 
-TEST_CASE("urgent data is delivered in line, and how far it goes can be asked") { // [MUST-31, MUST-33, MUST-62]
+TEST_CASE(
+    "urgent data is delivered in line, and how far it goes can be asked") { // [MUST-31, MUST-33, MUST-62]
     tcp_crowd crowd;
     auto e = crowd.establish(5001);
     CHECK(e->info().urgent_ahead == 0);
