@@ -2,20 +2,8 @@
 #include <tapir/protocols/tcp/tcb.hpp>
 
 #include <algorithm>
-#include <array>
 
 namespace tapir::tcp {
-
-namespace {
-// Where the MTUs of real networks are. [RFC 1191 7.1]
-std::uint16_t plateau_below(std::uint16_t mtu) {
-    static constexpr std::array<std::uint16_t, 9> plateaus = {32000, 17914, 8166, 4352, 2002,
-                                                              1492,  1006,  508,  296};
-    for (const std::uint16_t plateau : plateaus)
-        if (plateau < mtu) return plateau;
-    return 68;
-}
-} // namespace
 
 void tcb::open_active(seq iss, std::uint32_t ts_offset, instant now) {
     iss_ = snd_una_ = snd_nxt_ = snd_max_ = recover_ = iss;
@@ -163,7 +151,6 @@ void tcb::follow_path(const tcp::path& p, instant now) {
 
 // A router took none of what we sent. [RFC 1191 6.3] [RFC 5927 7]
 void tcb::lower_path_mtu(std::uint16_t mtu, instant now) {
-    if (mtu == 0) mtu = plateau_below(mtu_); // a router from before RFC 1191 does not say
     const std::uint16_t lowered = std::max(mtu, stack_->config_.min_path_mtu);
     if (lowered >= mtu_) return;
     mtu_ = lowered;
