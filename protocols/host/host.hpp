@@ -135,6 +135,7 @@ class host final : private interface_owner, private tcp::output_sink, private ud
         static constexpr void visit(Self& c, F f) {
             f("unknown_protocol", c.unknown_protocol);
             f("tcp_to_broadcast", c.tcp_to_broadcast);
+            f("errors_without_route", c.errors_without_route);
             f("path_mtu_not_believed", c.path_mtu_not_believed);
         }
     };
