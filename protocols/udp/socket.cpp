@@ -1,4 +1,7 @@
+#include <tapir/framework/reactor.hpp>
 #include <tapir/protocols/udp/socket.hpp>
+
+#include <utility>
 
 namespace tapir::udp {
 

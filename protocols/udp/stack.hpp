@@ -81,7 +81,7 @@ class stack {
     /// Calls f(const binding&) for each, ordered by port, then address.
     template <class F>
     void for_each(F f) const {
-        for (const auto& [key, b] : bound_) f(static_cast<const binding&>(*b));
+        for (const auto& [where, b] : bound_) f(static_cast<const binding&>(*b));
     }
 
   private:
