@@ -26,6 +26,9 @@ class reassembly {
     /// Whether [begin, begin + length) overlaps or adjoins what is held: it would start no new range.
     bool touches(seq begin, std::uint32_t length) const { return sack_.touches(begin, begin + length); }
 
+    /// Whether bytes at or behind `s` are held.
+    bool reaches_beyond(seq s) const { return !pieces_.empty() && pieces_.back().end() > s; }
+
     /// What an insertion found to be there already: its first run of known bytes, if begin != end.
     struct outcome {
         bool kept = false; ///< something was new

@@ -1,4 +1,4 @@
-#include <tapir/framework/reactor.hpp>
+#include <tapir/framework/reactor.hpp> // parked::wake()
 #include <tapir/protocols/udp/socket.hpp>
 
 #include <utility>

@@ -1,8 +1,8 @@
-// Every order in which a connection can close, under the loss of each single segment: from the moment at which
-// both ends are ESTABLISHED, the n-th segment of one direction is lost, for all n and both directions; and
-// then the n-th and its retransmission. Both ends must reach CLOSED, every byte must arrive (or, where an end
-// aborts, no wrong one), no end may walk a path of states that the order does not allow, and nothing may be
-// left: no connection, no TIME_WAIT, no timer, no buffer.
+// Every order in which a connection can close, under the loss of each single segment: from the moment at
+// which both ends are ESTABLISHED, the n-th segment of one direction is lost, for all n and both directions;
+// and then the n-th and its retransmission. Both ends must reach CLOSED, every byte must arrive (or, where an
+// end aborts, no wrong one), no end may walk a path of states that the order does not allow, and nothing may
+// be left: no connection, no TIME_WAIT, no timer, no buffer.
 #include <doctest/doctest.h>
 
 #include <algorithm>
@@ -27,16 +27,16 @@ std::byte pattern(std::size_t i) {
 
 enum class call : std::uint8_t { finish, close, abort };
 enum class moment : std::uint8_t {
-    at_once,          ///< as soon as everything is written
-    with_peers_fin,   ///< in the turn in which the peer's FIN comes: FIN and ACK travel together
-    after_peers_fin,  ///< 20 ms later, when the ACK is under way
-    never_by_itself,  ///< only once the connection has ended
+    at_once,         ///< as soon as everything is written
+    with_peers_fin,  ///< in the turn in which the peer's FIN comes: FIN and ACK travel together
+    after_peers_fin, ///< 20 ms later, when the ACK is under way
+    never_by_itself, ///< only once the connection has ended
 };
 
 /// What one end does.
 struct part {
-    std::size_t first = 0;        ///< bytes it writes at once
-    std::size_t after_fin = 0;    ///< bytes it writes when the peer's FIN has come
+    std::size_t first = 0;     ///< bytes it writes at once
+    std::size_t after_fin = 0; ///< bytes it writes when the peer's FIN has come
     moment when = moment::at_once;
     call how = call::finish;
     duration linger{0}; ///< the deadline of close(), from the call on
@@ -105,7 +105,8 @@ std::string path_of(const tcp::endpoint& e) {
         const bool known = std::ranges::any_of(tcp::arcs, [&](const tcp::arc& a) {
             return a.from == step.from && a.cause == step.cause && a.to == step.to;
         });
-        if (step.from != at || !known) return "an arc that is not in the table, to " + std::string(name(step.to));
+        if (step.from != at || !known)
+            return "an arc that is not in the table, to " + std::string(name(step.to));
         at = step.to;
         if (established) text += (text.empty() ? "" : " ") + std::string(name(step.to));
         established = established || step.to == tcp::state::established;

@@ -1,7 +1,7 @@
 // Attackers off the path: they know the two addresses and ports of an honest connection, and must guess its
-// numbers. What a number of guesses does, and what each costs the victim. A window is at most 256 KiB here, so
-// that 16,384 guesses find it once; 65,536, evenly spread, find it four times.
-// [RFC 5961] [RFC 5927] [RFC 7323 5] and CVE-2016-5696
+// numbers. What a number of guesses does, and what each costs the victim. A window is at most 256 KiB here,
+// so that 16,384 guesses find it once; 65,536, evenly spread, find it four times. [RFC 5961] [RFC 5927] [RFC
+// 7323 5] and CVE-2016-5696
 #include <doctest/doctest.h>
 
 #include <algorithm>
@@ -15,8 +15,8 @@ namespace tapir::test {
 namespace {
 using namespace std::chrono_literals;
 
-constexpr std::uint32_t sweep = 65'536;     ///< guesses that cover all sequence numbers
-constexpr std::uint32_t stride = 65'536;    ///< between two of them
+constexpr std::uint32_t sweep = 65'536;  ///< guesses that cover all sequence numbers
+constexpr std::uint32_t stride = 65'536; ///< between two of them
 constexpr std::uint32_t guesses_per_ms = 20;
 
 /// An honest client that stays: it sends a line every now and then, and each must come back.
@@ -186,7 +186,8 @@ TEST_CASE("forged data in the window, its ACK guessed: one guess in 16,384 is be
     const std::uint32_t sent = honest.acked() - tcp::seq(0);
     std::uint32_t held = 0;
     spread(s, [&](std::uint32_t i) {
-        s.inject(siege::honest_address(), honest.forged(ACK, in_window, tcp::seq(sent + 1 + i * stride)), "x");
+        s.inject(siege::honest_address(), honest.forged(ACK, in_window, tcp::seq(sent + 1 + i * stride)),
+                 "x");
         held = std::max(held, honest.server().info().out_of_order);
     });
     // Four windows of acknowledgements old enough were in the sweep. What they brought waits behind a hole
@@ -200,8 +201,8 @@ TEST_CASE("forged data in the window, its ACK guessed: one guess in 16,384 is be
 }
 
 TEST_CASE("PAWS poison: a forged timestamp from the future does not shut the honest client out") {
-    // [RFC 7323 4.3 (2), 5.3 R1]: TS.Recent follows only a segment that begins at or before the last ACK sent,
-    // stands in the window and acknowledges what was sent. Everything else the attacker may even know.
+    // [RFC 7323 4.3 (2), 5.3 R1]: TS.Recent follows only a segment that begins at or before the last ACK
+    // sent, stands in the window and acknowledges what was sent. Everything else the attacker may even know.
     siege s;
     steady honest(s);
     s.run_for(1s);
