@@ -3,6 +3,7 @@
 #pragma once
 
 #include <tapir/framework/buffer.hpp>
+#include <tapir/framework/random.hpp>
 #include <tapir/framework/reactor.hpp>
 #include <tapir/framework/timer_wheel.hpp>
 #include <tapir/protocols/arp/cache.hpp>
@@ -27,6 +28,8 @@ class interface_owner {
     virtual void on_unreachable(bytes packet) = 0;
     /// The link takes frames again.
     virtual void on_room() = 0;
+    /// ARP has found something out about an address of ours on that link.
+    virtual void on_address(interface& on, const arp::address_event& e) = 0;
 
   protected:
     ~interface_owner() = default;
@@ -36,7 +39,7 @@ class interface final : private frame_receiver {
   public:
     /// `number`: which of its owner's interfaces this is.
     interface(interface_owner& owner, std::size_t number, reactor& on, buffer_pool& pool, link& over,
-              ethernet::mac_address mac, const arp::cache_config& config, ip::prefix address);
+              ethernet::mac_address mac, const arp::cache_config& config);
     ~interface();
 
     /// Sends a frame that begins with an IPv4 header to a station on this link, now or when ARP has found it.
@@ -47,6 +50,8 @@ class interface final : private frame_receiver {
 
     /// One address more, which is announced.
     void add_address(ip::prefix address);
+    /// The same when probing has found nobody with it: on_address() tells.
+    void probe(ip::prefix address, random draws);
 
     std::size_t number() const { return number_; }
     ethernet::mac_address mac() const { return mac_; }

@@ -289,6 +289,7 @@ task<> vanish(stage* st, expectation e, std::string* outcome) {
     street& s = *st->s;
     tcp::listen_options l;
     l.accepted = s.server.tcp().configuration().connections;
+    l.half_open_max = 4 * peers; // less than half full, or they were given up after 3 s
     auto listening = s.server.listen(street::at_server(), l);
     REQUIRE(listening);
     {
