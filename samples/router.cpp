@@ -126,10 +126,11 @@ task<std::unique_ptr<tapir::tap>> open(const side* s, tap_io io) {
         co_return std::move(*device);
     }
     const auto kernel = s->kernel.empty() ? first_other(s->own) : ip::parse_address(s->kernel);
-    if (!kernel) co_return no_tap(s->option + "-kernel '" + s->kernel + "' is neither an IPv4 address nor none");
+    if (!kernel)
+        co_return no_tap(s->option + "-kernel '" + s->kernel + "' is neither an IPv4 address nor none");
     if (auto set = configure_kernel_side(s->tap, ip::prefix(*kernel, s->own.length)); !set)
         co_return no_tap(s->tap + ": cannot set the kernel's address " + kernel->to_string() + ": " +
-                       set.error().message());
+                         set.error().message());
     co_return std::move(*device);
 }
 
@@ -190,6 +191,8 @@ int main(int argc, char** argv) {
     std::string io = "automatic";
     line.option("--tap-io", io, "how frames are moved").one_of({"automatic", "poll", "multishot"});
     if (const auto status = line.parse(argc, argv)) return *status;
-    const tap_io how = io == "poll" ? tap_io::poll : io == "multishot" ? tap_io::multishot : tap_io::automatic;
+    const tap_io how = io == "poll"        ? tap_io::poll
+                       : io == "multishot" ? tap_io::multishot
+                                           : tap_io::automatic;
     return samples::run_program([&] { return route(&left, &right, &bad, how); });
 }

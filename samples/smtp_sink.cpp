@@ -91,8 +91,8 @@ int main(int argc, char** argv) {
             co_return result<>();
         };
         smtp::server_control control;
-        const auto ended = co_await race(smtp::serve(*listener, keep, config, control),
-                                         until_signals(&signals, &control));
+        const auto ended =
+            co_await race(smtp::serve(*listener, keep, config, control), until_signals(&signals, &control));
         log::info("took " + std::to_string(taken) + " messages on " +
                   std::to_string(control.counters().accepted) + " connections");
         if (ended.index() == 0 && !std::get<0>(ended)) {

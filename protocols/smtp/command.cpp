@@ -126,7 +126,8 @@ command parse_command(std::string_view line) {
     std::string_view argument = line.substr(blank);
     while (argument.starts_with(' ')) argument.remove_prefix(1);
     while (argument.ends_with(' ') || argument.ends_with('\t')) argument.remove_suffix(1);
-    const auto known = std::ranges::find_if(verbs, [&](const auto& v) { return same_but_case(v.first, name); });
+    const auto known =
+        std::ranges::find_if(verbs, [&](const auto& v) { return same_but_case(v.first, name); });
     return command(known == verbs.end() ? verb::unknown : known->second, argument);
 }
 
@@ -158,7 +159,8 @@ std::optional<path> parse_path(std::string_view argument, std::string_view prefi
         const bool good = !keyword.empty() && is_alphanumeric(keyword.front()) &&
                           std::ranges::all_of(keyword, [](char c) { return is_alphanumeric(c) || c == '-'; });
         if (!good) return std::nullopt;
-        p.parameters.emplace_back(std::move(keyword), std::string(one.substr(std::min(equals + 1, one.size()))));
+        p.parameters.emplace_back(std::move(keyword),
+                                  std::string(one.substr(std::min(equals + 1, one.size()))));
     }
     return p;
 }

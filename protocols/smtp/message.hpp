@@ -1,12 +1,12 @@
 // A message as it was handed over: the envelope, and the text.
 #pragma once
 
+#include <tapir/framework/error.hpp>
+#include <tapir/framework/task.hpp>
+
 #include <functional>
 #include <string>
 #include <vector>
-
-#include <tapir/framework/error.hpp>
-#include <tapir/framework/task.hpp>
 
 namespace tapir::smtp {
 

@@ -5,8 +5,8 @@
 //     auto ended = co_await smtp::serve(listener, keep, smtp::config(), control);
 //     // from another coroutine: control.stop();
 //
-// Each connection is a coroutine under serve()'s supervisor. It takes as long as config allows, and no longer:
-// the conversation itself is session.hpp's.
+// Each connection is a coroutine under serve()'s supervisor. It takes as long as config allows, and no
+// longer: the conversation itself is session.hpp's.
 #pragma once
 
 #include <tapir/framework/error.hpp>
@@ -160,8 +160,8 @@ task<bool> converse(S* peer, session* s, const handler* h, const config* c, serv
 
 } // namespace detail
 
-/// One connection from its greeting to its end. `client` is its address, for the messages. serve() calls it; a
-/// program with its own accept loop can.
+/// One connection from its greeting to its end. `client` is its address, for the messages. serve() calls it;
+/// a program with its own accept loop can.
 template <stream S>
 task<> serve_connection(S peer, std::string client, const handler* h, const config* c,
                         server_control* control) {

@@ -78,7 +78,7 @@ void session::put_command_byte(char c) {
         return;
     }
     if (c == '\n' || after_cr) bare_break_ = true;
-    if (line_.size() + (c == '\r' ? 1 : 2) > config_.command_bytes) {
+    if (line_.size() + (c == '\r' ? 2 : 3) > config_.command_bytes) {
         too_long_ = true;
         line_.clear();
     }
@@ -101,8 +101,7 @@ void session::command_line(std::string_view line) {
     case verb::vrfy:
         if (c.argument.empty()) return reply_error("501 VRFY whom?");
         return reply("252 Cannot verify, but will take the message"); // [RFC 5321 3.5.3]
-    case verb::help:
-        return reply("214 EHLO HELO MAIL RCPT DATA RSET NOOP VRFY HELP QUIT, as in RFC 5321");
+    case verb::help: return reply("214 EHLO HELO MAIL RCPT DATA RSET NOOP VRFY HELP QUIT, as in RFC 5321");
     case verb::quit:
         if (!c.argument.empty()) return reply_error("501 QUIT takes no argument");
         return end("221 " + config_.host_name + " Goodbye");
@@ -212,7 +211,7 @@ void session::text_line() {
     text_bytes_ += line.size();
     if (text_bytes_ > config_.message_bytes) {
         too_large_ = true;
-        message_.text = std::string(); // gives its memory back
+        std::string().swap(message_.text); // gives its memory back
     } else if (!bad_line_) {
         message_.text += line;
     }

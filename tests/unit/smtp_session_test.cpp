@@ -123,8 +123,8 @@ TEST_CASE("smtp: stuffed dots are taken out, and only a dot alone ends the text"
 }
 
 TEST_CASE("smtp: a bare LF or CR ends nothing, and a message with one is refused whole") {
-    // [RFC 5321 2.3.8 MUST]: what one server takes for the end of a message and the next does not would smuggle
-    // a second message through the first.
+    // [RFC 5321 2.3.8 MUST]: what one server takes for the end of a message and the next does not would
+    // smuggle a second message through the first.
     for (const std::string trick : {"\n.\n", "\n.\r\n", "\r.\r\n", "\r\n.\n", "\r\n.\r", "x\ny", "\r\r\n"}) {
         talk t;
         t.begin();
@@ -200,10 +200,11 @@ TEST_CASE("smtp: paths after the grammar, and nothing else") { // [RFC 5321 4.1.
     CHECK(path_of("FROM:<a@[192.0.2.1]>") == "<a@[192.0.2.1]>");
     CHECK(path_of("FROM:<@relay.org,@other.org:a@b.org>") == "<a@b.org>"); // [RFC 5321 4.1.1.3]
     for (const std::string bad :
-         {"FROM:", "FROM:a@b", "FROM:<a@b", "FROM:<a>", "FROM:<@b>", "FROM:<a@>", "FROM:<a@b>x", "TO:<a@b>",
-          "FROM:<.a@b>", "FROM:<a.@b>", "FROM:<a..c@b>", "FROM:<a b@c>", "FROM:<a@b..c>", "FROM:<a@-b>",
-          "FROM:<a@b->", "FROM:<a@b_c>", "FROM:<a@[>", "FROM:<a@[]>", "FROM:<a@b> =x", "FROM:<a@b>  X=1",
-          "FROM:<\"a@b>", "FROM:<\"\"a\"@b>", "FROM:<a@b\xc3\xa9>", "FROM:<a\x01@b>"})
+         {"FROM:",         "FROM:a@b",         "FROM:<a@b",          "FROM:<a>",      "FROM:<@b>",
+          "FROM:<a@>",     "FROM:<a@b>x",      "TO:<a@b>",           "FROM:<.a@b>",   "FROM:<a.@b>",
+          "FROM:<a..c@b>", "FROM:<a b@c>",     "FROM:<a@b..c>",      "FROM:<a@-b>",   "FROM:<a@b->",
+          "FROM:<a@b_c>",  "FROM:<a@[>",       "FROM:<a@[]>",        "FROM:<a@b> =x", "FROM:<a@b>  X=1",
+          "FROM:<\"a@b>",  "FROM:<\"\"a\"@b>", "FROM:<a@b\xc3\xa9>", "FROM:<a\x01@b>"})
         CHECK_MESSAGE(path_of(bad) == "none", bad);
     CHECK(path_of("FROM:<" + std::string(64, 'x') + "@b>") != "none");
     CHECK(path_of("FROM:<" + std::string(65, 'x') + "@b>") == "none"); // [RFC 5321 4.5.3.1.1]
@@ -281,7 +282,8 @@ TEST_CASE("smtp: lines that are too long are 500, and the next is heard again") 
     CHECK(t.code(std::string(100'000, '\r')) == "500");
     CHECK(t.code("NOOP") == "250");
     t.begin();
-    CHECK(t.say(std::string(998, 'x') + "\r\n" + "." + std::string(998, '.') + "\r\n.\r\n").starts_with("250"));
+    CHECK(
+        t.say(std::string(998, 'x') + "\r\n" + "." + std::string(998, '.') + "\r\n.\r\n").starts_with("250"));
     CHECK(t.taken.at(0).text.size() == 2000);
     t.code("MAIL FROM:<a@b.org>");
     t.code("RCPT TO:<a@b.org>");
@@ -315,7 +317,8 @@ TEST_CASE("smtp: recipients, messages and errors are bounded") {
     talk guesses(c);
     CHECK(guesses.code("AUTH PLAIN AGE=") == "502");
     CHECK(guesses.code("AUTH PLAIN AGI=") == "502");
-    CHECK(guesses.say("AUTH PLAIN AGM=\r\nNOOP\r\n") == "502 Not implemented\r\n421 tapir Too many errors\r\n");
+    CHECK(guesses.say("AUTH PLAIN AGM=\r\nNOOP\r\n") ==
+          "502 Not implemented\r\n421 tapir Too many errors\r\n");
     CHECK(guesses.session.counted().errors == 3);
 }
 
