@@ -20,6 +20,7 @@
 #include <tapir/framework/random.hpp>
 #include <tapir/framework/time.hpp>
 #include <tapir/framework/token_bucket.hpp>
+#include <tapir/framework/visit_counters.hpp>
 #include <tapir/protocols/arp/packet.hpp>
 #include <tapir/protocols/ethernet/mac_address.hpp>
 #include <tapir/protocols/ip/address.hpp>
@@ -140,6 +141,33 @@ class cache {
         std::uint64_t not_ours = 0;         ///< for another station; refreshes known senders only
         std::uint64_t unsolicited = 0;      ///< replies that nothing here waited for
         count_by<malformed, malformed::bad_operation> malformed_packets;
+
+        template <class Self, class F>
+        static constexpr void visit(Self& c, F f) {
+            f("requests_received", c.requests_received);
+            f("replies_received", c.replies_received);
+            f("broadcast_requests_sent", c.broadcast_requests_sent);
+            f("unicast_requests_sent", c.unicast_requests_sent);
+            f("replies_sent", c.replies_sent);
+            f("announcements_sent", c.announcements_sent);
+            f("resolved", c.resolved);
+            f("moved", c.moved);
+            f("failed", c.failed);
+            f("expired", c.expired);
+            f("evicted", c.evicted);
+            f("table_full", c.table_full);
+            f("queue_dropped", c.queue_dropped);
+            f("transmissions_dropped", c.transmissions_dropped);
+            f("conflicts", c.conflicts);
+            f("probes_sent", c.probes_sent);
+            f("addresses_taken", c.addresses_taken);
+            f("requests_limited", c.requests_limited);
+            f("bad_sender", c.bad_sender);
+            f("own", c.own);
+            f("not_ours", c.not_ours);
+            f("unsolicited", c.unsolicited);
+            f("malformed_packets", c.malformed_packets);
+        }
     };
 
     cache(const cache_config& config, ethernet::mac_address own);
@@ -239,5 +267,6 @@ class cache {
     std::deque<address_event> events_; ///< one for each address and interval: no more than addresses
     counters count_;
 };
+static_assert(visits_every_counter<cache::counters>());
 
 } // namespace tapir::arp

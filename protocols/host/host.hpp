@@ -16,6 +16,7 @@
 #include <tapir/framework/reactor.hpp>
 #include <tapir/framework/siphash.hpp>
 #include <tapir/framework/task.hpp>
+#include <tapir/framework/visit_counters.hpp>
 #include <tapir/protocols/arp/cache.hpp>
 #include <tapir/protocols/ethernet/mac_address.hpp>
 #include <tapir/protocols/host/forwarder.hpp>
@@ -111,6 +112,7 @@ class host final : private interface_owner, private tcp::output_sink, private ud
     void stop();
 
     reactor& on() const { return reactor_; }
+    const std::string& name() const { return config_.name; }
     buffer_pool& pool() { return pool_; }
     tcp::stack& tcp() { return tcp_; }
     udp::stack& udp() { return udp_; }
@@ -127,6 +129,13 @@ class host final : private interface_owner, private tcp::output_sink, private ud
         std::uint64_t tcp_to_broadcast = 0; ///< [RFC 9293 3.9.2.3 MUST-57]
         /// "Fragmentation needed" about nothing that we have in flight, or that would have fitted.
         std::uint64_t path_mtu_not_believed = 0;
+
+        template <class Self, class F>
+        static constexpr void visit(Self& c, F f) {
+            f("unknown_protocol", c.unknown_protocol);
+            f("tcp_to_broadcast", c.tcp_to_broadcast);
+            f("path_mtu_not_believed", c.path_mtu_not_believed);
+        }
     };
     const counters& counted() const { return counters_; }
 
@@ -198,5 +207,6 @@ class host final : private interface_owner, private tcp::output_sink, private ud
     reassembly_timer reassembly_timer_{this};
     counters counters_;
 };
+static_assert(visits_every_counter<host::counters>());
 
 } // namespace tapir

@@ -6,6 +6,7 @@
 #include <tapir/framework/random.hpp>
 #include <tapir/framework/reactor.hpp>
 #include <tapir/framework/timer_wheel.hpp>
+#include <tapir/framework/visit_counters.hpp>
 #include <tapir/protocols/arp/cache.hpp>
 #include <tapir/protocols/ethernet/header.hpp>
 #include <tapir/protocols/ethernet/input.hpp>
@@ -62,6 +63,12 @@ class interface final : private frame_receiver {
     struct counters {
         std::uint64_t unknown_type = 0; ///< neither IPv4 nor ARP
         std::uint64_t carrier_lost = 0;
+
+        template <class Self, class F>
+        static constexpr void visit(Self& c, F f) {
+            f("unknown_type", c.unknown_type);
+            f("carrier_lost", c.carrier_lost);
+        }
     };
     const ethernet::input::counters& ethernet_counters() const { return input_.count(); }
     const counters& counted() const { return counters_; }
@@ -97,5 +104,6 @@ class interface final : private frame_receiver {
     arp_timer arp_timer_{this};
     counters counters_;
 };
+static_assert(visits_every_counter<interface::counters>());
 
 } // namespace tapir
