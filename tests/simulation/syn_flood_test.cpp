@@ -71,7 +71,8 @@ class attacker final : public middleware {
     void send(frame&& f) override {
         const bytes b = f.data();
         const bool tcp = load_be16(b, 12) == 0x0800 && load_u8(b, 23) == 6;
-        if (tcp && load_u8(b, 47) == static_cast<std::uint8_t>(tcp::flags::syn)) syn_.assign(b.begin(), b.end());
+        if (tcp && load_u8(b, 47) == static_cast<std::uint8_t>(tcp::flags::syn))
+            syn_.assign(b.begin(), b.end());
         below().send(std::move(f));
     }
     void send_segment(const ip::address& source, const tcp::header& h) {
@@ -198,7 +199,8 @@ task<> introduce(network* net) {
 
 } // namespace
 
-TEST_CASE("a flood of a million SYNs: every honest client connects within one round trip, memory stays bounded") {
+TEST_CASE(
+    "a flood of a million SYNs: every honest client connects within one round trip, memory stays bounded") {
     // A tenth under AddressSanitizer, by the same code: the tables are full after 1,024.
     constexpr unsigned syns = sanitized ? 100'000 : 1'000'000;
     constexpr unsigned per_ms = 100; // 100,000 a second
@@ -266,9 +268,9 @@ TEST_CASE("a flood of a million SYNs: every honest client connects within one ro
     CHECK_FALSE(first.list[1].began);
     CHECK(first.list[1].count == n.syn_cookies_sent);
     CHECK(first.end == errc::closed);
-    std::printf("flood: %u SYNs, %llu cookies, %zu honest clients; at most %zu half-open, %zu bytes of tables\n",
-                syns, static_cast<unsigned long long>(n.syn_cookies_sent), took.size(), most_half_open,
-                most_bytes);
+    std::printf(
+        "flood: %u SYNs, %llu cookies, %zu honest clients; at most %zu half-open, %zu bytes of tables\n",
+        syns, static_cast<unsigned long long>(n.syn_cookies_sent), took.size(), most_half_open, most_bytes);
 }
 
 namespace {
