@@ -198,6 +198,7 @@ class stack {
         path to;
         tcp::header header;
     };
+    static_assert(sizeof(reply) <= 128); // config::max_replies
     struct table_timer : timer {
         table_timer(stack& s, handler h) : timer(h), owner(&s) {}
         stack* owner;
