@@ -49,8 +49,9 @@ struct cache_config {
     unsigned max_broadcast_requests = 3;
     /// Entries in all, at least 1. More than a /23 network has stations.
     std::size_t max_entries = 1024;
-    /// Frames that wait for one address; past it the oldest is dropped. An initial window of 10 fits.
-    std::size_t max_queued_frames = 16;
+    /// Frames that wait for one address; past it the oldest is dropped. The largest datagram fits, cut for an
+    /// MTU of 1500: 45 fragments, of which none may be missing.
+    std::size_t max_queued_frames = 48;
     /// Frames that wait in all entries together: a sweep over silent addresses must not fill the memory.
     std::size_t max_queued_total = 512;
     /// Packets made but not yet pulled: more than a host lets pile up between two pulls.

@@ -194,7 +194,10 @@ void host::send_error(const ipv4::datagram& about, const icmp::message& m) {
     std::optional<ip::address> own;
     if (!routes_.is_own(about.packet.destination())) {
         const auto way = output_.route(to);
-        if (!way) return; // counted when it was lost: nobody can be told
+        if (!way) {
+            ++counters_.errors_without_route;
+            return;
+        }
         own = way->source;
     }
     if (const auto e = icmp_.error(about, m, reactor_.now(), own)) send_icmp(*e);

@@ -126,8 +126,9 @@ class host final : private interface_owner, private tcp::output_sink, private ud
     const std::vector<std::unique_ptr<interface>>& interfaces() const { return interfaces_; }
 
     struct counters {
-        std::uint64_t unknown_protocol = 0; ///< answered with ICMP protocol unreachable
-        std::uint64_t tcp_to_broadcast = 0; ///< [RFC 9293 3.9.2.3 MUST-57]
+        std::uint64_t unknown_protocol = 0;     ///< answered with ICMP protocol unreachable
+        std::uint64_t tcp_to_broadcast = 0;     ///< [RFC 9293 3.9.2.3 MUST-57]
+        std::uint64_t errors_without_route = 0; ///< ICMP errors whose addressee cannot be reached
         /// "Fragmentation needed" about nothing that we have in flight, or that would have fitted.
         std::uint64_t path_mtu_not_believed = 0;
 
@@ -135,6 +136,7 @@ class host final : private interface_owner, private tcp::output_sink, private ud
         static constexpr void visit(Self& c, F f) {
             f("unknown_protocol", c.unknown_protocol);
             f("tcp_to_broadcast", c.tcp_to_broadcast);
+            f("errors_without_route", c.errors_without_route);
             f("path_mtu_not_believed", c.path_mtu_not_believed);
         }
     };

@@ -125,6 +125,12 @@ info endpoint::info() const {
     return i;
 }
 
+void endpoint::set_user_timeout(duration timeout) {
+    if (tcb_ == nullptr) return;
+    tcb_->set_user_timeout(timeout);
+    stack_->settle(*tcb_, stack_->now_);
+}
+
 void endpoint::set_no_delay(bool on) {
     if (tcb_ == nullptr) return;
     tcb_->set_no_delay(on);

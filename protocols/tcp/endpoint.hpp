@@ -100,7 +100,12 @@ struct info {
     bool window_scaling = false;
     bool sack_permitted = false; ///< by both
     bool no_delay = false;
-    bool from_cookie = false; ///< accepted without a half-open entry: the path's SYN_RECEIVED is the ACK's
+    bool from_cookie = false;   ///< accepted without a half-open entry: the path's SYN_RECEIVED is the ACK's
+    bool orphan = false;        ///< closing in the background, one of config::max_orphans
+    std::uint16_t path_mtu = 0; ///< bytes of one packet
+
+    std::uint32_t urgent_segments = 0; ///< that came with URG; their data is delivered in line
+    std::uint32_t urgent_ahead = 0;    ///< bytes from the next to be read to the end of urgent data
 
     std::uint64_t bytes_sent = 0; ///< retransmissions included
     std::uint64_t bytes_acked = 0;
@@ -188,6 +193,8 @@ class endpoint {
     std::error_code soft_error() const { return soft_error_; }
 
     void set_no_delay(bool on);
+    /// connection_options::user_timeout, from now on; what is unacknowledged already counts from its sending.
+    void set_user_timeout(duration timeout);
     void set_observer(tcp::observer* o) { observer_ = o; }
     void set_owner(const tcp::owner& o) { owner_ = o; }
     const tcp::owner& owned_by() const { return owner_; }
@@ -224,6 +231,8 @@ class endpoint {
     bool peer_fin_ = false;
     bool fin_acked_ = false;
     bool finished_ = false;
+    seq urgent_end_{};                  ///< one past the last urgent byte, if any came
+    std::uint32_t urgent_segments_ = 0; ///< that came
     path_of_states path_;
     tcp::close_report report_{};
     tcp::owner owner_{};

@@ -24,7 +24,7 @@ stack::stack(const tcp::config& c, const siphash_key& secret, tapir::random r, b
           *this, [](timer& t, instant now) { static_cast<table_timer&>(t).owner->time_wait_timeout(now); }),
       pressure_timer_(*this,
                       [](timer& t, instant now) { static_cast<table_timer&>(t).owner->ease_pressure(now); }),
-      cookies_(random_.fork(), c.syn_cookie_period, c.syn_cookie_secret_periods),
+      cookies_(secret, random_.fork(), c.syn_cookie_period, c.syn_cookie_secret_periods),
       resets_(c.resets_per_second), stateless_acks_(c.stateless_acks_per_second),
       memory_(std::make_shared<tcp::memory>(c.receive_memory, c.send_memory)),
       next_port_(random_.next_u32()) {}
@@ -240,6 +240,7 @@ void stack::forget(tcb& c) {
     user.last_info_ = std::make_unique<info>(c.info());
     user.tcb_ = nullptr;
     c.give_back();
+    if (c.orphan_) --orphans_;
     --connection_count_;
     delete &c;
 }

@@ -1,6 +1,6 @@
-// A flood of SYNs on a real TAP: the kernel's side sends as fast as it can, from addresses drawn at random, and
-// honest clients of the same kernel go on. The network namespace has no other link and does not forward: what
-// the server answers to those addresses ends in the kernel, silently.
+// A flood of SYNs on a real TAP: the kernel's side sends as fast as it can, from addresses drawn at random,
+// and honest clients of the same kernel go on. The network namespace has no other link and does not forward:
+// what the server answers to those addresses ends in the kernel, silently.
 #include <doctest/doctest.h>
 
 #include <chrono>
@@ -103,23 +103,26 @@ TEST_CASE("http_server: a flood of SYNs from random addresses, and honest client
                     continue;
                 }
                 // Four SYNs in ten seconds, and none came through the full queue: nothing else may stop one.
-                expect(has(a.curl->out(), "connected after 0.000000"), "connected, not served: " + a.curl->out());
-                expect(dropped_before_the_tap() > a.dropped_before, "no SYN was lost, and it is not connected");
+                expect(has(a.curl->out(), "connected after 0.000000"),
+                       "connected, not served: " + a.curl->out());
+                expect(dropped_before_the_tap() > a.dropped_before,
+                       "no SYN was lost, and it is not connected");
                 ++lost;
             }
             expect(served > 0, "some get through");
 
             expect(server->says("SYN cookies ended", seconds(30)), "cookies end: " + server->err());
             expect(curl()->wait() == 0, "it serves afterwards");
-            // The SYN queue (64 KiB), its places in the demultiplexing table (64 KiB), replies and frames that
-            // wait for the link (512 KiB, 2 MiB), the allocator's slack.
+            // The SYN queue (64 KiB), its places in the demultiplexing table (64 KiB), replies and frames
+            // that wait for the link (512 KiB, 2 MiB), the allocator's slack.
             const long grown = memory_of(*server, "VmHWM") - before;
             if (!sanitized) expect(grown <= 4096, "memory grew by " + std::to_string(grown) + " KiB");
-            std::fprintf(stderr,
- "flood of %d s: %zu of %zu honest attempts served, %zu lost before the TAP; %llu frames "
-                        "dropped there; memory grew by %ld KiB\n",
-                        flood_seconds, served, attempts.size(), lost,
-                        static_cast<unsigned long long>(dropped_before_the_tap()), grown);
+            std::fprintf(
+                stderr,
+                "flood of %d s: %zu of %zu honest attempts served, %zu lost before the TAP; %llu frames "
+                "dropped there; memory grew by %ld KiB\n",
+                flood_seconds, served, attempts.size(), lost,
+                static_cast<unsigned long long>(dropped_before_the_tap()), grown);
             server->signal(SIGINT);
             expect(server->wait(seconds(10)) == 0, "ends in order: " + server->err());
         },

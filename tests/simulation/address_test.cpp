@@ -25,7 +25,8 @@ const ethernet::mac_address our_mac(2, 0, 0, 0, 0, 2);
 const ethernet::mac_address peer_mac(2, 0, 0, 0, 0, 1);
 
 struct probing_host {
-    explicit probing_host(bool probe) : cable(r), us(r, configured(probe)), peer(cable.right(), peer_mac, peer_ip) {
+    explicit probing_host(bool probe)
+        : cable(r), us(r, configured(probe)), peer(cable.right(), peer_mac, peer_ip) {
         us.on_address_event([this](std::size_t, const address_event& e) { events.push_back(e); });
     }
     static host_config configured(bool probe) {

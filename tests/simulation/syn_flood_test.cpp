@@ -72,7 +72,8 @@ class attacker final : public middleware {
     void send(frame&& f) override {
         const bytes b = f.data();
         const bool tcp = load_be16(b, 12) == 0x0800 && load_u8(b, 23) == 6;
-        if (tcp && load_u8(b, 47) == static_cast<std::uint8_t>(tcp::flags::syn)) syn_.assign(b.begin(), b.end());
+        if (tcp && load_u8(b, 47) == static_cast<std::uint8_t>(tcp::flags::syn))
+            syn_.assign(b.begin(), b.end());
         below().send(std::move(f));
     }
     void send_segment(const ip::address& source, const tcp::header& h) {
@@ -199,7 +200,8 @@ task<> introduce(network* net) {
 
 } // namespace
 
-TEST_CASE("a flood of a million SYNs: every honest client connects within one round trip, memory stays bounded") {
+TEST_CASE(
+    "a flood of a million SYNs: every honest client connects within one round trip, memory stays bounded") {
     // A tenth under AddressSanitizer, by the same code: the tables are full after 1,024.
     constexpr unsigned syns = sanitized ? 100'000 : 1'000'000;
     constexpr unsigned per_ms = 100; // 100,000 a second
@@ -267,9 +269,9 @@ TEST_CASE("a flood of a million SYNs: every honest client connects within one ro
     CHECK_FALSE(first.list[1].began);
     CHECK(first.list[1].count == n.syn_cookies_sent);
     CHECK(first.end == errc::closed);
-    std::printf("flood: %u SYNs, %llu cookies, %zu honest clients; at most %zu half-open, %zu bytes of tables\n",
-                syns, static_cast<unsigned long long>(n.syn_cookies_sent), took.size(), most_half_open,
-                most_bytes);
+    std::printf(
+        "flood: %u SYNs, %llu cookies, %zu honest clients; at most %zu half-open, %zu bytes of tables\n",
+        syns, static_cast<unsigned long long>(n.syn_cookies_sent), took.size(), most_half_open, most_bytes);
 }
 
 namespace {
@@ -392,4 +394,76 @@ TEST_CASE("a duplicate SYN in TIME_WAIT neither opens nor ends anything, nor doe
         };
         with_one_connection(config, scenario);
     }
+}
+
+TEST_CASE("an accept queue that overflows can be awaited, and so can its relief") {
+    network net;
+    auto run = [&]() -> task<> {
+        co_await introduce(&net);
+        tcp::listen_options o;
+        o.backlog = 2;
+        auto listening = net.server.listen(ip::endpoint({}, 80), o);
+        REQUIRE(listening);
+        std::vector<duration> took;
+        seen_events seen;
+        auto everything = [&](scope& s) -> task<> {
+            s.spawn(watch, &*listening, &seen);
+            for (int i = 0; i < 3; ++i) s.spawn(visit, &net, &took);
+            (void)co_await sleep_for(100ms);
+            CHECK(took.size() == 3); // all three believe to be connected
+            CHECK(listening->acceptable() == 2);
+            REQUIRE(seen.list.size() == 1);
+            CHECK(seen.list[0].what == tcp::pressure::accept_overflow);
+            CHECK(seen.list[0].began);
+            CHECK(listening->under_pressure(tcp::pressure::accept_overflow));
+            s.spawn(serve_all, &*listening, &s);
+            (void)co_await sleep_for(20s);
+            REQUIRE(seen.list.size() == 2);
+            CHECK_FALSE(seen.list[1].began);
+            CHECK(seen.list[1].count == listening->counters().accept_overflow);
+            CHECK(seen.list[1].when - seen.list[0].when >= 5s);
+            CHECK(listening->counters().established == 3);
+            net.server.stop();
+        };
+        co_await with_scope(everything);
+        CHECK(seen.end == errc::host_stopped);
+    };
+    net.reactor_.run(run());
+}
+
+TEST_CASE("a reader of events that is cancelled has lost none, and a late one sees those that are kept") {
+    network net;
+    auto run = [&]() -> task<> {
+        tcp::listen_options o;
+        o.half_open_max = 0; // each SYN draws a cookie
+        auto listening = net.server.listen(ip::endpoint({}, 80), o);
+        REQUIRE(listening);
+        tcp::event_cursor cursor;
+        auto next = [](tcp::listener* port, tcp::event_cursor* at) -> task<result<tcp::listener_event>> {
+            co_return co_await port->next_event(*at);
+        };
+        const auto none = co_await with_timeout(1s, next(&*listening, &cursor));
+        REQUIRE(!none);
+        CHECK(none.error() == errc::deadline_exceeded);
+        CHECK(cursor.next == 0);
+        for (int i = 0; i < 40; ++i) { // 80 events
+            net.middle.flood(1);
+            (void)co_await sleep_for(10s);
+        }
+        for (std::uint64_t number = 80 - tcp::listener_events::kept; number < 80; ++number) {
+            const auto e = co_await listening->next_event(cursor);
+            REQUIRE(e);
+            CHECK(e->number == number);
+            CHECK(e->began == (number % 2 == 0));
+        }
+        listening->close();
+        const auto last = co_await listening->next_event(cursor);
+        REQUIRE(!last);
+        CHECK(last.error() == errc::closed);
+        tcp::listener empty;
+        const auto nothing = co_await empty.next_event(cursor);
+        REQUIRE(!nothing);
+        CHECK(nothing.error() == errc::closed);
+    };
+    net.reactor_.run(run());
 }

@@ -55,7 +55,8 @@ const packet probe = packet::request(own, ip::address(), own_ip);
 
 } // namespace
 
-TEST_CASE("arp: an address is probed for three times before it is announced and used") { // [RFC 5227 2.1, 2.3]
+TEST_CASE(
+    "arp: an address is probed for three times before it is announced and used") { // [RFC 5227 2.1, 2.3]
     for (std::uint64_t seed = 1; seed <= 20; ++seed) {
         station s;
         s.cache.probe(own_prefix, tapir::random(seed), s.now);
