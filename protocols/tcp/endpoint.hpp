@@ -189,6 +189,7 @@ class endpoint {
   private:
     friend class stack;
     friend class tcb;
+    friend struct tcb_inspection;
     endpoint(stack& s, const flow_key& flow, tcp::state start, std::uint64_t id)
         : stack_(&s), id_(id), flow_(flow), path_(start) {}
     void has_read();
