@@ -14,6 +14,7 @@ std::string_view name(ending e) {
     case ending::timed_out: return "timed_out";
     case ending::unreachable: return "unreachable";
     case ending::host_stopped: return "host_stopped";
+    case ending::out_of_memory: return "out_of_memory";
     }
     return "?";
 }

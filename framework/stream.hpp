@@ -45,6 +45,7 @@ enum class ending : std::uint8_t {
     timed_out,        ///< the peer did not answer
     unreachable,      ///< while connecting
     host_stopped,     ///< the host went away under it
+    out_of_memory,    ///< reset by us: idle, and others needed the memory it held
 };
 std::string_view name(ending e);
 

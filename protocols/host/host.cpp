@@ -4,7 +4,6 @@
 #include <tapir/protocols/ipv4/header.hpp>
 
 #include <algorithm>
-#include <array>
 #include <utility>
 
 namespace tapir {
@@ -23,16 +22,16 @@ random udp_random(const siphash_key& secret) {
     return random(siphash(secret, as_bytes("udp")));
 }
 
-tcp::icmp_kind kind_for_tcp(icmp::error_kind kind) {
-    switch (kind) {
-    case icmp::error_kind::network_unreachable: return tcp::icmp_kind::network_unreachable;
-    case icmp::error_kind::host_unreachable: return tcp::icmp_kind::host_unreachable;
-    case icmp::error_kind::protocol_unreachable:
-    case icmp::error_kind::port_unreachable: return tcp::icmp_kind::port_unreachable;
-    case icmp::error_kind::fragmentation_needed: return tcp::icmp_kind::packet_too_big;
-    case icmp::error_kind::source_route_failed: return tcp::icmp_kind::host_unreachable;
-    default: return tcp::icmp_kind::time_exceeded;
-    }
+// One line when something begins and one when it ends, whatever the number of segments between.
+void log_listener_event(const std::string& name, const tcp::listening_endpoint& l,
+                        const tcp::listener_event& e) {
+    const std::string who = name + ": " + l.local().to_string() + ": " + std::string(tcp::name(e.what));
+    if (e.began)
+        log::warn(who + " began: " + std::to_string(l.half_open()) + " connections half-open, " +
+                  std::to_string(l.acceptable()) + " to be accepted");
+    else
+        log::info(who + " ended: " + std::to_string(e.count) +
+                  (e.what == tcp::pressure::syn_cookies ? " sent" : " segments dropped"));
 }
 
 } // namespace
@@ -40,10 +39,12 @@ tcp::icmp_kind kind_for_tcp(icmp::error_kind kind) {
 // The draws are statements of their own: the order in which arguments are evaluated differs between
 // compilers, and would make their runs differ.
 host::host(reactor& on, host_config config)
-    : reactor_(on), config_(std::move(config)), icmp_(config_.icmp),
+    : reactor_(on), config_(std::move(config)), ip_input_(config_.forwarding),
+      reassembly_(pool_, config_.reassembly), icmp_(config_.icmp),
       context_(std::make_shared<tcp::detail::connection_context>(on)),
       secret_(config_.secret ? *config_.secret : drawn_secret(on.rng())), random_(on.rng().fork()),
-      tcp_(config_.tcp, secret_, random_, pool_, on.timers(), config_.trace),
+      output_(on, pool_, routes_, interfaces_, config_.path_mtu, secret_, random_.fork()),
+      forwarder_(output_), tcp_(config_.tcp, secret_, random_, pool_, on.timers(), config_.trace),
       udp_(config_.udp, udp_random(secret_), pool_, *this) {
     tcp_.on_want_flush([](void* self) { static_cast<host*>(self)->want_flush(); }, this);
     context_->dropped_open = [name = config_.name](const tcp::endpoint& e) {
@@ -56,6 +57,10 @@ host::host(reactor& on, host_config config)
                   place(o.opened_at) + ", last used at " + place(o.last_call_at) + " by task " +
                   std::to_string(o.task));
     };
+    context_->listener_event = [name = config_.name](const tcp::listening_endpoint& l,
+                                                     const tcp::listener_event& e) {
+        log_listener_event(name, l, e);
+    };
 }
 
 host::~host() {
@@ -63,11 +68,19 @@ host::~host() {
     context_->release_orphans();
 }
 
-result<> host::add_interface(link& over, ethernet::mac_address mac, ip::prefix address) {
+result<std::size_t> host::add_interface(link& over, ethernet::mac_address mac, ip::prefix address) {
     if (!mac.is_station()) return errc::invalid_argument;
-    if (auto added = routes_.add_address(address); !added) return added;
-    interfaces_.push_back(std::make_unique<interface>(static_cast<interface_owner&>(*this), reactor_, pool_,
-                                                      over, mac, config_.arp, address));
+    const std::size_t number = interfaces_.size();
+    if (auto added = routes_.add_address(address, number); !added) return added.error();
+    interfaces_.push_back(std::make_unique<interface>(static_cast<interface_owner&>(*this), number, reactor_,
+                                                      pool_, over, mac, config_.arp, address));
+    return number;
+}
+
+result<> host::add_address(std::size_t interface, ip::prefix address) {
+    if (interface >= interfaces_.size()) return errc::invalid_argument;
+    if (auto added = routes_.add_address(address, interface); !added) return added;
+    interfaces_[interface]->add_address(address);
     return {};
 }
 
@@ -81,13 +94,10 @@ task<result<tcp::connection>> host::connect(ip::endpoint to, tcp::connection_opt
     if (to.port == 0 || to.addr.is_multicast() || routes_.is_broadcast(to.addr))
         co_return errc::invalid_argument;
     if (self.stop().stop_requested()) co_return errc::cancelled;
-    const auto hop = routes_.lookup(to.addr);
-    // A host's own addresses have no link behind them: there is no loopback interface.
-    interface* out = hop && !routes_.is_own(to.addr) ? interface_towards(hop->next_hop) : nullptr;
-    if (out == nullptr) co_return errc::network_unreachable;
-    const tcp::path path(hop->source, to.addr, ip::pseudo_header_sum(hop->source, to.addr, ip::protocol::tcp),
-                         static_cast<std::uint16_t>(std::min<std::size_t>(out->mtu(), 65535)));
-    auto opened = tcp_.connect(path, to.port, local_port, options, reactor_.now());
+    const auto way = output_.route(to.addr);
+    if (!way) co_return errc::network_unreachable;
+    auto opened =
+        tcp_.connect(path_between(way->source, to.addr), to.port, local_port, options, reactor_.now());
     if (!opened) co_return opened.error();
     (*opened)->set_owner(tcp::owner(caller->id(), caller->at(), reactor_.now()));
     tcp::connection c(context_, std::move(*opened));
@@ -112,70 +122,12 @@ void host::stop() {
     flush(reactor_.now());
 }
 
-// From the link up.
-
-void host::on_ipv4(interface&, const frame& f, bytes packet, bool to_group) {
-    const auto accepted = ip_input_.accept(packet, to_group, routes_);
-    if (!accepted) return;
-    switch (accepted->packet.protocol()) {
-    case ip::protocol::tcp: on_tcp(f, *accepted); break;
-    case ip::protocol::udp: on_udp(f, *accepted); break;
-    case ip::protocol::icmp: on_icmp(*accepted); break;
-    default:
-        ++counters_.unknown_protocol;
-        if (const auto e = icmp_.unreachable(*accepted, icmp::unreachable_code::protocol, reactor_.now()))
-            send_icmp(*e);
-    }
-}
-
-void host::on_tcp(const frame& f, const ipv4::datagram& d) {
-    if (d.broadcast || d.packet.destination().is_multicast()) {
-        ++counters_.tcp_to_broadcast;
-        return;
-    }
-    const ip::address local = d.packet.destination();
-    const ip::address remote = d.packet.source();
-    const auto hop = routes_.lookup(remote);
-    const interface* back = hop ? interface_towards(hop->next_hop) : nullptr;
-    const std::size_t mtu = back == nullptr ? 1500 : back->mtu();
-    const tcp::path path(local, remote, ip::pseudo_header_sum(local, remote, ip::protocol::tcp),
-                         static_cast<std::uint16_t>(std::min<std::size_t>(mtu, 65535)));
-    const bool known = f.meta.csum != checksum_state::none;
-    tcp_.receive(path, f.share(d.packet.header_size(), d.packet.payload().size()),
-                 known ? tcp::checksum_known::valid : tcp::checksum_known::no, f.arrived, reactor_.now());
-}
-
-void host::on_icmp(const ipv4::datagram& d) {
-    const auto outcome = icmp_.on_datagram(d);
-    if (const auto* answer = std::get_if<icmp::outgoing>(&outcome)) {
-        send_icmp(*answer);
-        return;
-    }
-    const auto* e = std::get_if<icmp::received_error>(&outcome);
-    if (e == nullptr) return;
-    if (e->protocol == ip::protocol::udp) udp_error(e->kind, e->local, e->remote);
-    if (e->protocol == ip::protocol::tcp) {
-        std::array<std::byte, 8> quoted{};
-        store_be16(quoted, 0, e->local.port);
-        store_be16(quoted, 2, e->remote.port);
-        store_be32(quoted, 4, e->sequence);
-        tcp_.icmp_error(kind_for_tcp(e->kind), e->local.addr, e->remote.addr, quoted, e->next_hop_mtu,
-                        reactor_.now());
-    }
-}
-
-void host::on_unreachable(bytes packet) {
-    const auto ours = ipv4::view::parse(packet);
-    if (ours && ours->protocol() == ip::protocol::tcp)
-        tcp_.unreachable(ours->destination(), errc::host_unreachable, reactor_.now());
-    if (const auto about = icmp::parse_quoted(packet); about && about->protocol == ip::protocol::udp)
-        udp_error(icmp::error_kind::host_unreachable, about->source, about->destination);
-}
-
 // Down to the link.
 
 bool host::ready() {
-    return std::ranges::all_of(interfaces_, [](const auto& i) { return i->ready(); });
+    // With several links, one that is full must not stop the others: what goes there is lost, as in any full
+    // queue, and sent again.
+    return std::ranges::any_of(interfaces_, [](const auto& i) { return i->ready(); });
 }
 
 std::size_t host::max_payload() {
@@ -191,32 +143,31 @@ void host::emit(const tcp::path& to, const tcp::outgoing_segment& s) {
     ip.protocol = ip::protocol::tcp;
     ip.source = to.local;
     ip.destination = to.remote;
-    ip.payload_size = header + s.payload_size;
-    ip.emit(f.push_front(ipv4::header::size));
-    send_packet(std::move(f), to.remote);
+    (void)output_.send(ip, std::move(f)); // counted; TCP finds out as it does of any loss
+}
+
+tcp::path host::path_between(ip::address local, ip::address remote) const {
+    return {local, remote, ip::pseudo_header_sum(local, remote, ip::protocol::tcp),
+            output_.path_to(remote, local).mtu};
+}
+
+void host::send_error(const ipv4::datagram& about, const icmp::message& m) {
+    const ip::address to = about.packet.source();
+    std::optional<ip::address> own;
+    if (!routes_.is_own(about.packet.destination())) {
+        const auto way = output_.route(to);
+        if (!way) return; // counted when it was lost: nobody can be told
+        own = way->source;
+    }
+    if (const auto e = icmp_.error(about, m, reactor_.now(), own)) send_icmp(*e);
 }
 
 void host::send_icmp(const icmp::outgoing& message) {
-    frame f(pool_.allocate(frame::default_headroom + message.size()), frame::default_headroom);
-    message.emit(f.push_back(message.size()));
-    send_packet(std::move(f), message.header.destination);
+    const std::size_t size = message.message.size();
+    frame f(pool_.allocate(frame::default_headroom + size), frame::default_headroom);
+    message.message.emit(f.push_back(size));
+    (void)output_.send(message.header, std::move(f)); // counted
     want_flush();
-}
-
-void host::send_packet(frame f, ip::address destination) {
-    const auto hop = routes_.lookup(destination);
-    interface* out = hop ? interface_towards(hop->next_hop) : nullptr;
-    if (out == nullptr) {
-        ++counters_.no_route;
-        return;
-    }
-    out->send(std::move(f), hop->next_hop, reactor_.now());
-}
-
-interface* host::interface_towards(ip::address next_hop) const {
-    for (const auto& i : interfaces_)
-        if (i->address().contains(next_hop)) return i.get();
-    return interfaces_.empty() ? nullptr : interfaces_.front().get(); // broadcast to all of the first link
 }
 
 void host::flush(instant now) {

@@ -3,6 +3,7 @@
 //
 //     tapir::host host(reactor, tapir::host_config());
 //     host.add_interface(tap, mac, *tapir::ip::parse_prefix("192.0.2.2/24"));
+//     host.add_route(tapir::ip::prefix(), *tapir::ip::parse_address("192.0.2.1"));
 //     auto listener = host.listen(tapir::ip::endpoint({}, 80));
 //     auto server = co_await host.connect(*tapir::ip::parse_endpoint("192.0.2.1:8000"));
 //     auto port = host.bind_udp(tapir::ip::endpoint({}, 53));
@@ -17,10 +18,14 @@
 #include <tapir/framework/task.hpp>
 #include <tapir/protocols/arp/cache.hpp>
 #include <tapir/protocols/ethernet/mac_address.hpp>
+#include <tapir/protocols/host/forwarder.hpp>
 #include <tapir/protocols/host/interface.hpp>
+#include <tapir/protocols/host/output.hpp>
 #include <tapir/protocols/icmp/responder.hpp>
 #include <tapir/protocols/ip/address.hpp>
 #include <tapir/protocols/ipv4/input.hpp>
+#include <tapir/protocols/ipv4/path_mtu.hpp>
+#include <tapir/protocols/ipv4/reassembly.hpp>
 #include <tapir/protocols/ipv4/routes.hpp>
 #include <tapir/protocols/link/link.hpp>
 #include <tapir/protocols/tcp/config.hpp>
@@ -33,6 +38,7 @@
 #include <tapir/protocols/udp/socket.hpp>
 #include <tapir/protocols/udp/stack.hpp>
 
+#include <cstddef>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -49,6 +55,11 @@ struct host_config {
     udp::config udp;
     arp::cache_config arp;
     icmp::responder_config icmp;
+    ipv4::reassembly_config reassembly;
+    ipv4::path_mtu_config path_mtu;
+    /// Whether datagrams for others go on over another link: off, since a host is no router unless it is told
+    /// to be [RFC 1122 3.3.1.1].
+    bool forwarding = false;
     /// Keys initial sequence numbers, timestamps, ports and hash tables. Without one it is drawn from the
     /// reactor's seeded source: right for tests, guessable on a real network. Programs pass os_secret().
     std::optional<siphash_key> secret;
@@ -62,11 +73,17 @@ class host final : private interface_owner, private tcp::output_sink, private ud
     host& operator=(const host&) = delete;
     ~host();
 
-    /// Takes `address` on `over` and announces it (gratuitous ARP). The link must outlive the host.
-    /// errc::invalid_argument for an address no host can have, errc::address_in_use for one it has.
-    result<> add_interface(link& over, ethernet::mac_address mac, ip::prefix address);
-    /// A route through a gateway on a connected network; ip::prefix() is the default route.
+    /// Takes `address` on `over` and announces it (gratuitous ARP). The link must outlive the host. Returns
+    /// the interface's number, counted from 0. errc::invalid_argument for an address no host can have,
+    /// errc::address_in_use for one it has.
+    result<std::size_t> add_interface(link& over, ethernet::mac_address mac, ip::prefix address);
+    /// One more address on an interface that there is: errors as above.
+    result<> add_address(std::size_t interface, ip::prefix address);
+    /// A route through a gateway on a connected network; ip::prefix() is the default route. Two links may
+    /// have one each: answers leave by the link whose address was asked.
     result<> add_route(ip::prefix to, ip::address gateway) { return routes_.add(to, gateway); }
+    /// A network that is reached on an interface without a gateway, besides those of its own addresses.
+    result<> add_route(ip::prefix to, std::size_t interface) { return routes_.add_on_link(to, interface); }
 
     /// Opens a connection: errc::refused, reset, timed_out, host_unreachable, network_unreachable, no_ports,
     /// invalid_argument (port 0, a group), host_stopped. Cancelling it abandons the attempt (a RST only if
@@ -93,19 +110,23 @@ class host final : private interface_owner, private tcp::output_sink, private ud
     udp::stack& udp() { return udp_; }
     const ipv4::routes& routes() const { return routes_; }
     const ipv4::input::counters& ip_counters() const { return ip_input_.count(); }
+    const ipv4::reassembly& reassembly() const { return reassembly_; }
+    const ip_output& output() const { return output_; }
+    const forwarder::counters& forwarding_counters() const { return forwarder_.count(); }
     const icmp::responder::counters& icmp_counters() const { return icmp_.count(); }
     const std::vector<std::unique_ptr<interface>>& interfaces() const { return interfaces_; }
 
     struct counters {
-        std::uint64_t no_route = 0;         ///< our packets without a way to go
         std::uint64_t unknown_protocol = 0; ///< answered with ICMP protocol unreachable
         std::uint64_t tcp_to_broadcast = 0; ///< [RFC 9293 3.9.2.3 MUST-57]
+        /// "Fragmentation needed" about nothing that we have in flight, or that would have fitted.
+        std::uint64_t path_mtu_not_believed = 0;
     };
     const counters& counted() const { return counters_; }
 
   private:
-    // interface_owner
-    void on_ipv4(interface& from, const frame& f, bytes packet, bool to_group) override;
+    // interface_owner (receive.cpp)
+    void on_ipv4(interface& from, frame&& packet, bool to_group) override;
     void on_unreachable(bytes packet) override;
     void on_room() override { want_flush(); }
     // tcp::output_sink, udp::output_sink
@@ -117,16 +138,31 @@ class host final : private interface_owner, private tcp::output_sink, private ud
     bool is_own(const ip::address& a) override { return routes_.is_own(a); }
     void want_flush() override { reactor_.at_turn_end(flush_); }
 
-    void on_icmp(const ipv4::datagram& d);
+    /// A whole datagram for us, at the front of `f`.
+    void deliver(const frame& f, const ipv4::datagram& d);
     void on_tcp(const frame& f, const ipv4::datagram& d);
     void on_udp(const frame& f, const ipv4::datagram& d);
+    void on_icmp(const ipv4::datagram& d);
+    void on_tcp_error(const icmp::received_error& e);
     void udp_error(icmp::error_kind kind, const ip::endpoint& local, const ip::endpoint& remote);
+    void expire_fragments(instant now);
+    void arm_reassembly();
+
+    /// TCP's view of the way to `remote`, seen from `local`.
+    tcp::path path_between(ip::address local, ip::address remote) const;
+    /// Tells the sender of `about`, unless RFC 1122 or the rate forbids it.
+    void send_error(const ipv4::datagram& about, const icmp::message& m);
     void send_icmp(const icmp::outgoing& message);
-    /// `f` begins with its IPv4 header.
-    void send_packet(frame f, ip::address destination);
-    interface* interface_towards(ip::address next_hop) const;
     void flush(instant now);
 
+    struct reassembly_timer : timer {
+        explicit reassembly_timer(host* h)
+            : timer([](timer& t, instant now) {
+                  static_cast<reassembly_timer&>(t).owner->expire_fragments(now);
+              }),
+              owner(h) {}
+        host* owner;
+    };
     struct flush_hook : turn_hook {
         explicit flush_hook(host* h)
             : turn_hook(
@@ -140,14 +176,18 @@ class host final : private interface_owner, private tcp::output_sink, private ud
     buffer_pool pool_;
     ipv4::routes routes_;
     ipv4::input ip_input_;
+    ipv4::reassembly reassembly_;
     icmp::responder icmp_;
     std::vector<std::unique_ptr<interface>> interfaces_;
     std::shared_ptr<tcp::detail::connection_context> context_;
     siphash_key secret_;
     random random_;
+    ip_output output_;
+    forwarder forwarder_;
     tcp::stack tcp_;
     udp::stack udp_;
     flush_hook flush_{this};
+    reassembly_timer reassembly_timer_{this};
     counters counters_;
 };
 

@@ -4,12 +4,16 @@
 
 namespace tapir {
 
-interface::interface(interface_owner& owner, reactor& on, buffer_pool& pool, link& over,
+interface::interface(interface_owner& owner, std::size_t number, reactor& on, buffer_pool& pool, link& over,
                      ethernet::mac_address mac, const arp::cache_config& config, ip::prefix address)
-    : owner_(owner), reactor_(on), pool_(pool), link_(over), mac_(mac), address_(address), input_(mac),
+    : owner_(owner), number_(number), reactor_(on), pool_(pool), link_(over), mac_(mac), input_(mac),
       arp_(config, mac) {
-    arp_.add_address(address);
     link_.attach(this);
+    add_address(address);
+}
+
+void interface::add_address(ip::prefix address) {
+    arp_.add_address(address);
     arp_.announce(reactor_.now());
     run_arp();
 }
@@ -27,8 +31,8 @@ void interface::receive(frame&& f) {
         run_arp();
         break;
     case ethernet::ether_type::ipv4:
-        f.drop_front(ethernet::header::size);
-        owner_.on_ipv4(*this, f, f.data(), eth->destination().is_multicast());
+        f.drop_front(ethernet::header::size); // `eth` still looks at it
+        owner_.on_ipv4(*this, std::move(f), eth->destination().is_multicast());
         break;
     default: ++counters_.unknown_type;
     }
@@ -47,7 +51,8 @@ void interface::send(frame packet, ip::address next_hop, instant now) {
     if (const auto to = arp_.resolve(next_hop, now)) {
         transmit(std::move(packet), *to, ethernet::ether_type::ipv4);
     } else {
-        arp_.enqueue(next_hop, std::move(packet), now);
+        // What is forwarded lies in a buffer of the link it came from, which has only so many.
+        arp_.enqueue(next_hop, packet.copy(pool_), now);
     }
     run_arp();
 }

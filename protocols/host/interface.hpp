@@ -11,6 +11,7 @@
 #include <tapir/protocols/ip/address.hpp>
 #include <tapir/protocols/link/link.hpp>
 
+#include <cstddef>
 #include <cstdint>
 
 namespace tapir {
@@ -20,9 +21,9 @@ class interface;
 /// Whom an interface serves.
 class interface_owner {
   public:
-    /// `packet` is what stands behind the Ethernet header of `f`, padding included.
-    virtual void on_ipv4(interface& from, const frame& f, bytes packet, bool to_group) = 0;
-    /// A packet of ours that no station on the link takes.
+    /// `packet` is what stood behind the Ethernet header, padding included.
+    virtual void on_ipv4(interface& from, frame&& packet, bool to_group) = 0;
+    /// A packet, ours or forwarded, whose next hop does not answer on the link.
     virtual void on_unreachable(bytes packet) = 0;
     /// The link takes frames again.
     virtual void on_room() = 0;
@@ -33,8 +34,9 @@ class interface_owner {
 
 class interface final : private frame_receiver {
   public:
-    interface(interface_owner& owner, reactor& on, buffer_pool& pool, link& over, ethernet::mac_address mac,
-              const arp::cache_config& config, ip::prefix address);
+    /// `number`: which of its owner's interfaces this is.
+    interface(interface_owner& owner, std::size_t number, reactor& on, buffer_pool& pool, link& over,
+              ethernet::mac_address mac, const arp::cache_config& config, ip::prefix address);
     ~interface();
 
     /// Sends a frame that begins with an IPv4 header to a station on this link, now or when ARP has found it.
@@ -43,7 +45,10 @@ class interface final : private frame_receiver {
     /// Lets go out what was sent in this turn.
     void flush(instant now);
 
-    const ip::prefix& address() const { return address_; }
+    /// One address more, which is announced.
+    void add_address(ip::prefix address);
+
+    std::size_t number() const { return number_; }
     ethernet::mac_address mac() const { return mac_; }
     std::size_t mtu() const { return link_.capabilities().mtu; }
     tapir::link& over() const { return link_; }
@@ -77,11 +82,11 @@ class interface final : private frame_receiver {
     };
 
     interface_owner& owner_;
+    std::size_t number_;
     reactor& reactor_;
     buffer_pool& pool_;
     tapir::link& link_;
     ethernet::mac_address mac_;
-    ip::prefix address_;
     ethernet::input input_;
     arp::cache arp_;
     arp_timer arp_timer_{this};

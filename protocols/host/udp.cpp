@@ -4,7 +4,6 @@
 #include <tapir/protocols/ipv4/header.hpp>
 #include <tapir/protocols/udp/header.hpp>
 
-#include <algorithm>
 #include <utility>
 
 namespace tapir {
@@ -39,7 +38,7 @@ void host::on_udp(const frame& f, const ipv4::datagram& d) {
     a.arrived = f.arrived;
     const auto outcome = udp_.receive(a, f.share(d.packet.header_size(), d.packet.payload().size()));
     if (outcome != udp::outcome::no_port) return;
-    if (const auto e = icmp_.unreachable(d, icmp::unreachable_code::port, reactor_.now())) send_icmp(*e);
+    send_error(d, icmp::message::destination_unreachable(icmp::unreachable_code::port, {}));
 }
 
 void host::udp_error(icmp::error_kind kind, const ip::endpoint& local, const ip::endpoint& remote) {
@@ -48,15 +47,11 @@ void host::udp_error(icmp::error_kind kind, const ip::endpoint& local, const ip:
 }
 
 result<udp::route> host::route_to(const ip::address& destination) {
-    const auto hop = routes_.lookup(destination);
-    // A host's own addresses have no link behind them: there is no loopback interface.
-    const interface* out =
-        hop && !routes_.is_own(destination) ? interface_towards(hop->next_hop) : nullptr;
-    if (out == nullptr) return errc::network_unreachable;
+    const auto hop = output_.route(destination);
+    if (!hop) return errc::network_unreachable;
     udp::route way;
     way.source = hop->source;
-    way.max_payload =
-        std::min(out->mtu() - ipv4::header::size - udp::header::size, udp::header::max_payload);
+    way.max_payload = udp::header::max_payload; // cut into fragments over the MTU
     way.broadcast = routes_.is_broadcast(destination);
     return way;
 }
@@ -72,9 +67,8 @@ void host::emit(const udp::outgoing& d) {
     ip.protocol = ip::protocol::udp;
     ip.source = d.source;
     ip.destination = d.destination;
-    ip.payload_size = udp::header::size + d.payload.size();
-    ip.emit(f.push_front(ipv4::header::size));
-    send_packet(std::move(f), d.destination);
+    ip.dont_fragment = false;
+    (void)output_.send(ip, std::move(f)); // counted
 }
 
 } // namespace tapir

@@ -76,7 +76,8 @@ std::optional<quoted> parse_quoted(bytes body) {
     quoted q{.protocol = original->protocol(),
              .source = {original->source(), 0},
              .destination = {original->destination(), 0},
-             .sequence = 0};
+             .sequence = 0,
+             .total_length = original->total_length()};
     const bytes transport = original->payload();
     if (q.protocol == ip::protocol::tcp || q.protocol == ip::protocol::udp) {
         q.source.port = load_be16(transport, 0);

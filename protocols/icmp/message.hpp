@@ -107,9 +107,10 @@ bool is_query(type t);
 /// The datagram that an error is about, as far as the error must quote it: its header and eight bytes.
 struct quoted {
     ip::protocol protocol = ip::protocol::tcp;
-    ip::endpoint source;        ///< port 0 unless TCP or UDP
-    ip::endpoint destination;   ///< port 0 unless TCP or UDP
-    std::uint32_t sequence = 0; ///< TCP's sequence number, else 0
+    ip::endpoint source;          ///< port 0 unless TCP or UDP
+    ip::endpoint destination;     ///< port 0 unless TCP or UDP
+    std::uint32_t sequence = 0;   ///< TCP's sequence number, else 0
+    std::size_t total_length = 0; ///< of the whole datagram, in bytes, as its header says
 
     bool operator==(const quoted&) const = default;
 };

@@ -115,6 +115,7 @@ std::optional<outgoing> responder::suppress(suppressed reason) {
 
 outgoing responder::answer(const ipv4::view& to, std::uint8_t type_of_service, const message& m) const {
     return {.header = {.type_of_service = type_of_service,
+                       .dont_fragment = false, // nothing here would hear that it was too large
                        .ttl = config_.ttl,
                        .protocol = ip::protocol::icmp,
                        .source = to.destination(),
@@ -163,8 +164,9 @@ responder::outcome responder::on_error(const view& v, const ipv4::datagram& d) {
                           .local = about->source,
                           .remote = about->destination,
                           .sequence = about->sequence,
-                          .next_hop_mtu = *kind == error_kind::fragmentation_needed ? v.next_hop_mtu()
-                                                                                    : std::uint16_t{0}};
+                          .next_hop_mtu =
+                              *kind == error_kind::fragmentation_needed ? v.next_hop_mtu() : std::uint16_t{0},
+                          .total_length = about->total_length};
 }
 
 std::optional<outgoing> responder::unreachable(const ipv4::datagram& about, unreachable_code code,
@@ -173,7 +175,8 @@ std::optional<outgoing> responder::unreachable(const ipv4::datagram& about, unre
 }
 
 // [RFC 1122 3.2.2], [RFC 1812 4.3.2.7]
-std::optional<outgoing> responder::error(const ipv4::datagram& about, const message& m, instant now) {
+std::optional<outgoing> responder::error(const ipv4::datagram& about, const message& m, instant now,
+                                         std::optional<ip::address> own) {
     const ipv4::view& original = about.packet;
     if (about.broadcast || original.destination().is_multicast()) return suppress(suppressed::about_group);
     if (original.fragment_offset() != 0) return suppress(suppressed::about_fragment);
@@ -191,7 +194,9 @@ std::optional<outgoing> responder::error(const ipv4::datagram& about, const mess
     ++count_.errors_sent;
     // [RFC 1812 4.3.2.5]: precedence 6, "internetwork control".
     constexpr std::uint8_t internetwork_control = 0xc0;
-    return answer(original, internetwork_control, quoting);
+    outgoing e = answer(original, internetwork_control, quoting);
+    if (own) e.header.source = *own;
+    return e;
 }
 
 } // namespace tapir::icmp

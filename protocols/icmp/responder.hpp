@@ -72,6 +72,7 @@ struct received_error {
     ip::endpoint remote;            ///< destination of the quoted datagram
     std::uint32_t sequence = 0;     ///< TCP: of the quoted segment
     std::uint16_t next_hop_mtu = 0; ///< fragmentation_needed
+    std::size_t total_length = 0;   ///< of the quoted datagram, in bytes, as its header says
 
     bool operator==(const received_error&) const = default;
 };
@@ -111,8 +112,10 @@ class responder {
 
     /// An error about `about`, a datagram that ipv4::input has accepted, unless none may be sent.
     std::optional<outgoing> unreachable(const ipv4::datagram& about, unreachable_code code, instant now);
-    /// The same for a message made by `message`'s factories; its body is replaced by the quote.
-    std::optional<outgoing> error(const ipv4::datagram& about, const message& m, instant now);
+    /// The same for a message made by `message`'s factories; its body is replaced by the quote. It comes from
+    /// the address that the datagram was for, or from `own` when that is not ours [RFC 1812 4.3.2.4].
+    std::optional<outgoing> error(const ipv4::datagram& about, const message& m, instant now,
+                                  std::optional<ip::address> own = {});
 
     struct counters {
         std::uint64_t received = 0; ///< all, dropped ones too

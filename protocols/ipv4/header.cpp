@@ -46,13 +46,15 @@ header header::of(const view& v) {
             .payload_size = v.total_length() - v.header_size()};
 }
 
-void header::emit(mutable_bytes out) const {
-    assert(payload_size <= max_total_length - size);
+void header::emit(mutable_bytes out, bytes options) const {
+    assert(options.size() <= 40 && options.size() % 4 == 0);
+    assert(payload_size <= max_total_length - size - options.size());
     assert(fragment_offset % 8 == 0);
+    const std::size_t whole = size + options.size();
     const unsigned flags = (dont_fragment ? 0x4000u : 0u) | (more_fragments ? 0x2000u : 0u);
-    store_u8(out, 0, 0x45);
+    store_u8(out, 0, static_cast<std::uint8_t>(0x40 | whole / 4));
     store_u8(out, 1, type_of_service);
-    store_be16(out, 2, static_cast<std::uint16_t>(size + payload_size));
+    store_be16(out, 2, static_cast<std::uint16_t>(whole + payload_size));
     store_be16(out, 4, identification);
     store_be16(out, 6, static_cast<std::uint16_t>(flags | (fragment_offset / 8u)));
     store_u8(out, 8, ttl);
@@ -60,8 +62,9 @@ void header::emit(mutable_bytes out) const {
     store_be16(out, 10, 0);
     store_be32(out, 12, source.v4_value());
     store_be32(out, 16, destination.v4_value());
+    copy_bytes(out.subspan(size), options);
     ip::checksum sum;
-    sum.add(out.first(size));
+    sum.add(out.first(whole));
     store_be16(out, 10, sum.value());
 }
 

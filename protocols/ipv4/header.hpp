@@ -60,7 +60,7 @@ class view {
 };
 
 struct header {
-    /// Without options, which are never sent.
+    /// Without options, which this host puts into nothing of its own.
     static constexpr std::size_t size = 20;
     static constexpr std::size_t max_total_length = 65535;
 
@@ -78,7 +78,9 @@ struct header {
     /// Without the view's options.
     static header of(const view& v);
     /// Writes `size` bytes with their checksum at the front of `out`.
-    void emit(mutable_bytes out) const;
+    void emit(mutable_bytes out) const { emit(out, {}); }
+    /// The same with options behind it: whole words, ten at most.
+    void emit(mutable_bytes out, bytes options) const;
 
     bool operator==(const header&) const = default;
 };

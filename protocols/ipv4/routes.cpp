@@ -32,30 +32,68 @@ void routes::insert(const route& r) {
     routes_.insert(shorter, r);
 }
 
-result<> routes::add_address(ip::prefix own) {
+result<> routes::add_address(ip::prefix own, std::size_t link) {
     if (own.length > 32 || !is_host_address(own.addr)) return errc::invalid_argument;
     const bool is_network_itself = network_of(own).addr == own.addr;
     if (has_broadcast(own) && (own.broadcast() == own.addr || is_network_itself))
         return errc::invalid_argument;
     if (is_own(own.addr)) return errc::address_in_use;
-    addresses_.push_back(own);
-    insert({.destination = network_of(own), .gateway = std::nullopt, .source = own.addr});
+    addresses_.push_back({.prefix = own, .link = link});
+    insert({.destination = network_of(own), .gateway = std::nullopt, .source = own.addr, .link = link});
+    return {};
+}
+
+result<> routes::remove_address(ip::address own) {
+    const auto found =
+        std::ranges::find_if(addresses_, [&](const own_address& o) { return o.prefix.addr == own; });
+    if (found == addresses_.end()) return errc::address_unavailable;
+    const own_address gone = *found;
+    addresses_.erase(found);
+    const auto heir = std::ranges::find_if(addresses_, [&](const own_address& o) {
+        return o.link == gone.link && network_of(o.prefix) == network_of(gone.prefix);
+    });
+    std::erase_if(routes_, [&](route& r) {
+        if (r.source != own || r.link != gone.link) return false;
+        const bool own_network = !r.gateway && r.destination == network_of(gone.prefix);
+        if (own_network || heir == addresses_.end()) return true; // the heir has its own for that network
+        r.source = heir->prefix.addr;
+        return false;
+    });
     return {};
 }
 
 result<> routes::add(ip::prefix destination, ip::address gateway) {
     if (destination.length > 32 || !destination.addr.is_v4()) return errc::invalid_argument;
-    const route* link = connected(gateway);
-    if (link == nullptr || is_own(gateway) || is_broadcast(gateway)) return errc::invalid_argument;
-    const route r{.destination = network_of(destination), .gateway = gateway, .source = link->source};
-    remove(destination);
+    const route* way = connected(gateway);
+    if (way == nullptr || is_own(gateway) || is_broadcast(gateway)) return errc::invalid_argument;
+    const route r{
+        .destination = network_of(destination), .gateway = gateway, .source = way->source, .link = way->link};
+    std::erase_if(routes_, [&](const route& old) {
+        return old.gateway && old.destination == r.destination && old.link == r.link;
+    });
     insert(r);
     return {};
 }
 
+result<> routes::add_on_link(ip::prefix destination, std::size_t link) {
+    const auto ours = std::ranges::find(addresses_, link, &own_address::link);
+    if (destination.length > 32 || !destination.addr.is_v4() || ours == addresses_.end())
+        return errc::invalid_argument;
+    insert({.destination = network_of(destination),
+            .gateway = std::nullopt,
+            .source = ours->prefix.addr,
+            .link = link});
+    return {};
+}
+
 bool routes::remove(ip::prefix destination) {
+    const auto comes_with_an_address = [&](const route& r) {
+        return !r.gateway && std::ranges::any_of(addresses_, [&](const own_address& o) {
+            return o.prefix.addr == r.source && network_of(o.prefix) == r.destination;
+        });
+    };
     return std::erase_if(routes_, [&](const route& r) {
-               return r.gateway && r.destination == network_of(destination);
+               return r.destination == network_of(destination) && !comes_with_an_address(r);
            }) != 0;
 }
 
@@ -65,27 +103,42 @@ const route* routes::connected(ip::address a) const {
     return found == routes_.end() ? nullptr : &*found;
 }
 
-std::optional<hop> routes::lookup(ip::address destination) const {
+std::optional<hop> routes::lookup(ip::address destination, std::optional<ip::address> from) const {
     if (!destination.is_v4()) return std::nullopt;
+    const std::optional<std::size_t> link = from ? link_of(*from) : std::nullopt;
     // Groups and the limited broadcast stay on the link, whatever the routes say.
     if (destination.is_multicast() || destination.is_broadcast()) {
-        if (addresses_.empty()) return std::nullopt;
-        return hop{.next_hop = destination, .source = addresses_.front().addr};
+        const auto ours =
+            std::ranges::find_if(addresses_, [&](const own_address& o) { return !link || o.link == *link; });
+        if (ours == addresses_.end()) return std::nullopt;
+        return hop{.next_hop = destination, .source = ours->prefix.addr, .link = ours->link};
     }
     if (!is_host_address(destination)) return std::nullopt;
-    for (const route& r : routes_)
-        if (r.destination.contains(destination))
-            return hop{.next_hop = r.gateway.value_or(destination), .source = r.source};
-    return std::nullopt;
+    const route* best = nullptr;
+    for (const route& r : routes_) {
+        if (best != nullptr && r.destination.length < best->destination.length) break;
+        if (!r.destination.contains(destination)) continue;
+        if (best == nullptr || (link && r.link == *link && best->link != *link)) best = &r;
+    }
+    if (best == nullptr) return std::nullopt;
+    return hop{.next_hop = best->gateway.value_or(destination), .source = best->source, .link = best->link};
 }
 
-bool routes::is_own(ip::address a) const {
-    return std::ranges::any_of(addresses_, [&](const ip::prefix& p) { return p.addr == a; });
+std::optional<std::size_t> routes::link_of(ip::address own) const {
+    const auto found =
+        std::ranges::find_if(addresses_, [&](const own_address& o) { return o.prefix.addr == own; });
+    return found == addresses_.end() ? std::nullopt : std::optional(found->link);
 }
 
 bool routes::is_broadcast(ip::address a) const {
-    return a.is_broadcast() || std::ranges::any_of(addresses_, [&](const ip::prefix& p) {
-               return has_broadcast(p) && p.broadcast() == a;
+    return a.is_broadcast() || std::ranges::any_of(addresses_, [&](const own_address& o) {
+               return has_broadcast(o.prefix) && o.prefix.broadcast() == a;
+           });
+}
+
+bool routes::is_broadcast(ip::address a, std::size_t link) const {
+    return a.is_broadcast() || std::ranges::any_of(addresses_, [&](const own_address& o) {
+               return o.link == link && has_broadcast(o.prefix) && o.prefix.broadcast() == a;
            });
 }
 

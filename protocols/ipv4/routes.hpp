@@ -1,15 +1,20 @@
-// Where a datagram goes next, and which of our addresses it comes from: the host's own addresses with their
-// connected networks, static routes and a default route, longest prefix first.
+// Where a datagram goes next, over which link, and which of our addresses it comes from: the host's own
+// addresses with their connected networks, static routes and default routes, longest prefix first.
 //
 //     ipv4::routes routes;
 //     routes.add_address(*ip::parse_prefix("192.0.2.2/24"));
+//     routes.add_address(*ip::parse_prefix("10.0.0.1/8"), 1);        // on the second link
 //     routes.add(ip::prefix(), ip::address::v4(192, 0, 2, 1));       // default route
-//     if (auto r = routes.lookup(destination)) ... r->next_hop, r->source ...
+//     if (auto r = routes.lookup(destination)) ... r->next_hop, r->source, r->link ...
+//
+// Of two routes for the same network, over two links, the one added first is taken; but an answer leaves by
+// the link whose address it comes from, if that link has one of them.
 #pragma once
 
 #include <tapir/framework/error.hpp>
 #include <tapir/protocols/ip/address.hpp>
 
+#include <cstddef>
 #include <optional>
 #include <span>
 #include <vector>
@@ -20,38 +25,58 @@ struct route {
     ip::prefix destination;
     std::optional<ip::address> gateway; ///< none: the destination itself is on the link
     ip::address source;                 ///< what datagrams over this route are sent from
+    std::size_t link = 0;               ///< number of the link, as the host counts them
 };
 
 struct hop {
     ip::address next_hop; ///< whom the link must reach
     ip::address source;
+    std::size_t link = 0;
     bool operator==(const hop&) const = default;
+};
+
+struct own_address {
+    ip::prefix prefix;
+    std::size_t link = 0;
 };
 
 class routes {
   public:
-    /// An own address and the route to its network. errc::address_in_use if it is one already,
+    /// An own address on a link and the route to its network. errc::address_in_use if it is one already,
     /// errc::invalid_argument if no host can have it (a group, loopback, the network's broadcast address
     /// ...).
-    result<> add_address(ip::prefix own);
+    result<> add_address(ip::prefix own, std::size_t link = 0);
+    /// errc::address_unavailable if it is none of ours. The routes that go out from it go with it, but for
+    /// those that another address of the same network can take over.
+    result<> remove_address(ip::address own);
 
-    /// A route through a gateway: to 0.0.0.0/0 the default route. Replaces one to the same network. The
-    /// gateway must be on a connected network, and not be this host: otherwise errc::invalid_argument.
+    /// A route through a gateway: to 0.0.0.0/0 the default route. Replaces one to the same network over the
+    /// same link. The gateway must be on a connected network, and not be this host: otherwise
+    /// errc::invalid_argument.
     result<> add(ip::prefix destination, ip::address gateway);
+    /// A network whose hosts are on a link although none of our addresses there is in it, as behind a /32.
+    /// errc::invalid_argument when we have no address on that link.
+    result<> add_on_link(ip::prefix destination, std::size_t link);
 
-    /// Whether there was such a route through a gateway.
+    /// Whether there were such static routes, over whichever link.
     bool remove(ip::prefix destination);
 
-    /// The longest prefix that holds `destination`; among equals the one added first. Nothing (network
-    /// unreachable) without a route, and for what is never sent to: 0/8, 127/8, 240/4.
-    std::optional<hop> lookup(ip::address destination) const;
+    /// The longest prefix that holds `destination`; among equals one over the link that has the address
+    /// `from`, else the one added first. Nothing (network unreachable) without a route, and for what is never
+    /// sent to: 0/8, 127/8, 240/4.
+    std::optional<hop> lookup(ip::address destination, std::optional<ip::address> from = {}) const;
 
-    bool is_own(ip::address a) const;
+    bool is_own(ip::address a) const { return link_of(a).has_value(); }
+    /// The link that has this address of ours.
+    std::optional<std::size_t> link_of(ip::address own) const;
     /// 255.255.255.255 or the broadcast address of a connected network.
     bool is_broadcast(ip::address a) const;
+    /// The same as seen on one link: broadcast addresses of networks elsewhere are none here [RFC 1812
+    /// 5.3.5.2].
+    bool is_broadcast(ip::address a, std::size_t link) const;
 
     /// Own addresses, in the order in which they were added.
-    std::span<const ip::prefix> addresses() const { return addresses_; }
+    std::span<const own_address> addresses() const { return addresses_; }
     /// Longest prefix first.
     std::span<const route> all() const { return routes_; }
 
@@ -59,7 +84,7 @@ class routes {
     const route* connected(ip::address a) const;
     void insert(const route& r);
 
-    std::vector<ip::prefix> addresses_;
+    std::vector<own_address> addresses_;
     std::vector<route> routes_;
 };
 

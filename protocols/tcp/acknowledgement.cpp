@@ -13,8 +13,10 @@ constexpr std::uint8_t duplicate_threshold = 3; // [RFC 5681 3.2]
 
 void tcb::ack_arrives(const segment& s, instant now) {
     const header& h = s.header;
-    // A peer that answers probes is alive, however long its window stays shut. [RFC 9293 3.8.6.1 MUST-37]
-    if (timers_.armed(timer_id::persist)) timers_.clear(timer_id::give_up);
+    // A peer that answers probes is alive, however long its window stays shut [RFC 9293 3.8.6.1 MUST-37]:
+    // worth waiting for as long as somebody here does. When nobody will write, read or close any more, only
+    // progress keeps a connection.
+    if (timers_.armed(timer_id::persist) && !(nobody_reads_ && fin_queued_)) timers_.clear(timer_id::give_up);
 
     const std::uint32_t offered = std::uint32_t{h.window} << snd_scale_;
     if (h.ack > snd_una_)
@@ -75,6 +77,7 @@ void tcb::new_data_acked(seq ack, const segment& s, instant now) {
     syn_acked_ = true;
     snd_nxt_ = later(snd_nxt_, snd_una_);
     if (fin) user_->fin_acked_ = true;
+    made_progress(now);
     persist_backoff_ = 0;
     una_timed_out_ = false;
     dup_acks_ = 0;

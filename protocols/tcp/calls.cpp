@@ -10,6 +10,7 @@ void tcb::open_active(seq iss, std::uint32_t ts_offset, instant now) {
     ts_offset_ = ts_offset;
     rcv_scale_ =
         stack_->config_.use_window_scale ? window_scale_for(limits_.receive_buffer) : std::uint8_t{0};
+    last_progress_ = now;
     enter(event::call_open, now);
 }
 
@@ -30,8 +31,10 @@ void tcb::open_passive(const half_open_entry& e, std::uint32_t ts_offset) {
     rcv_scale_ = e.scaled ? window_scale_for(limits_.receive_buffer) : std::uint8_t{0};
     timestamps_ = e.timestamps;
     ts_recent_ = e.ts_recent;
-    ts_recent_at_ = e.arrived;
+    ts_recent_at_ = second_of(e.arrived);
     sack_permitted_ = e.sack_permitted;
+    from_cookie_ = e.from_cookie;
+    if (from_cookie_) return; // nobody knows when its SYN|ACK went, so the first sample is the first data's
     // The SYN|ACK gives the first round-trip sample, unless it was sent twice. [RFC 6298 3]
     records_.sent(iss_, iss_ + 1, e.last_sent());
     syn_retransmitted_ = e.retransmits != 0 || e.repeated;
@@ -39,15 +42,19 @@ void tcb::open_passive(const half_open_entry& e, std::uint32_t ts_offset) {
 }
 
 std::size_t tcb::room_to_write() const {
-    return may_send(state_) && !fin_queued_ && !close_pending_ ? buffer_.room() : 0;
+    return may_send(state_) && !fin_queued_ && !close_pending_ ? buffer_.room(send_memory_left()) : 0;
 }
 
-std::size_t tcb::write(bytes data) {
-    return room_to_write() == 0 ? 0 : buffer_.write(data, stack_->pool_);
+std::size_t tcb::write(bytes data, instant now) {
+    if (room_to_write() == 0) return 0;
+    made_progress(now);
+    return buffer_.write(data, stack_->pool_, send_memory_left());
 }
 
-std::size_t tcb::write(chunk data) {
-    return room_to_write() == 0 ? 0 : buffer_.write(std::move(data), stack_->pool_);
+std::size_t tcb::write(chunk data, instant now) {
+    if (room_to_write() == 0) return 0;
+    made_progress(now);
+    return buffer_.write(std::move(data), stack_->pool_, send_memory_left());
 }
 
 // [RFC 9293 3.10.4]

@@ -43,6 +43,13 @@ struct listen_options {
     connection_options accepted;
 };
 
+/// What becomes of a SYN for which the SYN queue has no room. [RFC 4987 3.6]
+enum class syn_cookie_mode : std::uint8_t {
+    off,       ///< it is dropped
+    when_full, ///< it is answered by a cookie, which costs no memory
+    always,    ///< every SYN is; for tests
+};
+
 struct config {
     config() = default;
 
@@ -84,8 +91,30 @@ struct config {
     bool use_sack = true;             ///< tell what is held beyond a hole [RFC 2018] [RFC 2883]
 
     // Handshake
-    std::uint8_t syn_ack_retries = 5;   ///< 1+2+4+8+16+32 s, about a minute in SYN_RECEIVED
+    duration syn_ack_timeout{0};      ///< wait after the first SYN|ACK, then doubled; zero: initial_rto
+    std::uint8_t syn_ack_retries = 5; ///< 1+2+4+8+16+32 s, about a minute in SYN_RECEIVED
+    /// The same while the table, or the listener's share of it, is more than half full: 3 s. A client that is
+    /// there has answered by then, or sends its SYN again.
+    std::uint8_t syn_ack_retries_under_pressure = 1;
     std::uint32_t max_half_open = 8192; ///< over all listeners: 512 KiB
+    syn_cookie_mode syn_cookies = syn_cookie_mode::when_full;
+    /// A cookie is believed in the period that made it and in the next: 1 to 2 minutes, longer than clients
+    /// wait between their retransmissions, and short for whoever collects cookies. At least twice the longest
+    /// round-trip time.
+    duration syn_cookie_period = 60s;
+    std::uint32_t syn_cookie_secret_periods = 16; ///< a secret serves so many periods: 16 minutes
+    /// Cookies and overflows of a listener have ended when there was none for so long and the queue is at
+    /// most half full: rare ones in a row are one episode, with one event at each end.
+    duration pressure_quiet = 5s;
+
+    // Answers that no connection stands for; see reply_limit.hpp. SYN|ACKs have no limit but the link's: one
+    // answers one SYN and is no larger, and a lower limit would be a way to keep honest clients out.
+    /// RSTs a second, and at once, to one of 64 groups of remote addresses: a port scan by one host is still
+    /// answered, no host is sent more than 27 kB/s, all together at most 32,000 a second.
+    std::uint32_t resets_per_second = 500;
+    /// ACKs by which half-open and TIME_WAIT entries answer what does not fit, a second and at once, to one
+    /// of 64 groups of flows. Honest peers draw one or two in a lifetime.
+    std::uint32_t stateless_acks_per_second = 100;
 
     // TIME_WAIT
     /// RFC 9293 says 2 minutes, so 4 in TIME_WAIT. No path holds a segment for even 30 seconds today; like
@@ -93,9 +122,23 @@ struct config {
     duration msl = 30s;
     std::uint32_t max_time_wait = 16384; ///< 1 MiB; past it the oldest ends early, counted
 
-    // Tables
+    // Memory: true sizes of buffers, over all connections; memory.hpp has what happens when it runs short.
+    /// Received and not yet read: 256 full buffers of the default size.
+    std::size_t receive_memory = std::size_t{64} << 20;
+    /// Written and not yet acknowledged. What passes it waits in its writer's memory.
+    std::size_t send_memory = std::size_t{64} << 20;
+    /// What each connection may have of either whatever others hold: two segments, so that nobody stands
+    /// still. 65536 connections could pass the budgets by 256 MiB.
+    std::uint32_t memory_floor = 4096;
+    /// Without progress for this long a connection may be shed for others. No sender of data is silent for
+    /// as long: its timeouts come sooner.
+    duration memory_idle_after = 10s;
+
+    // Tables. They grow as needed and do not shrink. The demultiplexing table has 32 bytes for each slot and
+    // at most 2.7 slots for each connection, half-open and TIME_WAIT entry.
     std::uint32_t max_connections = 65536;
-    std::uint32_t max_replies = 4096; ///< RSTs, SYN|ACKs and ACKs without a TCB that wait for the link
+    /// RSTs, SYN|ACKs and ACKs without a TCB that wait for the link; 512 KiB.
+    std::uint32_t max_replies = 4096;
     std::uint16_t max_out_of_order_ranges = 256; ///< per connection, whatever the window
     std::uint16_t first_ephemeral_port = 49152;  ///< [RFC 6335 6]
     std::uint16_t last_ephemeral_port = 65535;

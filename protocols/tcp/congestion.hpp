@@ -52,8 +52,9 @@ class new_reno {
         cwnd_ = ssthresh_ + 3 * mss;
         acked_ = 0;
     }
-    /// A further duplicate in recovery: a segment has left the network. [RFC 6582 3.2, step 3]
-    void on_duplicate_ack(std::uint32_t mss) { cwnd_ = std::min(cwnd_ + mss, largest); }
+    /// A further duplicate in recovery: a segment has left the network [RFC 6582 3.2, step 3]; but no more of
+    /// them than were in flight, twice ssthresh, however many a peer makes up [RFC 5681 3.2, step 4].
+    void on_duplicate_ack(std::uint32_t mss) { cwnd_ = std::min(cwnd_ + mss, 3 * (ssthresh_ + mss)); }
     /// [RFC 6582 3.2, step 5, partial]
     void on_partial_ack(std::uint32_t acked, std::uint32_t mss) {
         cwnd_ -= std::min(acked, cwnd_);

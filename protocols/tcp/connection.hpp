@@ -40,6 +40,8 @@ namespace tapir::tcp {
 
 class read_half;
 class write_half;
+class listening_endpoint;
+struct listener_event;
 
 namespace detail {
 
@@ -56,6 +58,8 @@ struct connection_context {
     tapir::reactor* on;
     /// Told of a connection whose handle was destroyed while it was open, which aborts it.
     std::function<void(const endpoint&)> dropped_open;
+    /// Told of each event of each listener, from inside the stack.
+    std::function<void(const listening_endpoint&, const tcp::listener_event&)> listener_event;
     /// The host has stopped: what lives on without a handle goes.
     void release_orphans();
     /// Both halves were dropped after finish(): these live until the peer has finished too.

@@ -37,15 +37,24 @@ struct counters {
     std::uint64_t reassembly_full = 0; ///< out-of-order data dropped at the bound on ranges
     std::uint64_t acks_suppressed = 0; ///< above max_acks_owed in one batch
 
+    // Memory
+    std::uint64_t memory_dropped = 0;          ///< segments: no memory for their data
+    std::uint64_t memory_shed_ahead = 0;       ///< times a connection lost what it held beyond a hole
+    std::uint64_t memory_shed_connections = 0; ///< idle ones, reset for the memory they held
+
     // Handshake
     std::uint64_t active_opens = 0;
     std::uint64_t passive_opens = 0; ///< half-open connections that were established
     std::uint64_t failed_opens = 0;
     std::uint64_t half_open_overflow = 0; ///< SYNs dropped: SYN queue full
-    std::uint64_t accept_overflow = 0;    ///< final ACKs dropped: accept queue full
+    std::uint64_t half_open_evicted = 0;  ///< the oldest made room for a SYN that reuses a TIME_WAIT
+    std::uint64_t accept_overflow = 0;    ///< final ACKs, and SYNs that want a cookie: accept queue full
     std::uint64_t half_open_timeouts = 0;
     std::uint64_t half_open_resets = 0;
     std::uint64_t syn_ack_retransmits = 0;
+    std::uint64_t syn_cookies_sent = 0;
+    std::uint64_t syn_cookies_accepted = 0;
+    std::uint64_t syn_cookies_wrong = 0; ///< ACKs that came while cookies were out, and held none
 
     // Loss
     std::uint64_t retransmits = 0; ///< segments
@@ -62,8 +71,10 @@ struct counters {
     std::uint64_t time_wait_rst_ignored = 0; ///< [RFC 1337]
 
     // Everything else
-    std::uint64_t replies_dropped = 0; ///< max_replies reached
-    std::uint64_t icmp_ignored = 0;    ///< for no flow, or outside what is in flight
+    std::uint64_t replies_dropped = 0;           ///< max_replies reached
+    std::uint64_t resets_suppressed = 0;         ///< config::resets_per_second reached
+    std::uint64_t stateless_acks_suppressed = 0; ///< config::stateless_acks_per_second reached
+    std::uint64_t icmp_ignored = 0;              ///< for no flow, or outside what is in flight
     std::uint64_t icmp_soft = 0;
     std::uint64_t icmp_hard = 0;
     std::uint64_t path_mtu_lowered = 0;

@@ -44,6 +44,8 @@ class demux {
     /// Precondition: it was inserted.
     void erase(std::uint64_t hash, flow_ref ref);
     std::size_t size() const { return count_; }
+    /// Of memory, at its largest so far.
+    std::size_t bytes() const { return slots_ == nullptr ? 0 : (mask_ + 1) * sizeof(slot); }
 
   private:
     struct slot {

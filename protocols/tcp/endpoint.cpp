@@ -18,6 +18,7 @@ std::string_view name(ending e) {
     case ending::timed_out: return "timed out";
     case ending::unreachable: return "unreachable";
     case ending::host_stopped: return "host stopped";
+    case ending::out_of_memory: return "out of memory";
     }
     return "?";
 }
@@ -26,11 +27,14 @@ endpoint::~endpoint() {
     observer_ = nullptr;
     if (tcb_ != nullptr) abort(stack_->now_);
     if (time_wait_ != no_time_wait) stack_->time_wait_[time_wait_].user = nullptr;
+    unread_.clear();
+    charge();
 }
 
 void endpoint::has_read() {
+    charge();
     if (tcb_ == nullptr) return;
-    tcb_->has_read();
+    tcb_->has_read(stack_->now_);
     stack_->settle(*tcb_, stack_->now_);
 }
 
@@ -52,14 +56,14 @@ std::size_t endpoint::writable() const {
 
 std::size_t endpoint::write(bytes data) {
     if (tcb_ == nullptr) return 0;
-    const std::size_t taken = tcb_->write(data);
+    const std::size_t taken = tcb_->write(data, stack_->now_);
     if (taken != 0) stack_->settle(*tcb_, stack_->now_);
     return taken;
 }
 
 std::size_t endpoint::write(chunk data) {
     if (tcb_ == nullptr) return 0;
-    const std::size_t taken = tcb_->write(std::move(data));
+    const std::size_t taken = tcb_->write(std::move(data), stack_->now_);
     if (taken != 0) stack_->settle(*tcb_, stack_->now_);
     return taken;
 }
@@ -84,6 +88,7 @@ void endpoint::finish(instant now) {
 void endpoint::stop_reading(instant now) {
     report_.unread += unread_.size();
     unread_.clear();
+    charge();
     if (tcb_ == nullptr) return;
     tcb_->stop_reading(now);
     stack_->settle(*tcb_, now);

@@ -17,6 +17,7 @@
 #include <tapir/framework/stream.hpp>
 #include <tapir/framework/time.hpp>
 #include <tapir/protocols/tcp/flow.hpp>
+#include <tapir/protocols/tcp/memory.hpp>
 #include <tapir/protocols/tcp/path_of_states.hpp>
 #include <tapir/protocols/tcp/receive_queue.hpp>
 #include <tapir/protocols/tcp/state.hpp>
@@ -27,6 +28,7 @@
 #include <source_location>
 #include <span>
 #include <system_error>
+#include <utility>
 
 namespace tapir::tcp {
 
@@ -64,11 +66,13 @@ using tapir::ending;
 struct info {
     info() = default;
     tcp::state state = state::closed;
-    std::uint32_t send_queue = 0;     ///< bytes not acknowledged
-    std::uint32_t unsent = 0;         ///< of these, never sent
-    std::uint32_t receive_queue = 0;  ///< bytes unread
-    std::uint32_t receive_memory = 0; ///< true size of the buffers that hold these and those below
-    std::uint32_t out_of_order = 0;   ///< bytes received beyond a hole
+    std::uint32_t send_queue = 0;          ///< bytes not acknowledged
+    std::uint32_t unsent = 0;              ///< of these, never sent
+    std::uint32_t receive_queue = 0;       ///< bytes unread
+    std::uint32_t receive_memory = 0;      ///< true size of the buffers that hold these and those below
+    std::uint32_t out_of_order = 0;        ///< bytes received beyond a hole
+    std::uint32_t out_of_order_ranges = 0; ///< that they are in
+    std::uint32_t send_memory = 0;         ///< true size of the buffers that hold the send queue
 
     duration srtt{0}; ///< zero: no sample yet
     duration rttvar{0};
@@ -91,6 +95,7 @@ struct info {
     bool window_scaling = false;
     bool sack_permitted = false; ///< by both
     bool no_delay = false;
+    bool from_cookie = false; ///< accepted without a half-open entry: the path's SYN_RECEIVED is the ACK's
 
     std::uint64_t bytes_sent = 0; ///< retransmissions included
     std::uint64_t bytes_acked = 0;
@@ -190,8 +195,10 @@ class endpoint {
     friend class stack;
     friend class tcb;
     friend struct tcb_inspection;
-    endpoint(stack& s, const flow_key& flow, tcp::state start, std::uint64_t id)
-        : stack_(&s), id_(id), flow_(flow), path_(start) {}
+    endpoint(stack& s, std::shared_ptr<memory> budgets, const flow_key& flow, tcp::state start,
+             std::uint64_t id)
+        : stack_(&s), id_(id), flow_(flow), memory_(std::move(budgets)), path_(start) {}
+    void charge();
     void has_read();
     void notify() {
         if (observer_ != nullptr) observer_->changed(*this);
@@ -205,6 +212,8 @@ class endpoint {
     std::uint64_t id_;
     flow_key flow_;
     receive_queue unread_;
+    std::shared_ptr<memory> memory_; ///< outlives the stack as long as unread data does
+    memory_charge unread_charge_;
     std::error_code error_{};
     std::error_code soft_error_{};
     bool peer_fin_ = false;

@@ -28,7 +28,13 @@ struct flow_key {
 };
 
 /// What a keyed hash of a flow is for; equal keys give unrelated numbers for different purposes.
-enum class hash_purpose : std::uint8_t { demultiplexing, initial_sequence, timestamp_offset, port_offset };
+enum class hash_purpose : std::uint8_t {
+    demultiplexing,
+    initial_sequence,
+    timestamp_offset,
+    port_offset,
+    reply_limit,
+};
 
 std::uint64_t hash_flow(const siphash_key& secret, const flow_key& flow, hash_purpose purpose);
 

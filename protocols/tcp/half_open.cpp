@@ -35,6 +35,8 @@ std::uint32_t half_open_table::insert(const half_open_entry& entry) {
     std::uint32_t i = free_;
     if (i == none) {
         i = static_cast<std::uint32_t>(entries_.size());
+        if (entries_.size() == entries_.capacity()) // doubles, but not past the bound
+            entries_.reserve(std::min<std::size_t>(bound_, std::max<std::size_t>(16, 2 * entries_.size())));
         entries_.push_back(entry);
     } else {
         free_ = entries_[i].next;
@@ -70,6 +72,12 @@ std::uint32_t half_open_table::due(instant now) const {
         const std::uint32_t i = queues_[n].first;
         if (i != none && entries_[i].last_sent() + wait_after(n) <= now) return i;
     }
+    return none;
+}
+
+std::uint32_t half_open_table::stalest() const {
+    for (auto q = queues_.rbegin(); q != queues_.rend(); ++q)
+        if (q->first != none) return q->first;
     return none;
 }
 

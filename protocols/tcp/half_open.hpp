@@ -37,6 +37,7 @@ struct half_open_entry {
     bool sack_permitted : 1 = false;
     bool repeated : 1 = false; ///< a repeated SYN drew the SYN|ACK again
     bool used : 1 = false;
+    bool from_cookie : 1 = false; ///< never stood in the table; made from the ACK
 
     instant last_sent() const { return arrived + std::chrono::microseconds(sent_after_us); }
 };
@@ -52,6 +53,9 @@ class half_open_table {
 
     std::uint32_t size() const { return size_; }
     bool full() const { return size_ >= bound_; }
+    bool more_than_half_full() const { return size_ > bound_ / 2; }
+    /// Of memory, at its largest so far; at most `bound` entries.
+    std::size_t bytes() const { return entries_.capacity() * sizeof(half_open_entry); }
     half_open_entry& operator[](std::uint32_t i) { return entries_[i]; }
     const half_open_entry& operator[](std::uint32_t i) const { return entries_[i]; }
 
@@ -63,6 +67,9 @@ class half_open_table {
 
     /// An entry whose SYN|ACK has waited long enough, or `none`.
     std::uint32_t due(instant now) const;
+    /// The entry whose SYN came first among those that were retransmitted most often, or `none`: who answers
+    /// at all has answered before that.
+    std::uint32_t stalest() const;
     instant next_deadline() const;
 
     /// f(index, entry) in order of the table. f may erase the entry it is given.

@@ -21,12 +21,12 @@ errc meaning(icmp_kind kind) {
 }
 } // namespace
 
-void stack::icmp_error(icmp_kind kind, const ip::address& local, const ip::address& remote, bytes quoted,
+bool stack::icmp_error(icmp_kind kind, const ip::address& local, const ip::address& remote, bytes quoted,
                        std::uint16_t mtu, instant now) {
     now_ = std::max(now_, now);
     if (quoted.size() < 8) {
         ++counters_.icmp_ignored;
-        return;
+        return false;
     }
     const flow_key flow(local, load_be16(quoted, 0), remote, load_be16(quoted, 2));
     const seq about(load_be32(quoted, 4));
@@ -36,11 +36,11 @@ void stack::icmp_error(icmp_kind kind, const ip::address& local, const ip::addre
     if (found.kind == flow_kind::half_open && half_open_[found.index].iss == about && ends) {
         ++counters_.icmp_hard;
         half_open_ends(found.index, event::unreachable, now);
-        return;
+        return true;
     }
     if (found.kind != flow_kind::connection || !found.connection->in_flight(about)) {
         ++counters_.icmp_ignored; // [RFC 5927 4.1]
-        return;
+        return false;
     }
     tcb& c = *found.connection;
     const std::error_code why = make_error_code(meaning(kind));
@@ -58,6 +58,7 @@ void stack::icmp_error(icmp_kind kind, const ip::address& local, const ip::addre
         c.soft_error(why);
     }
     settle(c, now);
+    return true;
 }
 
 void stack::unreachable(const ip::address& remote, errc why, instant now) {

@@ -1,11 +1,49 @@
 #include <tapir/protocols/tcp/listener.hpp>
 
+#include <algorithm>
+
 namespace tapir::tcp {
 
 namespace detail {
 
 void listener_core::changed(listening_endpoint&) {
     if (waiter != nullptr && waiter->done()) waiter->wake();
+    for (auto at = event_waits.begin(); at != event_waits.end();) {
+        auto& wait = static_cast<event_awaiter&>(*at);
+        ++at;
+        if (wait.done()) wait.wake();
+    }
+    const listener_events& events = listening->events();
+    for (told_ = std::max(told_, events.begin()); told_ != events.end(); ++told_)
+        if (context->listener_event) context->listener_event(*listening, events[told_]);
+}
+
+bool event_awaiter::done() const {
+    return core_->listening->events().end() > cursor_->next || core_->listening->error();
+}
+
+bool event_awaiter::suspend(promise_base& who) {
+    if (!core_) {
+        error_ = errc::closed;
+    } else if (who.stop().stop_requested()) {
+        error_ = errc::cancelled;
+    }
+    if (error_ || done()) return false;
+    core_->event_waits.push_back(*this);
+    park(who, "tcp listener event", [](parked& p) {
+        static_cast<event_awaiter&>(p).error_ = errc::cancelled;
+        p.wake();
+    });
+    return true;
+}
+
+result<listener_event> event_awaiter::await_resume() {
+    if (error_) return error_;
+    const listener_events& events = core_->listening->events();
+    if (events.end() <= cursor_->next) return core_->listening->error();
+    const listener_event& e = events[std::max(cursor_->next, events.begin())];
+    cursor_->next = e.number + 1;
+    return e;
 }
 
 bool accept_awaiter::done() const {

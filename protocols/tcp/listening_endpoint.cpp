@@ -13,6 +13,18 @@ std::unique_ptr<endpoint> listening_endpoint::accept() {
     return accept_queue_.pop_front();
 }
 
+std::vector<half_open_connection> listening_endpoint::half_open_connections() const {
+    std::vector<half_open_connection> all;
+    if (stack_ == nullptr) return all;
+    all.reserve(half_open_);
+    stack_->half_open_.for_each([&](std::uint32_t, const half_open_entry& e) {
+        if (e.listener != index_) return;
+        const flow_key flow = stack_->flow_of(e);
+        all.emplace_back(flow.local_endpoint(), flow.remote_endpoint(), e.arrived, e.retransmits);
+    });
+    return all;
+}
+
 void listening_endpoint::close(instant now) {
     if (stack_ != nullptr) stack_->close_listener(*this, errc::closed, now);
 }

@@ -1,6 +1,7 @@
 // A passive open. Connections in SYN_RECEIVED stand in the stack's table of half-open entries, counted here;
-// established ones wait in the accept queue. Both are bounded, each overflow is counted, and a final ACK that
-// meets a full accept queue is dropped: the handshake completes later, by retransmission.
+// established ones wait in the accept queue. Both are bounded and each overflow is counted. A SYN without
+// room is answered by a cookie (syn_cookie.hpp); a final ACK that meets a full accept queue is dropped: the
+// handshake completes later, by retransmission. When either begins and ends, `events()` has it.
 //
 // Destroying a listener closes it: half-open entries are forgotten, unaccepted connections are reset.
 #pragma once
@@ -9,12 +10,14 @@
 #include <tapir/protocols/ip/address.hpp>
 #include <tapir/protocols/tcp/config.hpp>
 #include <tapir/protocols/tcp/endpoint.hpp>
+#include <tapir/protocols/tcp/listener_events.hpp>
 #include <tapir/protocols/tcp/ring.hpp>
 
 #include <cstddef>
 #include <cstdint>
 #include <memory>
 #include <system_error>
+#include <vector>
 
 namespace tapir::tcp {
 
@@ -22,11 +25,23 @@ class listening_endpoint;
 
 /// As `observer`: may only take note.
 struct listener_observer {
-    /// A connection can be accepted, or the listener was closed.
+    /// A connection can be accepted, there is an event more, or the listener was closed.
     virtual void changed(listening_endpoint&) = 0;
 
   protected:
     ~listener_observer() = default;
+};
+
+/// A connection in passive SYN_RECEIVED.
+struct half_open_connection {
+    half_open_connection() = default;
+    half_open_connection(const ip::endpoint& here, const ip::endpoint& peer, instant syn, unsigned again)
+        : local(here), remote(peer), arrived(syn), retransmits(again) {}
+
+    ip::endpoint local;
+    ip::endpoint remote;
+    instant arrived{};        ///< its SYN
+    unsigned retransmits = 0; ///< SYN|ACKs sent again for want of an answer
 };
 
 class listening_endpoint {
@@ -39,6 +54,12 @@ class listening_endpoint {
     std::unique_ptr<endpoint> accept();
     std::size_t acceptable() const { return accept_queue_.size(); }
     std::size_t half_open() const { return half_open_; }
+    /// In the order of the stack's table, which is none in particular.
+    std::vector<half_open_connection> half_open_connections() const;
+    /// What began and ended here: cookies, and overflows of both queues.
+    const listener_events& events() const { return events_; }
+    /// Whether it has begun and not ended.
+    bool under_pressure(pressure p) const { return events_.active(p); }
     void close(instant now);
 
     /// LISTEN, or CLOSED after close() or the end of the stack.
@@ -51,9 +72,12 @@ class listening_endpoint {
     struct counters {
         std::uint64_t established = 0;
         std::uint64_t half_open_overflow = 0; ///< SYNs dropped, SYN queue full
-        std::uint64_t accept_overflow = 0;    ///< final ACKs dropped, accept queue full
+        std::uint64_t accept_overflow = 0; ///< dropped, accept queue full: final ACKs; SYNs wanting a cookie
         std::uint64_t half_open_timeouts = 0;
         std::uint64_t half_open_resets = 0;
+        std::uint64_t syn_cookies_sent = 0;
+        std::uint64_t syn_cookies_accepted = 0;
+        std::uint64_t syn_cookies_wrong = 0; ///< ACKs that came while cookies were out, and held none
     };
     const counters& counted() const { return counters_; }
 
@@ -75,7 +99,9 @@ class listening_endpoint {
     listen_options options_;
     std::uint16_t index_; ///< in the stack's table of listeners
     std::uint32_t half_open_ = 0;
+    instant cookies_until_ = instant::min(); ///< none sent can be good any more from here on
     ring<std::unique_ptr<endpoint>> accept_queue_;
+    listener_events events_;
     std::error_code error_{};
     counters counters_{};
     listener_observer* observer_ = nullptr;

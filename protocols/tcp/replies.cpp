@@ -1,5 +1,5 @@
-// Segments that no TCB sends: RSTs, and what half-open and TIME_WAIT entries answer. They wait for the link
-// in one bounded queue.
+// Segments that no TCB sends: RSTs, SYN|ACKs, and what half-open and TIME_WAIT entries answer. They wait for
+// the link in one bounded queue. All but SYN|ACKs are limited in rate (reply_limit.hpp).
 #include <tapir/protocols/tcp/stack.hpp>
 
 #include <algorithm>
@@ -17,8 +17,12 @@ void stack::queue_reply(const path& to, const header& h) {
 }
 
 // [RFC 9293 3.10.7.1] [RFC 9293 3.5.2]
-void stack::reply_rst(const path& to, const segment& s) {
+void stack::reply_rst(const path& to, const segment& s, instant now) {
     if (s.header.rst()) return; // never a RST for a RST
+    if (!resets_.take(hash_flow(secret_, flow_key({}, 0, to.remote, 0), hash_purpose::reply_limit), now)) {
+        ++counters_.resets_suppressed;
+        return;
+    }
     header h;
     h.source_port = s.header.destination_port;
     h.destination_port = s.header.source_port;
@@ -32,11 +36,9 @@ void stack::reply_rst(const path& to, const segment& s) {
     queue_reply(to, h);
 }
 
-// [RFC 9293 3.10.7.2] [RFC 9293 3.7.1 MUST-14] [RFC 7323 2.2, 3.2]
-void stack::reply_syn_ack(const half_open_entry& e, instant now) {
-    const flow_key flow = flow_of(e);
+// `clock` is that of our timestamp. [RFC 9293 3.10.7.2] [RFC 9293 3.7.1 MUST-14] [RFC 7323 2.2, 3.2]
+header stack::syn_ack_of(const half_open_entry& e, const flow_key& flow, std::uint32_t clock) const {
     const std::uint32_t buffer = listeners_[e.listener]->options_.accepted.receive_buffer;
-    const path to = path_of(e);
     header h;
     h.source_port = flow.local_port;
     h.destination_port = flow.remote_port;
@@ -44,16 +46,27 @@ void stack::reply_syn_ack(const half_open_entry& e, instant now) {
     h.ack = e.irs + 1;
     h.flags = flags::syn | flags::ack;
     h.window = static_cast<std::uint16_t>(std::min<std::uint32_t>(buffer, 0xffff));
-    h.options.mss = to.mss();
+    h.options.mss = path_of(e).mss();
     if (e.scaled) h.options.window_scale = window_scale_for(buffer);
     h.options.sack_permitted = e.sack_permitted;
-    if (e.timestamps) h.options.ts = timestamps{timestamp(now) + timestamp_offset(flow), e.ts_recent};
-    queue_reply(to, h);
+    if (e.timestamps) h.options.ts = timestamps{clock + timestamp_offset(flow), e.ts_recent};
+    return h;
+}
+
+void stack::reply_syn_ack(const half_open_entry& e, instant now) {
+    queue_reply(path_of(e), syn_ack_of(e, flow_of(e), timestamp(now)));
+}
+
+bool stack::may_reply_ack(const flow_key& flow, instant now) {
+    if (stateless_acks_.take(hash_flow(secret_, flow, hash_purpose::reply_limit), now)) return true;
+    ++counters_.stateless_acks_suppressed;
+    return false;
 }
 
 // Our place in the conversation, to one who seems to have lost it.
 void stack::reply_ack(const half_open_entry& e, instant now) {
     const flow_key flow = flow_of(e);
+    if (!may_reply_ack(flow, now)) return;
     header h;
     h.source_port = flow.local_port;
     h.destination_port = flow.remote_port;
@@ -68,6 +81,7 @@ void stack::reply_ack(const half_open_entry& e, instant now) {
 }
 
 void stack::reply_ack(const time_wait_entry& e, instant now) {
+    if (!may_reply_ack(flow_of(e), now)) return;
     header h;
     h.source_port = e.local_port;
     h.destination_port = e.remote_port;

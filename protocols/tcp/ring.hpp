@@ -16,6 +16,7 @@ class ring {
   public:
     bool empty() const { return count_ == 0; }
     std::size_t size() const { return count_; }
+    std::size_t bytes() const { return capacity_ * sizeof(T); } ///< of memory, the elements' own not counted
 
     T& operator[](std::size_t i) {
         assert(i < count_);

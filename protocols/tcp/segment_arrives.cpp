@@ -8,7 +8,7 @@
 namespace tapir::tcp {
 
 namespace {
-constexpr duration ts_recent_lifetime = std::chrono::hours(24 * 24); // [RFC 7323 5.5]
+constexpr std::int32_t ts_recent_lifetime = 24 * 24 * 3600; // seconds [RFC 7323 5.5]
 } // namespace
 
 void tcb::drop(std::uint64_t counters::* reason, std::string_view name, const segment& s, instant now) {
@@ -27,7 +27,7 @@ void tcb::owe_ack() {
 // An ACK that tells the truth to whoever sent something suspicious; limited, or two confused peers would
 // answer each other for ever. [RFC 5961 3, 4, 7]
 void tcb::challenge(instant now) {
-    const auto second = static_cast<std::uint32_t>((now.time_since_epoch() / 1s) & 0xffffffff);
+    const auto second = static_cast<std::uint16_t>(second_of(now));
     if (second != challenge_second_) {
         challenge_second_ = second;
         challenges_ = 0;
@@ -84,7 +84,7 @@ verdict tcb::arrives_in_syn_sent(const segment& s, instant now) {
     rcv_adv_ = rcv_nxt_ + std::min<std::uint32_t>(receive_space(), 0xffff);
     last_ack_sent_ = rcv_nxt_;
     accept_syn_options(h.options, true);
-    ts_recent_at_ = s.arrived;
+    ts_recent_at_ = second_of(s.arrived);
     snd_wnd_ = max_snd_wnd_ = h.window; // never scaled in a SYN [RFC 7323 2.2]
     snd_wl1_ = h.seq;
     snd_wl2_ = h.ack;
@@ -111,6 +111,7 @@ verdict tcb::arrives_in_syn_sent(const segment& s, instant now) {
 // Our SYN is acknowledged: from here on data may flow.
 void tcb::established(instant now) {
     backoff_ = 0;
+    last_progress_ = now;
     timers_.clear(timer_id::retransmit);
     timers_.clear(timer_id::give_up);
     recover_ = iss_;
@@ -136,7 +137,7 @@ void tcb::established(instant now) {
 bool tcb::paws_rejects(const segment& s) {
     if (!timestamps_ || s.header.rst() || !s.header.options.ts) return false;
     const bool older = static_cast<std::int32_t>(s.header.options.ts->value - ts_recent_) < 0;
-    return older && s.arrived - ts_recent_at_ < ts_recent_lifetime;
+    return older && static_cast<std::int32_t>(second_of(s.arrived) - ts_recent_at_) < ts_recent_lifetime;
 }
 
 // The four cases of RFC 9293 3.10.7.4 (first). An empty segment may also stand exactly at the right edge: a
@@ -219,7 +220,7 @@ verdict tcb::arrives_synchronized(const segment& original, instant now) {
     // [RFC 7323 4.3 (2)]; what is older has passed PAWS because ours is worth nothing any more [RFC 7323 5.5]
     if (timestamps_ && h.options.ts && h.seq <= last_ack_sent_) {
         ts_recent_ = h.options.ts->value;
-        ts_recent_at_ = s.arrived;
+        ts_recent_at_ = second_of(s.arrived);
     }
     const bool fin_was_acked = fin_acked();
     ack_arrives(s, now);
@@ -282,6 +283,10 @@ bool tcb::take_text(seq begin, chunk payload, bool fin, instant now) {
         abort(event::call_abort, ending::data_after_close, make_error_code(errc::aborted), now);
         return true;
     }
+    if (!payload.empty() && !may_keep(begin, payload, now)) {
+        ++stack_->counters_.memory_dropped;
+        return false;
+    }
     // The first received wins here, too: a FIN in front of text that is held is a lie.
     if (fin && !peer_fin_known_ && !(ahead_ && ahead_->reaches_beyond(end_of_text))) {
         peer_fin_known_ = true;
@@ -293,12 +298,13 @@ bool tcb::take_text(seq begin, chunk payload, bool fin, instant now) {
 
     if (begin != rcv_nxt_) {
         ++stack_->counters_.out_of_order;
-        if (!payload.empty()) keep_ahead(begin, std::move(payload));
+        if (!payload.empty()) keep_ahead(begin, std::move(payload), now);
         return false; // [RFC 5681 4.2]: at once, a duplicate
     }
     bool in_order = false;
     if (!payload.empty()) {
         in_order = true;
+        made_progress(now);
         const bool filled_hole = ahead_ && !ahead_->empty();
         acks_owed_ = 0; // what they would say is said better by the ACK for this
         if (filled_hole) {
@@ -332,13 +338,14 @@ bool tcb::take_text(seq begin, chunk payload, bool fin, instant now) {
 }
 
 // Data ahead of a hole.
-void tcb::keep_ahead(seq begin, chunk payload) {
+void tcb::keep_ahead(seq begin, chunk payload, instant now) {
     const auto n = static_cast<std::uint32_t>(payload.size());
     if (ahead_ && ahead_->ranges() >= stack_->config_.max_out_of_order_ranges && !ahead_->touches(begin, n)) {
         ++stack_->counters_.reassembly_full;
         return;
     }
     if (!ahead_) ahead_ = std::make_unique<reassembly>();
+    if (ahead_->empty()) made_progress(now); // of a kind: what follows is held, not progress
     const auto found = ahead_->insert(begin, std::move(payload), stack_->pool_);
     if (!found.kept) ++stack_->counters_.duplicate_data;
     came_twice(found.known_begin, found.known_end);
@@ -361,6 +368,7 @@ void tcb::take_in_order(chunk payload) {
     bytes_received_ += n;
     stack_->counters_.bytes_in += n;
     user_->unread_.append(std::move(payload), stack_->pool_);
+    user_->charge();
 }
 
 // One segment, one event.

@@ -1,6 +1,7 @@
 #include <tapir/protocols/tcp/send_buffer.hpp>
 
 #include <algorithm>
+#include <bit>
 
 namespace tapir::tcp {
 
@@ -9,15 +10,24 @@ constexpr std::size_t smallest_chunk = 2048;
 constexpr std::size_t largest_chunk = 64 * 1024;
 } // namespace
 
-std::size_t send_buffer::write(bytes data, buffer_pool& pool) {
-    data = data.first(std::min<std::size_t>(data.size(), room()));
-    const std::size_t taken = data.size();
+std::uint32_t send_buffer::room(std::size_t memory) const {
+    const std::size_t there = spare() + (memory < smallest_chunk ? 0 : memory);
+    return static_cast<std::uint32_t>(std::min<std::size_t>(bound_ - size_, there));
+}
+
+std::size_t send_buffer::write(bytes data, buffer_pool& pool, std::size_t memory) {
+    data = data.first(std::min<std::size_t>(data.size(), bound_ - size_));
+    const std::size_t offered = data.size();
     while (!data.empty()) {
-        if (!tail_ || tail_used_ == tail_.capacity()) {
+        if (spare() == 0) {
+            if (memory < smallest_chunk) break;
             // The more is queued already, the larger: few chunks to walk, little wasted.
-            tail_ = pool.allocate(
-                std::clamp(std::max<std::size_t>(data.size(), size_), smallest_chunk, largest_chunk));
+            const std::size_t wanted =
+                std::clamp(std::max<std::size_t>(data.size(), size_), smallest_chunk, largest_chunk);
+            tail_ = pool.allocate(std::min(wanted, std::bit_floor(memory)));
             tail_used_ = 0;
+            true_size_ += static_cast<std::uint32_t>(tail_.capacity());
+            memory -= std::min(memory, tail_.capacity());
         }
         const std::size_t n = std::min<std::size_t>(data.size(), tail_.capacity() - tail_used_);
         copy_bytes(tail_.span().subspan(tail_used_), data.first(n));
@@ -32,15 +42,18 @@ std::size_t send_buffer::write(bytes data, buffer_pool& pool) {
         size_ += static_cast<std::uint32_t>(n);
         data = data.subspan(n);
     }
-    return taken;
+    return offered - data.size();
 }
 
-std::size_t send_buffer::write(chunk data, buffer_pool& pool) {
-    if (data.size() < smallest_chunk || data.size() * 2 < data.true_size()) return write(data.data(), pool);
-    if (data.size() > room()) data.drop_back(data.size() - room());
+std::size_t send_buffer::write(chunk data, buffer_pool& pool, std::size_t memory) {
+    const std::size_t most = bound_ - size_;
+    if (data.size() > most) data.drop_back(data.size() - most);
+    if (data.size() < smallest_chunk || data.size() * 2 < data.true_size() || data.true_size() > memory)
+        return write(data.data(), pool, memory);
     const std::size_t taken = data.size();
-    if (taken == 0) return 0;
     tail_ = buffer{};
+    tail_used_ = 0;
+    true_size_ += static_cast<std::uint32_t>(data.true_size());
     size_ += static_cast<std::uint32_t>(taken);
     chunks_.push_back(std::move(data));
     return taken;
@@ -72,17 +85,23 @@ void send_buffer::drop_front(std::uint32_t n) {
         const auto part = static_cast<std::uint32_t>(std::min<std::size_t>(n, first.size()));
         first.drop_front(part);
         n -= part;
-        if (first.empty()) chunks_.pop_front();
+        if (!first.empty()) continue;
+        true_size_ -= static_cast<std::uint32_t>(first.true_size());
+        chunks_.pop_front();
     }
     // Segments of the tail may still be under way below us, but what is acknowledged is never sent again:
     // an idle connection keeps no buffer.
-    if (size_ == 0) tail_ = buffer{};
+    if (size_ != 0) return;
+    tail_ = buffer{};
+    tail_used_ = 0;
 }
 
 void send_buffer::clear() {
     chunks_.clear();
     tail_ = buffer{};
+    tail_used_ = 0;
     size_ = 0;
+    true_size_ = 0;
 }
 
 } // namespace tapir::tcp

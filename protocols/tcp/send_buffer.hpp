@@ -18,12 +18,15 @@ class send_buffer {
 
     std::uint32_t size() const { return size_; }
     std::uint32_t bound() const { return bound_; }
-    std::uint32_t room() const { return bound_ - size_; }
+    /// Capacities of all buffers held, in bytes; a chunk that was handed over counts with all it keeps alive.
+    std::size_t true_size() const { return true_size_; }
 
+    /// Bytes that write() takes when buffers of `memory` bytes more may be held.
+    std::uint32_t room(std::size_t memory) const;
     /// Takes the prefix that fits and returns its length.
-    std::size_t write(bytes data, buffer_pool& pool);
+    std::size_t write(bytes data, buffer_pool& pool, std::size_t memory);
     /// The same, sharing the chunk unless copying it is cheaper than keeping it apart.
-    std::size_t write(chunk data, buffer_pool& pool);
+    std::size_t write(chunk data, buffer_pool& pool, std::size_t memory);
 
     /// Fills `parts` with the bytes from `offset` on, at most `length`; returns how many parts, and in
     /// `length` how many bytes they have: less only when `parts` is too short.
@@ -34,8 +37,11 @@ class send_buffer {
     void clear();
 
   private:
+    std::uint32_t spare() const { return static_cast<std::uint32_t>(tail_.capacity()) - tail_used_; }
+
     ring<chunk> chunks_;
     std::uint32_t size_ = 0;
+    std::uint32_t true_size_ = 0;
     std::uint32_t bound_;
     std::uint32_t tail_used_ = 0; ///< bytes used in `tail_`
     buffer tail_;                 ///< of the last chunk, when we may still write behind it

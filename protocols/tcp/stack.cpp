@@ -15,11 +15,18 @@ bool is_unicast(const ip::address& a) {
 stack::stack(const tcp::config& c, const siphash_key& secret, tapir::random r, buffer_pool& pool,
              timer_wheel& wheel, trace_sink* trace)
     : config_(c), secret_(secret), random_(r), pool_(pool), wheel_(wheel), trace_(trace),
-      half_open_(c.max_half_open, c.initial_rto, c.max_rto), time_wait_(c.max_time_wait),
+      half_open_(c.max_half_open, c.syn_ack_timeout > duration{0} ? c.syn_ack_timeout : c.initial_rto,
+                 c.max_rto),
+      time_wait_(c.max_time_wait),
       half_open_timer_(
           *this, [](timer& t, instant now) { static_cast<table_timer&>(t).owner->half_open_timeout(now); }),
       time_wait_timer_(
           *this, [](timer& t, instant now) { static_cast<table_timer&>(t).owner->time_wait_timeout(now); }),
+      pressure_timer_(*this,
+                      [](timer& t, instant now) { static_cast<table_timer&>(t).owner->ease_pressure(now); }),
+      cookies_(random_.fork(), c.syn_cookie_period, c.syn_cookie_secret_periods),
+      resets_(c.resets_per_second), stateless_acks_(c.stateless_acks_per_second),
+      memory_(std::make_shared<tcp::memory>(c.receive_memory, c.send_memory)),
       next_port_(random_.next_u32()) {}
 
 stack::~stack() {
@@ -154,7 +161,7 @@ result<std::unique_ptr<endpoint>> stack::connect(const path& p, std::uint16_t re
     const std::uint64_t hash = hash_of(flow);
     if (find(flow, hash)) return errc::address_in_use; // [RFC 9293 3.10.1]
 
-    std::unique_ptr<endpoint> user(new endpoint(*this, flow, state::closed, next_id_++));
+    std::unique_ptr<endpoint> user(new endpoint(*this, memory_, flow, state::closed, next_id_++));
     user->owner_.opened = user->owner_.last_call = now;
     tcb* c = new tcb(*this, *user, p, options);
     user->tcb_ = c;
@@ -191,6 +198,7 @@ result<std::unique_ptr<listening_endpoint>> stack::listen(const ip::endpoint& lo
 // --- lifetimes ---------------------------------------------------------------------------------------------
 
 void stack::settle(tcb& c, instant now) {
+    c.charge();
     if (c.state() == state::closed) {
         forget(c);
     } else if (c.state() == state::time_wait) {
@@ -229,6 +237,7 @@ void stack::forget(tcb& c) {
     demux_.erase(hash_of(user.flow_), flow_ref(&c));
     user.last_info_ = std::make_unique<info>(c.info());
     user.tcb_ = nullptr;
+    c.give_back();
     --connection_count_;
     delete &c;
 }
@@ -301,6 +310,7 @@ void stack::close_listener(listening_endpoint& l, errc why, instant now) {
     l.error_ = make_error_code(why);
     change_state(flow_key(l.local_.addr, l.local_.port, {}, 0), state::listen, cause, opening::passive, now);
     while (!l.accept_queue_.empty()) l.accept_queue_.pop_front(); // each aborts its connection
+    for (const pressure p : all_pressures) l.events_.ended(p, now);
     l.notify();
 }
 
@@ -318,6 +328,7 @@ void stack::stop(instant now) {
         erase_time_wait(time_wait_.oldest(), event::host_stopped, now);
     wheel_.cancel(half_open_timer_);
     wheel_.cancel(time_wait_timer_);
+    wheel_.cancel(pressure_timer_);
     stopped_ = true;
 }
 
@@ -335,9 +346,13 @@ void stack::half_open_timeout(instant now) {
     now_ = std::max(now_, now);
     for (std::uint32_t i = half_open_.due(now); i != half_open_table::none; i = half_open_.due(now)) {
         half_open_entry& e = half_open_[i];
-        if (e.retransmits >= std::min<std::size_t>(config_.syn_ack_retries, half_open_table::max_retries)) {
+        listening_endpoint& l = *listeners_[e.listener];
+        const std::size_t retries =
+            under_pressure(l) ? std::min(config_.syn_ack_retries, config_.syn_ack_retries_under_pressure)
+                              : config_.syn_ack_retries;
+        if (e.retransmits >= std::min(retries, half_open_table::max_retries)) {
             ++counters_.half_open_timeouts;
-            ++listeners_[e.listener]->counters_.half_open_timeouts;
+            ++l.counters_.half_open_timeouts;
             half_open_ends(i, event::timeout, now);
             continue;
         }

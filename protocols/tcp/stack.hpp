@@ -25,8 +25,11 @@
 #include <tapir/protocols/tcp/endpoint.hpp>
 #include <tapir/protocols/tcp/half_open.hpp>
 #include <tapir/protocols/tcp/listening_endpoint.hpp>
+#include <tapir/protocols/tcp/memory.hpp>
 #include <tapir/protocols/tcp/path.hpp>
+#include <tapir/protocols/tcp/reply_limit.hpp>
 #include <tapir/protocols/tcp/segment.hpp>
+#include <tapir/protocols/tcp/syn_cookie.hpp>
 #include <tapir/protocols/tcp/time_wait.hpp>
 #include <tapir/protocols/tcp/trace.hpp>
 
@@ -89,8 +92,9 @@ class stack {
     void receive(const path& p, const segment& s, instant now);
 
     /// `header` are at least the first 8 bytes of the TCP header that the ICMP message quotes; `flow_path`
-    /// as for output (local is ours). [RFC 9293 3.9.2.2] [RFC 5927]
-    void icmp_error(icmp_kind kind, const ip::address& local, const ip::address& remote, bytes header,
+    /// as for output (local is ours). Whether the message is believed: it quotes what is in flight here. [RFC
+    /// 9293 3.9.2.2] [RFC 5927]
+    bool icmp_error(icmp_kind kind, const ip::address& local, const ip::address& remote, bytes header,
                     std::uint16_t mtu, instant now);
 
     /// The network below cannot reach `remote`: connection attempts to it end with `why`, established
@@ -120,9 +124,16 @@ class stack {
     // --- looking ---------------------------------------------------------------------------------------
     const tcp::counters& counted() const { return counters_; }
     const tcp::config& configuration() const { return config_; }
+    /// What all buffers cost now.
+    const tcp::memory& memory() const { return *memory_; }
     std::size_t connections() const { return connection_count_; }
     std::size_t half_open() const { return half_open_.size(); }
     std::size_t time_waits() const { return time_wait_.size(); }
+    /// Memory of what strangers can fill: the tables of half-open and TIME_WAIT entries, demultiplexing, and
+    /// what waits for the link.
+    std::size_t table_bytes() const {
+        return demux_.bytes() + half_open_.bytes() + time_wait_.bytes() + replies_.bytes();
+    }
 
     /// f(endpoint&) for each connection with a TCB, oldest first. f must not open or end connections.
     template <class F>
@@ -161,6 +172,7 @@ class stack {
     };
     struct dirty_tag;
     struct all_tag;
+    struct holder_tag;
 
     // stack_receive.cpp: from a segment to what answers for it
     void arrives(const path& p, const segment& s, const flow_key& flow, instant now);
@@ -168,18 +180,40 @@ class stack {
     /// `above`: what the initial sequence number has to exceed, after a TIME_WAIT of the same flow.
     void arrives_at_listener(listening_endpoint& l, const path& p, const segment& s, const flow_key& flow,
                              std::optional<seq> above, instant now);
+    void ack_arrives_at_listener(listening_endpoint& l, const path& p, const segment& s, const flow_key& flow,
+                                 instant now);
     void arrives_at_half_open(std::uint32_t i, const path& p, const segment& s, const flow_key& flow,
                               instant now);
     void arrives_at_time_wait(std::uint32_t i, const path& p, const segment& s, const flow_key& flow,
                               instant now);
     void arrives_at_connection(tcb& c, const path& p, const segment& s, instant now);
-    void establish(std::uint32_t i, const path& p, const segment& s, const flow_key& flow, instant now);
+    half_open_entry entry_for(const listening_endpoint& l, const path& p, const segment& s,
+                              std::uint16_t local_index, instant now) const;
+    void establish(const half_open_entry& e, const path& p, const segment& s, const flow_key& flow,
+                   instant now);
     void drop(std::uint64_t counters::* reason, std::string_view name, const flow_key& flow, const segment& s,
               instant now);
 
+    // stack_pressure.cpp: cookies, and what a listener tells of its queues
+    bool accept_queue_full(const listening_endpoint& l) const;
+    bool half_open_full(const listening_endpoint& l) const;
+    bool under_pressure(const listening_endpoint& l) const;
+    void syn_without_room(listening_endpoint& l, half_open_entry e, const segment& s, const flow_key& flow,
+                          instant now);
+    /// What a SYN was like whose cookie `s` brings back, if it does.
+    std::optional<half_open_entry> cookie_in(listening_endpoint& l, const path& p, const segment& s,
+                                             const flow_key& flow, instant now);
+    /// One more cookie or drop at a listener.
+    void pressed(listening_endpoint& l, pressure what, instant now);
+    void accept_overflows(listening_endpoint& l, const segment& s, const flow_key& flow, instant now);
+    bool has_eased(const listening_endpoint& l, pressure what, instant now) const;
+    void ease_pressure(instant now);
+
     // replies
     void queue_reply(const path& to, const header& h);
-    void reply_rst(const path& to, const segment& s);
+    void reply_rst(const path& to, const segment& s, instant now);
+    bool may_reply_ack(const flow_key& flow, instant now);
+    header syn_ack_of(const half_open_entry& e, const flow_key& flow, std::uint32_t clock) const;
     void reply_syn_ack(const half_open_entry& e, instant now);
     void reply_ack(const half_open_entry& e, instant now);
     void reply_ack(const time_wait_entry& e, instant now);
@@ -219,6 +253,8 @@ class stack {
     void announce_output();
     void timer_fired(tcb& c, instant now);
     void arm(tcb& c);
+    /// Sheds what others hold until `bytes` fit, if it can. memory_pressure.cpp
+    bool make_room(std::size_t bytes, const tcb& asking, instant now);
     void half_open_timeout(instant now);
     void time_wait_timeout(instant now);
     void arm_tables();
@@ -239,11 +275,17 @@ class stack {
     time_wait_table time_wait_;
     table_timer half_open_timer_;
     table_timer time_wait_timer_;
+    table_timer pressure_timer_;
+    syn_cookies cookies_;
+    reply_limit resets_;
+    reply_limit stateless_acks_;
     std::vector<listening_endpoint*> listeners_;
     std::vector<ip::address> locals_;
     ring<reply> replies_;
     intrusive_list<tcb, dirty_tag> dirty_;
     intrusive_list<tcb, all_tag> all_;
+    intrusive_list<tcb, holder_tag> holders_; ///< of buffers; the one without progress for longest is first
+    std::shared_ptr<tcp::memory> memory_;
     std::size_t connection_count_ = 0;
     std::uint64_t next_id_ = 1;
     std::uint32_t next_port_ = 0;

@@ -76,14 +76,14 @@ void stack::arrives(const path& p, const segment& s, const flow_key& flow, insta
 }
 
 void stack::arrives_at_connection(tcb& c, const path& p, const segment& s, instant now) {
-    if (c.on_segment(s, now) == verdict::reset) reply_rst(p, s);
+    if (c.on_segment(s, now) == verdict::reset) reply_rst(p, s, now);
     settle(c, now);
 }
 
 // [RFC 9293 3.10.7.1]
 void stack::arrives_at_nobody(const path& p, const segment& s, const flow_key& flow, instant now) {
     drop(&counters::no_connection, "no_connection", flow, s, now);
-    reply_rst(p, s);
+    reply_rst(p, s, now);
 }
 
 // [RFC 9293 3.10.7.2]
@@ -94,9 +94,8 @@ void stack::arrives_at_listener(listening_endpoint& l, const path& p, const segm
         drop(&counters::blind_reset, "blind_reset", flow, s, now);
         return;
     }
-    if (h.has_ack()) { // a half-open connection that we have forgotten, or never had
-        drop(&counters::bad_ack, "bad_ack", flow, s, now);
-        reply_rst(p, s);
+    if (h.has_ack()) { // of a cookie; or of a half-open connection that we have forgotten, or never had
+        ack_arrives_at_listener(l, p, s, flow, now);
         return;
     }
     if (!h.syn()) {
@@ -104,21 +103,61 @@ void stack::arrives_at_listener(listening_endpoint& l, const path& p, const segm
         return;
     }
     const auto local = local_index(p.local);
-    if (half_open_.full() || l.half_open_ >= l.options_.half_open_max || !local) {
+    if (!local) {
         ++l.counters_.half_open_overflow;
         drop(&counters::half_open_overflow, "half_open_overflow", flow, s, now);
         return;
     }
+    half_open_entry e = entry_for(l, p, s, *local, now);
+    if (above) {
+        // Who continues a connection in TIME_WAIT above its numbers is no forger. A cookie could not promise
+        // an initial sequence number above the old ones. [RFC 9293 3.10.7.4 MAY-2]
+        if (half_open_.full() && half_open_.stalest() != half_open_table::none) {
+            ++counters_.half_open_evicted;
+            half_open_ends(half_open_.stalest(), event::timeout, now);
+        }
+    } else if (half_open_full(l) || config_.syn_cookies == syn_cookie_mode::always) {
+        syn_without_room(l, e, s, flow, now);
+        return;
+    }
+    e.iss = initial_sequence(flow, now);
+    if (above && e.iss <= *above) e.iss = *above + 1 + (random_.next_u32() >> 12);
+    const std::uint32_t i = half_open_.insert(e);
+    ++l.half_open_;
+    demux_.insert(hash_of(flow), flow_ref(flow_kind::half_open, i));
+    change_state(flow, state::listen, event::rcv_syn, opening::passive, now);
+    reply_syn_ack(half_open_[i], now);
+    arm_tables();
+}
 
-    // Data or FIN that came with the SYN is not kept, nor acknowledged: the peer sends it again.
+void stack::ack_arrives_at_listener(listening_endpoint& l, const path& p, const segment& s,
+                                    const flow_key& flow, instant now) {
+    if (const auto e = cookie_in(l, p, s, flow, now)) {
+        if (accept_queue_full(l)) { // nothing is remembered: the peer's data brings the cookie again
+            accept_overflows(l, s, flow, now);
+            return;
+        }
+        change_state(flow, state::listen, event::rcv_syn, opening::passive, now);
+        establish(*e, p, s, flow, now);
+        return;
+    }
+    drop(&counters::bad_ack, "bad_ack", flow, s, now);
+    // What has overtaken the segment with the cookie, or follows one that was lost, is sent again.
+    if (now < l.cookies_until_ && s.length() != 0 && !s.header.syn()) return;
+    reply_rst(p, s, now);
+}
+
+// What a SYN says, but for the sequence number that we answer with. Data or FIN that came with the SYN is not
+// kept, nor acknowledged: the peer sends it again.
+half_open_entry stack::entry_for(const listening_endpoint& l, const path& p, const segment& s,
+                                 std::uint16_t local_index, instant now) const {
+    const header& h = s.header;
     half_open_entry e;
     e.remote = p.remote;
     e.arrived = s.arrived;
-    e.iss = initial_sequence(flow, now);
-    if (above && e.iss <= *above) e.iss = *above + 1 + (random_.next_u32() >> 12);
     e.irs = h.seq;
-    e.remote_port = flow.remote_port;
-    e.local_index = *local;
+    e.remote_port = h.source_port;
+    e.local_index = local_index;
     e.listener = l.index_;
     e.peer_mss = h.options.mss.value_or(config_.default_mss);
     e.mtu = p.mtu;
@@ -131,13 +170,7 @@ void stack::arrives_at_listener(listening_endpoint& l, const path& p, const segm
     e.sack_permitted = config_.use_sack && h.options.sack_permitted; // [RFC 2018 2]
     const auto waited = std::chrono::duration_cast<std::chrono::microseconds>(now - s.arrived).count();
     e.sent_after_us = static_cast<std::uint32_t>(std::clamp<std::int64_t>(waited, 0, UINT32_MAX));
-
-    const std::uint32_t i = half_open_.insert(e);
-    ++l.half_open_;
-    demux_.insert(hash_of(flow), flow_ref(flow_kind::half_open, i));
-    change_state(flow, state::listen, event::rcv_syn, opening::passive, now);
-    reply_syn_ack(half_open_[i], now);
-    arm_tables();
+    return e;
 }
 
 // Passive SYN_RECEIVED. [RFC 9293 3.10.7.4]
@@ -194,27 +227,37 @@ void stack::arrives_at_half_open(std::uint32_t i, const path& p, const segment& 
         drop(&counters::bad_ack, "no_ack", flow, s, now);
         return;
     }
+    half_open_entry done = e;
     if (h.ack != e.iss + 1) {
-        drop(&counters::bad_ack, "bad_ack", flow, s, now);
-        reply_rst(p, s);
-        return;
+        // Its first SYN was answered by a cookie, a repeated one found room and made this entry; what reached
+        // the peer is the cookie.
+        const auto by_cookie = cookie_in(l, p, s, flow, now);
+        if (!by_cookie) {
+            drop(&counters::bad_ack, "bad_ack", flow, s, now);
+            reply_rst(p, s, now);
+            return;
+        }
+        done = *by_cookie;
+        done.arrived = e.arrived;
     }
-    if (l.accept_queue_.size() >= l.options_.backlog || connection_count_ >= config_.max_connections) {
+    if (accept_queue_full(l)) {
         // Our SYN|ACK will go again, the peer's ACK will come again: later there may be room.
-        ++l.counters_.accept_overflow;
-        drop(&counters::accept_overflow, "accept_overflow", flow, s, now);
+        accept_overflows(l, s, flow, now);
         return;
     }
-    establish(i, p, s, flow, now);
+    erase_half_open(i);
+    establish(done, p, s, flow, now);
 }
 
 // The segment has passed every check that the connection will make of it: it leaves SYN_RECEIVED behind.
-void stack::establish(std::uint32_t i, const path& p, const segment& s, const flow_key& flow, instant now) {
-    const half_open_entry e = half_open_[i];
+void stack::establish(const half_open_entry& e, const path& p, const segment& s, const flow_key& flow,
+                      instant now) {
     listening_endpoint& l = *listeners_[e.listener];
-    erase_half_open(i);
-
-    std::unique_ptr<endpoint> user(new endpoint(*this, flow, state::listen, next_id_++));
+    if (e.from_cookie) {
+        ++counters_.syn_cookies_accepted;
+        ++l.counters_.syn_cookies_accepted;
+    }
+    std::unique_ptr<endpoint> user(new endpoint(*this, memory_, flow, state::listen, next_id_++));
     endpoint& accepted = *user;
     accepted.owner_.opened = accepted.owner_.last_call = e.arrived;
     accepted.path_.append(state::syn_received, event::rcv_syn, e.arrived);

@@ -85,11 +85,6 @@ std::uint32_t tcb::ts_clock(instant at) const {
     return stack_->timestamp(at) + ts_offset_;
 }
 
-std::uint32_t tcb::receive_space() const {
-    const auto unread = user_->unread_.size();
-    return unread < limits_.receive_buffer ? limits_.receive_buffer - static_cast<std::uint32_t>(unread) : 0;
-}
-
 // [RFC 7323 2.2]: without a scale, 65535 bytes of even the largest buffer.
 std::uint32_t tcb::largest_window() const {
     return std::min(limits_.receive_buffer, 0xffffu << rcv_scale_);
@@ -112,10 +107,11 @@ info tcb::info() const {
     i.send_queue = buffer_.size();
     i.unsent = static_cast<std::uint32_t>(report().unsent);
     i.receive_queue = static_cast<std::uint32_t>(user_->unread_.size());
-    i.receive_memory = static_cast<std::uint32_t>(user_->unread_.true_size());
+    i.receive_memory = static_cast<std::uint32_t>(held());
+    i.send_memory = static_cast<std::uint32_t>(buffer_.true_size());
     if (ahead_) {
-        i.receive_memory += ahead_->true_size();
         i.out_of_order = ahead_->size();
+        i.out_of_order_ranges = static_cast<std::uint32_t>(ahead_->ranges());
     }
     i.srtt = rtt_.srtt();
     i.rttvar = rtt_.rttvar();
@@ -136,6 +132,7 @@ info tcb::info() const {
     i.window_scaling = scaling_;
     i.sack_permitted = sack_permitted_;
     i.no_delay = no_delay_;
+    i.from_cookie = from_cookie_;
     i.bytes_sent = bytes_sent_;
     i.bytes_acked = bytes_acked_;
     i.bytes_received = bytes_received_;

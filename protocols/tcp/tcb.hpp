@@ -6,6 +6,7 @@
 //     acknowledgement.cpp   what its ACK field means        [RFC 5681] [RFC 6582] [RFC 6298]
 //     output.cpp            what may be sent now            [RFC 9293 3.7.4, 3.8.6]
 //     timeouts.cpp          what silence means              [RFC 9293 3.8]
+//     memory_pressure.cpp   what buffers may cost           [RFC 2018 8]
 //     calls.cpp             what the user wants             [RFC 9293 3.10.1 - 3.10.6]
 //
 // Fields are named as in RFC 9293 3.3.1; sizes are bytes. snd_nxt falls back to snd_una after a timeout;
@@ -19,6 +20,7 @@
 #include <tapir/protocols/tcp/congestion.hpp>
 #include <tapir/protocols/tcp/endpoint.hpp>
 #include <tapir/protocols/tcp/half_open.hpp>
+#include <tapir/protocols/tcp/memory.hpp>
 #include <tapir/protocols/tcp/path.hpp>
 #include <tapir/protocols/tcp/reassembly.hpp>
 #include <tapir/protocols/tcp/rtt.hpp>
@@ -47,7 +49,10 @@ enum class verdict : std::uint8_t {
 /// Room for the payload of one outgoing segment: 64 KiB out of chunks of 2 KiB.
 using gather_list = std::array<bytes, 40>;
 
-class tcb : public list_hook<stack::dirty_tag>, public list_hook<stack::all_tag>, public timer {
+class tcb : public list_hook<stack::dirty_tag>,
+            public list_hook<stack::all_tag>,
+            public list_hook<stack::holder_tag>,
+            public timer {
   public:
     tcb(stack& s, endpoint& user, const path& p, const connection_options& options);
 
@@ -56,10 +61,13 @@ class tcb : public list_hook<stack::dirty_tag>, public list_hook<stack::all_tag>
     /// Goes on where a half-open entry ended; the endpoint's path has SYN_RECEIVED already.
     void open_passive(const half_open_entry& e, std::uint32_t ts_offset);
     std::size_t room_to_write() const;
-    std::size_t write(bytes data);
-    std::size_t write(chunk data);
+    std::size_t write(bytes data, instant now);
+    std::size_t write(chunk data, instant now);
 
-    void has_read() { has_read_ = true; }
+    void has_read(instant now) {
+        has_read_ = true;
+        made_progress(now);
+    }
     void finish(instant now);
     void stop_reading(instant now);
     void close(instant now, instant deadline);
@@ -119,7 +127,7 @@ class tcb : public list_hook<stack::dirty_tag>, public list_hook<stack::all_tag>
     void text_arrives(seq begin, chunk payload, bool fin, instant now);
     bool take_text(seq begin, chunk payload, bool fin, instant now);
     void take_in_order(chunk payload);
-    void keep_ahead(seq begin, chunk payload);
+    void keep_ahead(seq begin, chunk payload, instant now);
     void came_twice(seq begin, seq end);
     /// Gives the memory of `ahead_` back once it has nothing to keep nor to tell.
     void settle_ahead();
@@ -144,6 +152,20 @@ class tcb : public list_hook<stack::dirty_tag>, public list_hook<stack::all_tag>
     void retransmission_timeout(instant now);
     void persist_timeout(instant now);
     void keepalive_timeout(instant now);
+
+    // --- memory_pressure.cpp ---
+    std::size_t receive_bound() const;
+    /// True size of what is received and not yet read.
+    std::size_t held() const;
+    std::uint32_t receive_space() const;
+    bool may_keep(seq begin, const chunk& payload, instant now);
+    void shed_ahead();
+    /// Data was delivered, read, written or acknowledged: not the one to be shed for being idle.
+    void made_progress(instant now);
+    /// Brings the account up to what the buffers hold.
+    void charge();
+    void give_back();
+    std::size_t send_memory_left() const;
 
     // --- output.cpp ---
     bool send_syn(instant now, outgoing_segment& out);
@@ -176,9 +198,11 @@ class tcb : public list_hook<stack::dirty_tag>, public list_hook<stack::all_tag>
     std::uint32_t mss() const; ///< payload of a full segment
     std::uint16_t path_mss() const { return mss_of(mtu_, network_header_); }
     std::uint32_t ts_clock(instant at) const;
+    static std::uint32_t second_of(instant at) {
+        return static_cast<std::uint32_t>((at.time_since_epoch() / 1s) & 0xffffffff);
+    }
     rtt_estimator::limits rto_limits() const;
     duration current_rto() const { return rtt_.backed_off(backoff_, rto_limits()); }
-    std::uint32_t receive_space() const;
     std::uint32_t largest_window() const;
 
     // Hot: what every segment touches.
@@ -209,7 +233,7 @@ class tcb : public list_hook<stack::dirty_tag>, public list_hook<stack::all_tag>
     std::uint8_t network_header_ = 20;
     std::uint16_t mtu_ = 1500;
     std::uint16_t pseudo_header_sum_ = 0;
-    std::uint32_t challenge_second_ = 0;
+    std::uint16_t challenge_second_ = 0;
     bool timestamps_ : 1 = false;
     bool scaling_ : 1 = false;
     bool sack_permitted_ : 1 = false; ///< by both
@@ -229,6 +253,7 @@ class tcb : public list_hook<stack::dirty_tag>, public list_hook<stack::all_tag>
     bool syn_acked_ : 1 = false; ///< a comparison with iss_ would not do: after 4 GiB snd_una is back there
     bool una_timed_out_ : 1 = false; ///< what stands at snd_una was sent again by a timeout
     bool partial_acked_ : 1 = false; ///< in this recovery [RFC 6582 3.2, step 5]
+    bool from_cookie_ : 1 = false;   ///< opened by the ACK of a SYN cookie
     std::uint16_t peer_mss_ = 0;
     std::uint16_t rcv_mss_ = 0; ///< largest payload seen: what counts as a full segment on the way in
     seq iss_;
@@ -242,11 +267,15 @@ class tcb : public list_hook<stack::dirty_tag>, public list_hook<stack::all_tag>
     sent_records records_;
     std::unique_ptr<reassembly> ahead_; ///< null while everything came in order and once
 
+    memory_charge ahead_charge_;
+    memory_charge send_charge_;
+    instant last_progress_{};
+
     // Cold
     limits limits_;
     instant last_data_send_{};
     instant last_receive_{};
-    instant ts_recent_at_{};
+    std::uint32_t ts_recent_at_ = 0; ///< second
     std::uint64_t bytes_sent_ = 0;
     std::uint64_t bytes_acked_ = 0;
     std::uint64_t bytes_received_ = 0;

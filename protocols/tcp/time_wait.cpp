@@ -1,6 +1,8 @@
 #include <tapir/protocols/tcp/time_wait.hpp>
 
+#include <algorithm>
 #include <cassert>
+#include <cstddef>
 
 namespace tapir::tcp {
 
@@ -23,6 +25,8 @@ std::uint32_t time_wait_table::insert(const time_wait_entry& entry) {
     std::uint32_t i = free_;
     if (i == none) {
         i = static_cast<std::uint32_t>(entries_.size());
+        if (entries_.size() == entries_.capacity()) // doubles, but not past the bound
+            entries_.reserve(std::min<std::size_t>(bound_, std::max<std::size_t>(16, 2 * entries_.size())));
         entries_.push_back(entry);
     } else {
         free_ = entries_[i].next;

@@ -7,6 +7,7 @@
 #include <tapir/protocols/ip/address.hpp>
 #include <tapir/protocols/tcp/seq.hpp>
 
+#include <cstddef>
 #include <cstdint>
 #include <vector>
 
@@ -41,6 +42,8 @@ class time_wait_table {
 
     std::uint32_t size() const { return size_; }
     bool full() const { return size_ >= bound_; }
+    /// Of memory, at its largest so far; at most `bound` entries.
+    std::size_t bytes() const { return entries_.capacity() * sizeof(time_wait_entry); }
     time_wait_entry& operator[](std::uint32_t i) { return entries_[i]; }
     const time_wait_entry& operator[](std::uint32_t i) const { return entries_[i]; }
 

@@ -1,5 +1,5 @@
-// A bound port: the datagrams that wait to be received, whom it sent to lately, and what went wrong. Plain and
-// synchronous; socket.hpp is how coroutines see it. Destroying it frees the port.
+// A bound port: the datagrams that wait to be received, whom it sent to lately, and what went wrong. Plain
+// and synchronous; socket.hpp is how coroutines see it. Destroying it frees the port.
 #pragma once
 
 #include <tapir/framework/buffer.hpp>

@@ -31,8 +31,8 @@ struct counters {
     std::uint64_t datagrams_out = 0;
     std::uint64_t send_waits = 0; ///< calls that had to wait for the link or for the next turn
     count_by<drop, drop::closed> dropped;
-    std::uint64_t icmp_errors = 0;   ///< about something that one of our sockets sent
-    std::uint64_t icmp_ignored = 0;  ///< about nothing that a socket of ours remembers to have sent [RFC 5927]
+    std::uint64_t icmp_errors = 0;  ///< about something that one of our sockets sent
+    std::uint64_t icmp_ignored = 0; ///< about nothing that a socket of ours remembers to have sent [RFC 5927]
     std::uint64_t icmp_replaced = 0; ///< of icmp_errors: not asked for before the next one came
 };
 

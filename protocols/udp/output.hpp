@@ -1,5 +1,5 @@
-// What UDP asks of the network below: a way to a destination, and to take a datagram. Implemented by host, and
-// by tests.
+// What UDP asks of the network below: a way to a destination, and to take a datagram. Implemented by host,
+// and by tests.
 #pragma once
 
 #include <tapir/framework/bytes.hpp>

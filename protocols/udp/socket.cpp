@@ -1,3 +1,4 @@
+#include <tapir/framework/reactor.hpp> // parked::wake()
 #include <tapir/protocols/udp/socket.hpp>
 
 namespace tapir::udp {

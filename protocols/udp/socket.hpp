@@ -153,9 +153,7 @@ class socket {
     }
 
     /// The last error that ICMP reported about what this socket sent, and whom it concerns. Asking clears it.
-    std::optional<peer_error> take_error() {
-        return core_ ? core_->bound->take_error() : std::nullopt;
-    }
+    std::optional<peer_error> take_error() { return core_ ? core_->bound->take_error() : std::nullopt; }
 
     ip::endpoint local() const { return core_ ? core_->bound->local() : ip::endpoint(); }
     std::optional<ip::endpoint> peer() const { return core_ ? core_->bound->peer() : std::nullopt; }

@@ -1,7 +1,6 @@
+#include <tapir/protocols/ip/checksum.hpp>
 #include <tapir/protocols/udp/header.hpp>
 #include <tapir/protocols/udp/stack.hpp>
-
-#include <tapir/protocols/ip/checksum.hpp>
 
 #include <algorithm>
 #include <array>
@@ -101,8 +100,8 @@ outcome stack::receive(const arrival& a, const chunk& datagram) {
         return dropped(drop::bad_checksum);
     if (!is_one_host(a.source)) return dropped(drop::bad_source);
 
-    binding* b = a.to_group ? find(ip::address(), v->destination_port())
-                            : find(a.destination, v->destination_port());
+    binding* b =
+        a.to_group ? find(ip::address(), v->destination_port()) : find(a.destination, v->destination_port());
     if (b == nullptr) {
         ++counters_.dropped[drop::no_port];
         return a.to_group ? outcome::dropped : outcome::no_port;

@@ -93,7 +93,9 @@ struct driver final : udp::output_sink, udp::binding_observer {
         must(sent && *sent);
     }
 
-    udp::binding* some(std::uint8_t x) { return sockets.empty() ? nullptr : sockets[x % sockets.size()].get(); }
+    udp::binding* some(std::uint8_t x) {
+        return sockets.empty() ? nullptr : sockets[x % sockets.size()].get();
+    }
 
     // Four bytes are one step.
     void step(bytes b) {
@@ -103,7 +105,8 @@ struct driver final : udp::output_sink, udp::binding_observer {
         udp::binding* s = some(y);
         switch (load_u8(b, 0) % 9) {
         case 0:
-            if (auto made = stack.bind(ip::endpoint((y & 1) != 0 ? own : ip::address(), x % 10u), options(z))) {
+            if (auto made =
+                    stack.bind(ip::endpoint((y & 1) != 0 ? own : ip::address(), x % 10u), options(z))) {
                 (*made)->set_observer(this);
                 sockets.push_back(std::move(*made));
             }
@@ -155,8 +158,7 @@ struct driver final : udp::output_sink, udp::binding_observer {
         a.destination = own;
         a.to_group = (y & 0x40) != 0;
         ++given;
-        if (stack.receive(a, chunk(pool.copy_of(d), 0, d.size())) == udp::outcome::no_port)
-            must(!a.to_group);
+        if (stack.receive(a, chunk(pool.copy_of(d), 0, d.size())) == udp::outcome::no_port) must(!a.to_group);
     }
 
     void check() {

@@ -323,34 +323,36 @@ TEST_CASE("udp: the end of the host is host_stopped to all who wait, and handles
 }
 
 TEST_CASE("udp: a sender that is faster than the link waits for it, and nothing is lost on the way out") {
-    on_two_hosts([](world& w) -> task<> {
-        co_await resolve_next_hops(&w);
-        udp::socket_options o;
-        o.receive_datagrams = 5000;
-        o.receive_bytes = std::size_t{16} << 20;
-        udp::socket server = bound(w.server(), 7, o);
-        udp::socket client = bound(w.client(), 0);
-        const std::string text(1000, 'x');
-        bool others_run = false;
-        auto other = [&]() -> task<> {
-            others_run = true;
-            co_return;
-        };
-        auto body = [&](scope& s) -> task<> {
-            s.spawn(other);
-            for (int i = 0; i < 200; ++i) CHECK(co_await client.send_to(text, w.server_at(7)));
-            CHECK(others_run);
-            for (int i = 0; i < 2800; ++i) CHECK(co_await client.send_to(text, w.server_at(7)));
-        };
-        co_await with_scope(body);
-        (void)co_await sleep_for(1s);
-        CHECK(server.receivable() == 3000);
-        CHECK(w.client().udp().counted().send_waits > 0);
-        while (server.receivable() > 0) {
-            std::array<std::byte, 1000> room;
-            (void)co_await server.receive_from(room);
-        }
-    }, quiet_path(0ms));
+    on_two_hosts(
+        [](world& w) -> task<> {
+            co_await resolve_next_hops(&w);
+            udp::socket_options o;
+            o.receive_datagrams = 5000;
+            o.receive_bytes = std::size_t{16} << 20;
+            udp::socket server = bound(w.server(), 7, o);
+            udp::socket client = bound(w.client(), 0);
+            const std::string text(1000, 'x');
+            bool others_run = false;
+            auto other = [&]() -> task<> {
+                others_run = true;
+                co_return;
+            };
+            auto body = [&](scope& s) -> task<> {
+                s.spawn(other);
+                for (int i = 0; i < 200; ++i) CHECK(co_await client.send_to(text, w.server_at(7)));
+                CHECK(others_run);
+                for (int i = 0; i < 2800; ++i) CHECK(co_await client.send_to(text, w.server_at(7)));
+            };
+            co_await with_scope(body);
+            (void)co_await sleep_for(1s);
+            CHECK(server.receivable() == 3000);
+            CHECK(w.client().udp().counted().send_waits > 0);
+            while (server.receivable() > 0) {
+                std::array<std::byte, 1000> room;
+                (void)co_await server.receive_from(room);
+            }
+        },
+        quiet_path(0ms));
 }
 
 TEST_CASE("udp: over wires that lose, repeat, reorder and corrupt, what comes is as it was sent") {

@@ -135,6 +135,10 @@ std::string world::quiet() {
     check("server connections", server_->tcp().connections());
     check("server half-open", server_->tcp().half_open());
     check("server TIME_WAIT", server_->tcp().time_waits());
+    check("client receive memory", client_->tcp().memory().receive.used());
+    check("client send memory", client_->tcp().memory().send.used());
+    check("server receive memory", server_->tcp().memory().receive.used());
+    check("server send memory", server_->tcp().memory().send.used());
     check("client buffers", client_->pool().live_blocks());
     check("server buffers", server_->pool().live_blocks());
     check("coroutines", live_frames() - frames_before_);

@@ -44,7 +44,8 @@ void siege::carry(bool from_victim, const tcp::path& to, const tcp::outgoing_seg
         at += part.size();
     }
     tcp::emit(b.span().first(s.header.size()), s.header, to.pseudo_header_sum, s.payload);
-    in_flight_.emplace(std::pair(now + 5ms, order_++), arrival{!from_victim, to.local, chunk(b, 0, s.size())});
+    in_flight_.emplace(std::pair(now + 5ms, order_++),
+                       arrival{!from_victim, to.local, chunk(b, 0, s.size())});
 }
 
 void siege::deliver(const arrival& a) {
@@ -68,8 +69,8 @@ void siege::inject_into_honest(const ip::address& from, const tcp::header& h, st
     buffer b = honest_pool_.allocate(size);
     copy_bytes(b.span().subspan(h.size()), as_bytes(text));
     const std::array parts = {as_bytes(text)};
-    tcp::emit(b.span().first(h.size()), h,
-              ip::pseudo_header_sum(from, honest_address(), ip::protocol::tcp), parts);
+    tcp::emit(b.span().first(h.size()), h, ip::pseudo_header_sum(from, honest_address(), ip::protocol::tcp),
+              parts);
     deliver(arrival{false, from, chunk(b, 0, size)});
 }
 

@@ -1,7 +1,7 @@
-// A server under attack, in virtual time and in memory. The victim at 192.0.2.2 runs an echo server on a whole
-// tcp::stack. Beside the attacker an honest client at 192.0.2.1, a second whole stack, comes again and again:
-// it connects, sends, reads all back, compares, closes. An attack is a test that bounds what the victim pays,
-// in counts and bytes, and then asks whether the honest client noticed anything:
+// A server under attack, in virtual time and in memory. The victim at 192.0.2.2 runs an echo server on a
+// whole tcp::stack. Beside the attacker an honest client at 192.0.2.1, a second whole stack, comes again and
+// again: it connects, sends, reads all back, compares, closes. An attack is a test that bounds what the
+// victim pays, in counts and bytes, and then asks whether the honest client noticed anything:
 //
 //     siege s;
 //     raw_peer attacker(s, 1);
@@ -91,11 +91,11 @@ class siege {
     const tcp::counters& counted() const { return victim.counted(); }
 
     // --- the honest client ---
-    duration pause = 200ms;     ///< between visits
-    bool visiting = true;       ///< begins new visits
-    std::size_t visits = 0;     ///< completed, every byte intact
-    std::size_t failures = 0;   ///< visits that ended otherwise
-    duration slowest{0};        ///< of the completed visits since the last honest_clients_go_on()
+    duration pause = 200ms;   ///< between visits
+    bool visiting = true;     ///< begins new visits
+    std::size_t visits = 0;   ///< completed, every byte intact
+    std::size_t failures = 0; ///< visits that ended otherwise
+    duration slowest{0};      ///< of the completed visits since the last honest_clients_go_on()
     std::string last_failure;
     tcp::endpoint* visitor() { return visitor_.get(); }
     /// The last segments of the connection from this port of the honest client: what an attacker off the path
@@ -143,7 +143,8 @@ class siege {
     node honest_end_{*this, false};
     std::map<std::pair<instant, std::uint64_t>, arrival> in_flight_;
     std::uint64_t order_ = 0;
-    std::map<std::pair<bool, std::uint16_t>, tcp::header> last_; ///< to the victim?, port of the honest client
+    std::map<std::pair<bool, std::uint16_t>, tcp::header>
+        last_; ///< to the victim?, port of the honest client
     std::map<std::pair<bool, std::uint16_t>, std::size_t> count_;
 
   public:
@@ -169,8 +170,8 @@ class raw_peer {
     raw_peer(siege& s, std::uint32_t number, std::uint16_t from_port = 5000)
         : at_(s), from_(siege::attacker_address(number)), port_(from_port) {}
 
-    tcp::seq next{0xffffff00};  ///< of our next byte; near the wrap, always
-    tcp::seq expects{};         ///< what we acknowledge
+    tcp::seq next{0xffffff00}; ///< of our next byte; near the wrap, always
+    tcp::seq expects{};        ///< what we acknowledge
     std::uint16_t window = 65535;
     tcp::options syn_options;   ///< an MSS of 1460 unless changed
     tcp::options options;       ///< on every later segment

@@ -181,7 +181,8 @@ TEST_CASE("a received error says which connection it is about") {
                                          .local = {own, 80},
                                          .remote = {remote, 40000},
                                          .sequence = 0x01020304,
-                                         .next_hop_mtu = 0});
+                                         .next_hop_mtu = 0,
+                                         .total_length = 40});
     CHECK(h.icmp.count().errors_received[error_kind::host_unreachable] == 1);
 }
 
@@ -254,12 +255,29 @@ TEST_CASE("a quote of UDP has ports but no sequence number, one of ICMP neither"
     CHECK(icmp::parse_quoted(udp) == icmp::quoted{.protocol = ip::protocol::udp,
                                                   .source = {own, 53},
                                                   .destination = {remote, 40000},
-                                                  .sequence = 0});
+                                                  .sequence = 0,
+                                                  .total_length = 28});
     const auto ping = datagram({.protocol = ip::protocol::icmp, .source = own, .destination = remote},
                                hex("0800 f7fe 0001 0000"));
-    CHECK(icmp::parse_quoted(ping) ==
-          icmp::quoted{
-              .protocol = ip::protocol::icmp, .source = {own, 0}, .destination = {remote, 0}, .sequence = 0});
+    CHECK(icmp::parse_quoted(ping) == icmp::quoted{.protocol = ip::protocol::icmp,
+                                                   .source = {own, 0},
+                                                   .destination = {remote, 0},
+                                                   .sequence = 0,
+                                                   .total_length = 28});
+}
+
+TEST_CASE("an error about a datagram for somebody else comes from the address the router names") {
+    host h; // [RFC 1812 4.3.2.4]
+    auto onwards = udp_to_us;
+    onwards.destination = remote;
+    const refused_datagram d(onwards, hex("0035 9c40 0008 ffff"));
+    const auto e =
+        h.icmp.error(d.get(), message::time_exceeded(icmp::time_exceeded_code::ttl, {}), instant(1s), own);
+    REQUIRE(e);
+    CHECK(e->header.source == own);
+    CHECK(e->header.destination == peer);
+    CHECK(!e->header.dont_fragment);
+    CHECK(same(e->message.body, d.storage));
 }
 
 TEST_CASE("an error we send quotes the datagram, as much as keeps it within 576 bytes") {

@@ -4,6 +4,7 @@
 
 #include <doctest/doctest.h>
 
+#include <string>
 #include <vector>
 
 #include "tests/hex.hpp"
@@ -239,20 +240,62 @@ TEST_CASE("broadcasts are accepted and marked; a unicast in a link-layer broadca
     }
 }
 
-TEST_CASE("fragments are counted and dropped, the first, the middle and the last") {
+TEST_CASE("fragments are accepted like any datagram: the first, the middle and the last") {
     host h;
     auto header = from_peer();
     header.dont_fragment = false;
     header.payload_size = 8;
-    CHECK(h.accepts(datagram(header)));
     header.more_fragments = true;
-    CHECK(h.refused(header) == drop::fragment);
+    CHECK(h.accepts(datagram(header)));
     header.fragment_offset = 8;
-    CHECK(h.refused(header) == drop::fragment);
+    CHECK(h.accepts(datagram(header)));
     header.more_fragments = false;
-    CHECK(h.refused(header) == drop::fragment);
+    CHECK(h.accepts(datagram(header)));
     header.destination = ip::address::v4(192, 0, 2, 3);
     CHECK(h.refused(header) == drop::not_ours); // strangers' fragments do not count as ours
+}
+
+TEST_CASE("a router takes what is for others, marked; what must not pass it does not") {
+    ipv4::routes routes;
+    REQUIRE(routes.add_address({own, 24}, 0));
+    REQUIRE(routes.add_address({ip::address::v4(10, 0, 0, 1), 8}, 1));
+    ipv4::input in(true);
+    const auto to = [&](ip::address a, std::size_t link = 0, bool group = false, ip::address from = peer) {
+        auto header = from_peer();
+        header.source = from;
+        header.destination = a;
+        const auto b = datagram(header);
+        const auto d = in.accept(b, group, routes, link);
+        if (!d) return std::string(ipv4::to_string(d.error()));
+        return std::string(d->transit ? "transit" : "ours") + (d->broadcast ? ", broadcast" : "");
+    };
+    const auto link_local = ip::address::v4(169, 254, 1, 1);
+    CHECK(to(ip::address::v4(203, 0, 113, 9)) == "transit");
+    CHECK(to(ip::address::v4(10, 0, 0, 7)) == "transit");
+    CHECK(to(ip::address::v4(10, 0, 0, 1)) == "ours"); // from the other link, too [RFC 1122 3.3.4.2]
+    CHECK(to(ip::address::v4(203, 0, 113, 9), 0, true) ==
+          to_string(drop::link_broadcast));                                               // [RFC 1812 5.3.4]
+    CHECK(to(ip::address::v4(10, 255, 255, 255)) == to_string(drop::directed_broadcast)); // [RFC 2644 2]
+    CHECK(to(ip::address::v4(10, 255, 255, 255), 1, true, ip::address::v4(10, 0, 0, 7)) == "ours, broadcast");
+    CHECK(to(ip::address::v4(224, 0, 0, 5)) == to_string(drop::not_joined));
+    CHECK(to(ip::address::v4(240, 0, 0, 5)) == to_string(drop::bad_destination));
+    CHECK(to(link_local) == to_string(drop::link_local)); // [RFC 3927 7]
+    CHECK(to(ip::address::v4(10, 0, 0, 7), 0, false, link_local) == to_string(drop::link_local));
+    CHECK(to(ip::address::v4(10, 0, 0, 7), 0, false, ip::address::v4(127, 0, 0, 1)) ==
+          to_string(drop::bad_source));
+    CHECK(to(ip::address::v4(10, 0, 0, 7), 1, false, own) == to_string(drop::own_source));
+}
+
+TEST_CASE("options are written behind the header and covered by its checksum") {
+    const auto options = hex("94040000 07070400");
+    auto h = from_peer();
+    std::vector<std::byte> b(ipv4::header::size + 8 + 4);
+    h.emit(b, options);
+    const auto v = ipv4::view::parse(b);
+    REQUIRE(v);
+    CHECK(v->header_size() == 28);
+    CHECK(same(v->options(), options));
+    CHECK(v->payload().size() == 4);
 }
 
 TEST_CASE("a datagram that arrives with its last hop used up is for us all the same") { // [RFC 1122 3.2.1.7]

@@ -138,3 +138,72 @@ TEST_CASE("broadcasts and groups stay on the link; impossible destinations have 
     }
     CHECK(!r.lookup(ip::address(std::array<std::uint8_t, 16>{0x20, 0x01})));
 }
+
+TEST_CASE("a packet for another network leaves by the right route: link, gateway and source") {
+    ipv4::routes r;
+    REQUIRE(r.add_address(p("192.0.2.2/24"), 0));
+    REQUIRE(r.add_address(p("10.0.0.1/8"), 1));
+    REQUIRE(r.add(p("0.0.0.0/0"), a("192.0.2.1")));
+    REQUIRE(r.add(p("198.51.100.0/24"), a("10.9.9.9")));
+    CHECK(r.lookup(a("198.51.100.7")) == hop{a("10.9.9.9"), a("10.0.0.1"), 1});
+    CHECK(r.lookup(a("198.51.101.7")) == hop{a("192.0.2.1"), a("192.0.2.2"), 0});
+    CHECK(r.lookup(a("10.0.0.5")) == hop{a("10.0.0.5"), a("10.0.0.1"), 1});
+    CHECK(r.link_of(a("10.0.0.1")) == 1u);
+    CHECK(!r.link_of(a("10.0.0.2")));
+}
+
+TEST_CASE("of two default routes the first is taken, but an answer leaves by the link that was asked") {
+    ipv4::routes r;
+    REQUIRE(r.add_address(p("192.0.2.2/24"), 0));
+    REQUIRE(r.add_address(p("198.51.100.2/24"), 1));
+    REQUIRE(r.add(p("0.0.0.0/0"), a("192.0.2.1")));
+    REQUIRE(r.add(p("0.0.0.0/0"), a("198.51.100.1")));
+    CHECK(r.lookup(a("203.0.113.5")) == hop{a("192.0.2.1"), a("192.0.2.2"), 0});
+    CHECK(r.lookup(a("203.0.113.5"), a("192.0.2.2")) == hop{a("192.0.2.1"), a("192.0.2.2"), 0});
+    CHECK(r.lookup(a("203.0.113.5"), a("198.51.100.2")) == hop{a("198.51.100.1"), a("198.51.100.2"), 1});
+    // A longer prefix counts for more than the address.
+    REQUIRE(r.add(p("203.0.113.0/24"), a("192.0.2.7")));
+    CHECK(r.lookup(a("203.0.113.5"), a("198.51.100.2"))->next_hop == a("192.0.2.7"));
+    CHECK(r.lookup(a("255.255.255.255"), a("198.51.100.2")) ==
+          hop{a("255.255.255.255"), a("198.51.100.2"), 1});
+    CHECK(r.remove(p("0.0.0.0/0")));
+    CHECK(!r.lookup(a("8.8.8.8")));
+}
+
+TEST_CASE("behind a /32 stands whoever a route puts on the link, a gateway too") {
+    ipv4::routes r;
+    REQUIRE(r.add_address(p("203.0.113.7/32"), 3));
+    CHECK(!r.lookup(a("192.0.2.1")));
+    CHECK(r.add_on_link(p("192.0.2.1/32"), 2).error() == errc::invalid_argument); // no address there
+    REQUIRE(r.add_on_link(p("192.0.2.1/32"), 3));
+    REQUIRE(r.add(p("0.0.0.0/0"), a("192.0.2.1")));
+    CHECK(r.lookup(a("198.51.100.1")) == hop{a("192.0.2.1"), a("203.0.113.7"), 3});
+    CHECK(!r.remove(p("203.0.113.7/32")));
+    CHECK(r.remove(p("192.0.2.1/32")));
+}
+
+TEST_CASE("an address that goes takes its routes along, unless a sister address inherits them") {
+    ipv4::routes r;
+    REQUIRE(r.add_address(p("192.0.2.2/24"), 0));
+    REQUIRE(r.add_address(p("192.0.2.3/24"), 0));
+    REQUIRE(r.add_address(p("10.0.0.1/8"), 1));
+    REQUIRE(r.add(p("0.0.0.0/0"), a("192.0.2.1")));
+    CHECK(r.remove_address(a("192.0.2.9")).error() == errc::address_unavailable);
+    REQUIRE(r.remove_address(a("192.0.2.2")));
+    CHECK(r.lookup(a("203.0.113.1")) == hop{a("192.0.2.1"), a("192.0.2.3"), 0});
+    CHECK(r.lookup(a("192.0.2.50")) == hop{a("192.0.2.50"), a("192.0.2.3"), 0});
+    REQUIRE(r.remove_address(a("192.0.2.3")));
+    CHECK(!r.lookup(a("203.0.113.1")));
+    CHECK(!r.lookup(a("192.0.2.50")));
+    CHECK(r.lookup(a("10.0.0.9"))->link == 1);
+}
+
+TEST_CASE("a broadcast address is one on its own link only") {
+    ipv4::routes r;
+    REQUIRE(r.add_address(p("192.0.2.2/24"), 0));
+    REQUIRE(r.add_address(p("10.0.0.1/8"), 1));
+    CHECK(r.is_broadcast(a("192.0.2.255"), 0));
+    CHECK(!r.is_broadcast(a("192.0.2.255"), 1));
+    CHECK(r.is_broadcast(a("10.255.255.255"), 1));
+    CHECK(r.is_broadcast(a("255.255.255.255"), 1));
+}
