@@ -94,6 +94,7 @@ bool own_doing(tcp::ending how) {
     case tcp::ending::open:
     case tcp::ending::orderly:
     case tcp::ending::reset:
+    case tcp::ending::out_of_memory:
     case tcp::ending::timed_out: break;
     }
     return false;
