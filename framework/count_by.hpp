@@ -18,8 +18,8 @@ class count_by {
   public:
     static constexpr std::size_t size = static_cast<std::size_t>(Last) + 1;
 
-    std::uint64_t& operator[](Reason r) { return count_[index(r)]; }
-    std::uint64_t operator[](Reason r) const { return count_[index(r)]; }
+    constexpr std::uint64_t& operator[](Reason r) { return count_[index(r)]; }
+    constexpr std::uint64_t operator[](Reason r) const { return count_[index(r)]; }
 
     std::uint64_t total() const {
         std::uint64_t sum = 0;
@@ -36,7 +36,7 @@ class count_by {
     bool operator==(const count_by&) const = default;
 
   private:
-    static std::size_t index(Reason r) {
+    static constexpr std::size_t index(Reason r) {
         const auto i = static_cast<std::size_t>(r);
         assert(i < size);
         return i;

@@ -11,6 +11,7 @@
 #include <optional>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 namespace tapir::kernel {
@@ -360,6 +361,14 @@ address stream::local() const {
 address stream::remote() const {
     return socket_ ? socket_->remote : address();
 }
+result<credentials> stream::peer() const {
+    if (!socket_ || socket_->fd < 0) return errc::closed;
+    if (socket_->tcp) return errc::not_supported;
+    ucred who{};
+    socklen_t size = sizeof who;
+    if (::getsockopt(socket_->fd, SOL_SOCKET, SO_PEERCRED, &who, &size) != 0) return errno_code(errno);
+    return credentials(who.pid, who.uid, who.gid);
+}
 
 listener& listener::operator=(listener&& other) noexcept {
     if (this != &other) {
@@ -391,9 +400,10 @@ address listener::local() const {
     return socket_ ? socket_->local : address();
 }
 
-result<listener> listen(const address& at, int backlog) {
+result<listener> listen(const address& at, int backlog, mode_t path_mode) {
     const int fd = ::socket(at.family(), SOCK_STREAM | SOCK_CLOEXEC, 0);
     if (fd < 0) return outcome_of(errno_code(errno));
+    if (at.is_unix()) ::fchmod(fd, path_mode); // on Linux bind() gives the path the mode that the socket has
     const int on = 1;
     if (at.family() == AF_INET) ::setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
     if (::bind(fd, at.data(), at.size()) != 0 || ::listen(fd, backlog) != 0) {

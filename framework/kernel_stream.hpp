@@ -19,6 +19,7 @@
 #include <cstddef>
 #include <memory>
 #include <string_view>
+#include <sys/types.h>
 #include <utility>
 
 namespace tapir::kernel {
@@ -27,6 +28,16 @@ namespace detail {
 struct stream_socket;
 struct listening_socket;
 } // namespace detail
+
+/// A process at the other end, in the numbers of our own user namespace: users that it does not know are
+/// 65534.
+struct credentials {
+    credentials() = default;
+    credentials(pid_t process, uid_t user, gid_t group) : pid(process), uid(user), gid(group) {}
+    pid_t pid = 0;
+    uid_t uid = 0;
+    gid_t gid = 0;
+};
 
 /// A connected socket. Destroyed while open, it is aborted.
 class stream {
@@ -59,6 +70,9 @@ class stream {
 
     address local() const;
     address remote() const;
+    /// Who is at the other end of an AF_UNIX connection: as the kernel noted it when they connected, so that
+    /// nobody can pretend. errc::not_supported over TCP, errc::closed for a moved-from or ended handle.
+    result<credentials> peer() const;
 
   private:
     friend class listener;
@@ -82,13 +96,15 @@ class listener {
     address local() const;
 
   private:
-    friend result<listener> listen(const address& at, int backlog);
+    friend result<listener> listen(const address& at, int backlog, mode_t path_mode);
     explicit listener(std::shared_ptr<detail::listening_socket> s) : socket_(std::move(s)) {}
     std::shared_ptr<detail::listening_socket> socket_;
 };
 
-/// errc::address_in_use, errc::address_unavailable, or an errno value. TCP sets SO_REUSEADDR.
-result<listener> listen(const address& at, int backlog = 1024);
+/// errc::address_in_use, errc::address_unavailable, or an errno value. TCP sets SO_REUSEADDR. An AF_UNIX path
+/// comes into being with `path_mode`, from which the umask is taken: nobody else can connect even for a
+/// moment.
+result<listener> listen(const address& at, int backlog = 1024, mode_t path_mode = 0777);
 
 /// errc::refused (AF_UNIX: also when there is no such path), errc::host_unreachable,
 /// errc::network_unreachable, errc::timed_out, errc::no_ports, or an errno value. In virtual time, where the

@@ -30,7 +30,8 @@ bool is_never_a_station(ip::address a) {
 
 } // namespace
 
-cache::cache(const cache_config& config, ethernet::mac_address own) : config_(config), own_mac_(own) {
+cache::cache(const cache_config& config, ethernet::mac_address own)
+    : config_(config), own_mac_(own), broadcasts_(config.requests_per_second, config.request_burst) {
     assert(config.max_entries >= 1 && config.max_queued_frames >= 1);
     assert(config.max_broadcast_requests >= 1);
     assert(own.is_station());
@@ -83,8 +84,12 @@ void cache::ask(ip::address a, entry& e, instant now) {
     if (e.state == state::probing) {
         p.target_mac = e.mac;
         transmit(e.mac, p, count_.unicast_requests_sent);
-    } else {
+    } else if (broadcasts_.take(now)) {
         transmit(ethernet::mac_address::broadcast(), p, count_.broadcast_requests_sent);
+    } else {
+        ++count_.requests_limited; // and asked when its turn comes again
+        arm(e, now + config_.retry_interval);
+        return;
     }
     ++e.requests;
     arm(e, now + config_.retry_interval); // [RFC 1122 2.3.2.1]: no flooding, a request a second at most
@@ -198,9 +203,10 @@ void cache::on_packet(const packet& p, instant now) {
         return;
     }
     if (is_own(p.sender_ip)) {
-        on_conflict(p.sender_ip, now);
+        on_conflict(p.sender_ip, p.sender_mac, now);
         return;
     }
+    if (ends_probing(p)) return;
 
     // [RFC 826]: a known sender is refreshed by any packet, a new one remembered only if
     // the packet is for us. Stricter than that: not from a mere reply, which nobody here asked for.
@@ -226,14 +232,58 @@ void cache::on_packet(const packet& p, instant now) {
 
 // [RFC 5227 2.4 (c)]: the address is configured and kept; it is defended once per interval, no more often, so
 // that two such hosts do not shout at each other without end.
-void cache::on_conflict(ip::address own, instant now) {
+void cache::on_conflict(ip::address own, ethernet::mac_address other, instant now) {
     ++count_.conflicts;
     for (own_address& o : own_) {
         if (o.prefix.addr != own || (o.defended && now - *o.defended < config_.defend_interval)) continue;
         o.defended = now;
+        events_.push_back({.what = address_event::kind::conflict, .address = o.prefix, .other = other});
         transmit(ethernet::mac_address::broadcast(), packet::announcement(own_mac_, own),
                  count_.announcements_sent);
     }
+}
+
+void cache::probe(ip::prefix own, random draws, instant now) {
+    probed_address a{.prefix = own, .draws = draws};
+    a.next = now + a.draws.below(1'000'001) * (config_.probe_wait / 1'000'000);
+    next_deadline_ = std::min(next_deadline_, a.next);
+    probed_.push_back(a);
+}
+
+// [RFC 5227 2.1.1]: who speaks from the address has it; who probes for it at the same time gets it no more
+// than we do.
+bool cache::ends_probing(const packet& p) {
+    const auto found = std::ranges::find_if(probed_, [&](const probed_address& a) {
+        const bool probes_too = p.op == operation::request && p.sender_ip.is_unspecified();
+        return a.prefix.addr == p.sender_ip || (probes_too && a.prefix.addr == p.target_ip);
+    });
+    if (found == probed_.end()) return false;
+    ++count_.addresses_taken;
+    events_.push_back({.what = address_event::kind::taken, .address = found->prefix, .other = p.sender_mac});
+    probed_.erase(found);
+    return true;
+}
+
+void cache::send_probes(instant now) {
+    for (probed_address& a : probed_) {
+        if (a.next > now || a.sent >= config_.probe_num) continue;
+        transmit(ethernet::mac_address::broadcast(), packet::request(own_mac_, ip::address(), a.prefix.addr),
+                 count_.probes_sent);
+        ++a.sent;
+        const auto range = (config_.probe_max - config_.probe_min) / 1'000'000;
+        const duration pause = config_.probe_min + a.draws.below(1'000'001) * range;
+        a.next = now + (a.sent < config_.probe_num ? pause : config_.announce_wait);
+    }
+    bool any = false;
+    for (const probed_address& a : probed_) {
+        if (a.next > now) continue; // all probes are out, and nobody has answered
+        add_address(a.prefix);
+        events_.push_back({.what = address_event::kind::usable, .address = a.prefix});
+        any = true;
+    }
+    std::erase_if(probed_, [&](const probed_address& a) { return a.next <= now; });
+    if (any) announce(now);
+    for (const probed_address& a : probed_) next_deadline_ = std::min(next_deadline_, a.next);
 }
 
 void cache::announce(instant now) {
@@ -296,6 +346,7 @@ void cache::on_timer(instant now) {
         send_announcements(now);
     else
         next_deadline_ = announce_at_;
+    send_probes(now);
     for (auto at = table_.begin(); at != table_.end();) {
         const auto current = at++;
         if (current->second.deadline <= now)
@@ -313,6 +364,10 @@ std::optional<cache::release> cache::next_release() {
 }
 std::optional<cache::failure> cache::next_failure() {
     return pop(failures_);
+}
+
+std::optional<address_event> cache::next_event() {
+    return pop(events_);
 }
 
 std::vector<cache::entry_info> cache::entries(instant now) const {

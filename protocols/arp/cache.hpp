@@ -9,6 +9,7 @@
 //     while (auto t = cache.next_transmission()) ...             // after every packet, timer and batch
 //     while (auto r = cache.next_release()) send(r->packet, r->destination);
 //     while (auto f = cache.next_failure()) ...                  // host unreachable
+//     while (auto e = cache.next_event()) ...                    // about our own addresses
 //
 // An entry is *incomplete* while asked for, then *reachable*; after reachable_time it is *stale*: still used,
 // but the next use asks the station itself (unicast) and, when that stays unanswered, everybody.
@@ -16,7 +17,10 @@
 
 #include <tapir/framework/bytes.hpp>
 #include <tapir/framework/count_by.hpp>
+#include <tapir/framework/random.hpp>
 #include <tapir/framework/time.hpp>
+#include <tapir/framework/token_bucket.hpp>
+#include <tapir/framework/visit_counters.hpp>
 #include <tapir/protocols/arp/packet.hpp>
 #include <tapir/protocols/ethernet/mac_address.hpp>
 #include <tapir/protocols/ip/address.hpp>
@@ -45,8 +49,9 @@ struct cache_config {
     unsigned max_broadcast_requests = 3;
     /// Entries in all, at least 1. More than a /23 network has stations.
     std::size_t max_entries = 1024;
-    /// Frames that wait for one address; past it the oldest is dropped. An initial window of 10 fits.
-    std::size_t max_queued_frames = 16;
+    /// Frames that wait for one address; past it the oldest is dropped. The largest datagram fits, cut for an
+    /// MTU of 1500: 45 fragments, of which none may be missing.
+    std::size_t max_queued_frames = 48;
     /// Frames that wait in all entries together: a sweep over silent addresses must not fill the memory.
     std::size_t max_queued_total = 512;
     /// Packets made but not yet pulled: more than a host lets pile up between two pulls.
@@ -56,6 +61,31 @@ struct cache_config {
     duration announce_interval = 2s;
     /// RFC 5227 2.4 DEFEND_INTERVAL: between two announcements that defend an address somebody else claims.
     duration defend_interval = 10s;
+    /// Broadcast requests per second and at once: a sweep over a network's addresses, ours or one that we
+    /// forward, must not become a storm that every station on the link has to read. A /24 at once passes.
+    std::uint32_t requests_per_second = 200;
+    std::uint32_t request_burst = 256;
+    /// Whether an address is probed for before it is taken into use (RFC 5227 2.1): off, since whoever
+    /// configured it knows, and it takes 5 to 8 s. The other values are section 1.1's, by their names there.
+    bool probe = false;
+    unsigned probe_num = 3;
+    duration probe_wait = 1s;
+    duration probe_min = 1s;
+    duration probe_max = 2s;
+    duration announce_wait = 2s;
+};
+
+/// What became of an address of ours.
+struct address_event {
+    enum class kind : std::uint8_t {
+        usable,   ///< probed for, and nobody has it: announced, and used from now on
+        taken,    ///< probed for, and `other` has it or wants it, too: not used
+        conflict, ///< in use here, and claimed by `other`; kept and defended. Told once in defend_interval
+    };
+    kind what;
+    ip::prefix address;
+    ethernet::mac_address other{};
+    bool operator==(const address_event&) const = default;
 };
 
 enum class state : std::uint8_t {
@@ -104,17 +134,50 @@ class cache {
         std::uint64_t queue_dropped = 0;         ///< frames lost to the bounds on queues and to eviction
         std::uint64_t transmissions_dropped = 0; ///< packets lost to max_transmissions
         std::uint64_t conflicts = 0;             ///< somebody else claims an address of ours
-        std::uint64_t bad_sender = 0;            ///< sender addresses that no station can have
-        std::uint64_t own = 0;                   ///< our own packets, come back
-        std::uint64_t not_ours = 0;              ///< for another station; refreshes known senders only
-        std::uint64_t unsolicited = 0;           ///< replies that nothing here waited for
+        std::uint64_t probes_sent = 0;
+        std::uint64_t addresses_taken = 0;  ///< probed for, and found with somebody else
+        std::uint64_t requests_limited = 0; ///< broadcasts put off by requests_per_second
+        std::uint64_t bad_sender = 0;       ///< sender addresses that no station can have
+        std::uint64_t own = 0;              ///< our own packets, come back
+        std::uint64_t not_ours = 0;         ///< for another station; refreshes known senders only
+        std::uint64_t unsolicited = 0;      ///< replies that nothing here waited for
         count_by<malformed, malformed::bad_operation> malformed_packets;
+
+        template <class Self, class F>
+        static constexpr void visit(Self& c, F f) {
+            f("requests_received", c.requests_received);
+            f("replies_received", c.replies_received);
+            f("broadcast_requests_sent", c.broadcast_requests_sent);
+            f("unicast_requests_sent", c.unicast_requests_sent);
+            f("replies_sent", c.replies_sent);
+            f("announcements_sent", c.announcements_sent);
+            f("resolved", c.resolved);
+            f("moved", c.moved);
+            f("failed", c.failed);
+            f("expired", c.expired);
+            f("evicted", c.evicted);
+            f("table_full", c.table_full);
+            f("queue_dropped", c.queue_dropped);
+            f("transmissions_dropped", c.transmissions_dropped);
+            f("conflicts", c.conflicts);
+            f("probes_sent", c.probes_sent);
+            f("addresses_taken", c.addresses_taken);
+            f("requests_limited", c.requests_limited);
+            f("bad_sender", c.bad_sender);
+            f("own", c.own);
+            f("not_ours", c.not_ours);
+            f("unsolicited", c.unsolicited);
+            f("malformed_packets", c.malformed_packets);
+        }
     };
 
     cache(const cache_config& config, ethernet::mac_address own);
 
     /// From now on requests for `own.addr` are answered, and its network's stations remembered.
     void add_address(ip::prefix own);
+    /// Asks whether anybody has `own.addr`, and adds and announces it if nobody does; an event tells. [RFC
+    /// 5227 2.1] `draws` times the probes.
+    void probe(ip::prefix own, random draws, instant now);
     /// Announces all own addresses, now and `announcements - 1` times more.
     void announce(instant now);
 
@@ -137,6 +200,7 @@ class cache {
     std::optional<transmission> next_transmission();
     std::optional<release> next_release();
     std::optional<failure> next_failure();
+    std::optional<address_event> next_event();
 
     /// All entries, by ascending address.
     std::vector<entry_info> entries(instant now) const;
@@ -168,7 +232,10 @@ class cache {
     void ask(ip::address a, entry& e, instant now);
     void on_entry_timer(table::iterator at, instant now);
     void give_up(table::iterator at);
-    void on_conflict(ip::address own, instant now);
+    void on_conflict(ip::address own, ethernet::mac_address other, instant now);
+    /// Whether the packet ends the probing for an address.
+    bool ends_probing(const packet& p);
+    void send_probes(instant now);
     void send_announcements(instant now);
     void transmit(ethernet::mac_address destination, const packet& p, std::uint64_t& counter);
     void arm(entry& e, instant at);
@@ -178,9 +245,18 @@ class cache {
         std::optional<instant> defended;
     };
 
+    struct probed_address {
+        ip::prefix prefix;
+        random draws;
+        unsigned sent = 0;
+        instant next{};
+    };
+
     cache_config config_;
     ethernet::mac_address own_mac_;
+    token_bucket broadcasts_;
     std::vector<own_address> own_;
+    std::vector<probed_address> probed_;
     table table_;
     std::size_t queued_ = 0; ///< frames in all queues
     unsigned announcements_left_ = 0;
@@ -189,7 +265,9 @@ class cache {
     std::deque<transmission> transmissions_;
     std::deque<release> releases_;
     std::deque<failure> failures_;
+    std::deque<address_event> events_; ///< one for each address and interval: no more than addresses
     counters count_;
 };
+static_assert(visits_every_counter<cache::counters>());
 
 } // namespace tapir::arp

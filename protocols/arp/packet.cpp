@@ -60,4 +60,14 @@ void packet::emit(mutable_bytes out) const {
     store_be32(out, 24, target_ip.v4_value());
 }
 
+std::string_view to_string(malformed reason) {
+    switch (reason) {
+    case malformed::too_short: return "packet too short";
+    case malformed::bad_hardware: return "not for Ethernet";
+    case malformed::bad_protocol: return "not for IPv4";
+    case malformed::bad_operation: return "neither request nor reply";
+    }
+    return "unknown";
+}
+
 } // namespace tapir::arp

@@ -11,6 +11,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <expected>
+#include <string_view>
 
 namespace tapir::arp {
 
@@ -22,6 +23,7 @@ enum class malformed : std::uint8_t {
     bad_protocol,  ///< not IPv4, or a protocol address that is not 4 bytes long
     bad_operation, ///< neither request nor reply
 };
+std::string_view to_string(malformed reason);
 
 class view {
   public:

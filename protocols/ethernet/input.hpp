@@ -5,6 +5,7 @@
 #pragma once
 
 #include <tapir/framework/count_by.hpp>
+#include <tapir/framework/visit_counters.hpp>
 #include <tapir/protocols/ethernet/header.hpp>
 
 #include <cstdint>
@@ -31,6 +32,12 @@ class input {
     struct counters {
         std::uint64_t received = 0; ///< all, dropped ones too
         count_by<drop, drop::not_ours> dropped;
+
+        template <class Self, class F>
+        static constexpr void visit(Self& c, F f) {
+            f("received", c.received);
+            f("dropped", c.dropped);
+        }
     };
     const counters& count() const { return count_; }
 
@@ -39,5 +46,6 @@ class input {
     mac_address own_;
     counters count_;
 };
+static_assert(visits_every_counter<input::counters>());
 
 } // namespace tapir::ethernet

@@ -7,6 +7,7 @@
 //     if (const auto error = onward.forward(std::move(f), datagram)) ...    // to be told to the sender
 #pragma once
 
+#include <tapir/framework/visit_counters.hpp>
 #include <tapir/protocols/host/output.hpp>
 #include <tapir/protocols/icmp/message.hpp>
 #include <tapir/protocols/ipv4/input.hpp>
@@ -30,6 +31,14 @@ class forwarder {
         std::uint64_t ttl_exceeded = 0;         ///< the last hop is used up
         std::uint64_t no_route = 0;             ///< network unreachable
         std::uint64_t fragmentation_needed = 0; ///< larger than the next link, and not to be cut
+
+        template <class Self, class F>
+        static constexpr void visit(Self& c, F f) {
+            f("forwarded", c.forwarded);
+            f("ttl_exceeded", c.ttl_exceeded);
+            f("no_route", c.no_route);
+            f("fragmentation_needed", c.fragmentation_needed);
+        }
     };
     const counters& count() const { return count_; }
 
@@ -37,5 +46,6 @@ class forwarder {
     ip_output& out_;
     counters count_;
 };
+static_assert(visits_every_counter<forwarder::counters>());
 
 } // namespace tapir

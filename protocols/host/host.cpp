@@ -71,17 +71,38 @@ host::~host() {
 result<std::size_t> host::add_interface(link& over, ethernet::mac_address mac, ip::prefix address) {
     if (!mac.is_station()) return errc::invalid_argument;
     const std::size_t number = interfaces_.size();
-    if (auto added = routes_.add_address(address, number); !added) return added.error();
+    ipv4::routes plan = routes_;
+    if (auto possible = plan.add_address(address, number); !possible) return possible.error();
     interfaces_.push_back(std::make_unique<interface>(static_cast<interface_owner&>(*this), number, reactor_,
-                                                      pool_, over, mac, config_.arp, address));
+                                                      pool_, over, mac, config_.arp));
+    if (auto added = add_address(number, address); !added) return added.error();
     return number;
 }
 
 result<> host::add_address(std::size_t interface, ip::prefix address) {
     if (interface >= interfaces_.size()) return errc::invalid_argument;
-    if (auto added = routes_.add_address(address, interface); !added) return added;
-    interfaces_[interface]->add_address(address);
+    ipv4::routes plan = routes_;
+    if (auto possible = plan.add_address(address, interface); !possible) return possible;
+    if (config_.arp.probe) {
+        interfaces_[interface]->probe(address, random_.fork());
+    } else {
+        routes_ = std::move(plan);
+        interfaces_[interface]->add_address(address);
+    }
     return {};
+}
+
+void host::on_address(interface& on, const arp::address_event& e) {
+    const std::string address = e.address.addr.to_string();
+    using kind = arp::address_event::kind;
+    // Probing for one address on two links at once is the only way to have it already: then it stays there.
+    if (e.what == kind::usable && !routes_.add_address(e.address, on.number()))
+        log::warn(config_.name + ": " + address + " is an address of another link already");
+    if (e.what == kind::taken)
+        log::warn(config_.name + ": " + address + " is not used: " + e.other.to_string() + " has it");
+    if (e.what == kind::conflict)
+        log::warn(config_.name + ": " + address + " is claimed by " + e.other.to_string() + ", too");
+    if (address_event_) address_event_(on.number(), e);
 }
 
 task<result<tcp::connection>> host::connect(ip::endpoint to, tcp::connection_options options,
@@ -156,7 +177,10 @@ void host::send_error(const ipv4::datagram& about, const icmp::message& m) {
     std::optional<ip::address> own;
     if (!routes_.is_own(about.packet.destination())) {
         const auto way = output_.route(to);
-        if (!way) return; // counted when it was lost: nobody can be told
+        if (!way) {
+            ++counters_.errors_without_route;
+            return;
+        }
         own = way->source;
     }
     if (const auto e = icmp_.error(about, m, reactor_.now(), own)) send_icmp(*e);

@@ -16,6 +16,7 @@
 #include <tapir/framework/reactor.hpp>
 #include <tapir/framework/siphash.hpp>
 #include <tapir/framework/task.hpp>
+#include <tapir/framework/visit_counters.hpp>
 #include <tapir/protocols/arp/cache.hpp>
 #include <tapir/protocols/ethernet/mac_address.hpp>
 #include <tapir/protocols/host/forwarder.hpp>
@@ -44,6 +45,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 namespace tapir {
@@ -73,12 +75,17 @@ class host final : private interface_owner, private tcp::output_sink, private ud
     host& operator=(const host&) = delete;
     ~host();
 
-    /// Takes `address` on `over` and announces it (gratuitous ARP). The link must outlive the host. Returns
-    /// the interface's number, counted from 0. errc::invalid_argument for an address no host can have,
-    /// errc::address_in_use for one it has.
+    /// Takes `address` on `over` and announces it (gratuitous ARP); with config.arp.probe it is usable only
+    /// when on_address_event() says so. The link must outlive the host. Returns the interface's number,
+    /// counted from 0. errc::invalid_argument for an address no host can have, errc::address_in_use for one
+    /// it has.
     result<std::size_t> add_interface(link& over, ethernet::mac_address mac, ip::prefix address);
     /// One more address on an interface that there is: errors as above.
     result<> add_address(std::size_t interface, ip::prefix address);
+    /// Called when an address has become usable, turned out to be somebody else's, or is claimed by another
+    /// station while we use it. [RFC 5227]
+    using address_event_handler = std::function<void(std::size_t interface, const arp::address_event&)>;
+    void on_address_event(address_event_handler f) { address_event_ = std::move(f); }
     /// A route through a gateway on a connected network; ip::prefix() is the default route. Two links may
     /// have one each: answers leave by the link whose address was asked.
     result<> add_route(ip::prefix to, ip::address gateway) { return routes_.add(to, gateway); }
@@ -105,6 +112,7 @@ class host final : private interface_owner, private tcp::output_sink, private ud
     void stop();
 
     reactor& on() const { return reactor_; }
+    const std::string& name() const { return config_.name; }
     buffer_pool& pool() { return pool_; }
     tcp::stack& tcp() { return tcp_; }
     udp::stack& udp() { return udp_; }
@@ -117,10 +125,19 @@ class host final : private interface_owner, private tcp::output_sink, private ud
     const std::vector<std::unique_ptr<interface>>& interfaces() const { return interfaces_; }
 
     struct counters {
-        std::uint64_t unknown_protocol = 0; ///< answered with ICMP protocol unreachable
-        std::uint64_t tcp_to_broadcast = 0; ///< [RFC 9293 3.9.2.3 MUST-57]
+        std::uint64_t unknown_protocol = 0;     ///< answered with ICMP protocol unreachable
+        std::uint64_t tcp_to_broadcast = 0;     ///< [RFC 9293 3.9.2.3 MUST-57]
+        std::uint64_t errors_without_route = 0; ///< ICMP errors whose addressee cannot be reached
         /// "Fragmentation needed" about nothing that we have in flight, or that would have fitted.
         std::uint64_t path_mtu_not_believed = 0;
+
+        template <class Self, class F>
+        static constexpr void visit(Self& c, F f) {
+            f("unknown_protocol", c.unknown_protocol);
+            f("tcp_to_broadcast", c.tcp_to_broadcast);
+            f("errors_without_route", c.errors_without_route);
+            f("path_mtu_not_believed", c.path_mtu_not_believed);
+        }
     };
     const counters& counted() const { return counters_; }
 
@@ -129,6 +146,7 @@ class host final : private interface_owner, private tcp::output_sink, private ud
     void on_ipv4(interface& from, frame&& packet, bool to_group) override;
     void on_unreachable(bytes packet) override;
     void on_room() override { want_flush(); }
+    void on_address(interface& on, const arp::address_event& e) override;
     // tcp::output_sink, udp::output_sink
     bool ready() override;
     std::size_t max_payload() override;
@@ -179,6 +197,7 @@ class host final : private interface_owner, private tcp::output_sink, private ud
     ipv4::reassembly reassembly_;
     icmp::responder icmp_;
     std::vector<std::unique_ptr<interface>> interfaces_;
+    address_event_handler address_event_;
     std::shared_ptr<tcp::detail::connection_context> context_;
     siphash_key secret_;
     random random_;
@@ -190,5 +209,6 @@ class host final : private interface_owner, private tcp::output_sink, private ud
     reassembly_timer reassembly_timer_{this};
     counters counters_;
 };
+static_assert(visits_every_counter<host::counters>());
 
 } // namespace tapir

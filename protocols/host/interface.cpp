@@ -5,16 +5,20 @@
 namespace tapir {
 
 interface::interface(interface_owner& owner, std::size_t number, reactor& on, buffer_pool& pool, link& over,
-                     ethernet::mac_address mac, const arp::cache_config& config, ip::prefix address)
+                     ethernet::mac_address mac, const arp::cache_config& config)
     : owner_(owner), number_(number), reactor_(on), pool_(pool), link_(over), mac_(mac), input_(mac),
       arp_(config, mac) {
     link_.attach(this);
-    add_address(address);
 }
 
 void interface::add_address(ip::prefix address) {
     arp_.add_address(address);
     arp_.announce(reactor_.now());
+    run_arp();
+}
+
+void interface::probe(ip::prefix address, random draws) {
+    arp_.probe(address, draws, reactor_.now());
     run_arp();
 }
 
@@ -80,6 +84,7 @@ void interface::run_arp() {
     }
     while (const auto f = arp_.next_failure())
         for (const frame& packet : f->packets) owner_.on_unreachable(packet.data());
+    while (const auto e = arp_.next_event()) owner_.on_address(*this, *e);
     if (sent) owner_.on_room(); // the owner's flush lets it go out
     const instant next = arp_.next_deadline();
     if (next == never) {

@@ -3,8 +3,10 @@
 #pragma once
 
 #include <tapir/framework/buffer.hpp>
+#include <tapir/framework/random.hpp>
 #include <tapir/framework/reactor.hpp>
 #include <tapir/framework/timer_wheel.hpp>
+#include <tapir/framework/visit_counters.hpp>
 #include <tapir/protocols/arp/cache.hpp>
 #include <tapir/protocols/ethernet/header.hpp>
 #include <tapir/protocols/ethernet/input.hpp>
@@ -27,6 +29,8 @@ class interface_owner {
     virtual void on_unreachable(bytes packet) = 0;
     /// The link takes frames again.
     virtual void on_room() = 0;
+    /// ARP has found something out about an address of ours on that link.
+    virtual void on_address(interface& on, const arp::address_event& e) = 0;
 
   protected:
     ~interface_owner() = default;
@@ -36,7 +40,7 @@ class interface final : private frame_receiver {
   public:
     /// `number`: which of its owner's interfaces this is.
     interface(interface_owner& owner, std::size_t number, reactor& on, buffer_pool& pool, link& over,
-              ethernet::mac_address mac, const arp::cache_config& config, ip::prefix address);
+              ethernet::mac_address mac, const arp::cache_config& config);
     ~interface();
 
     /// Sends a frame that begins with an IPv4 header to a station on this link, now or when ARP has found it.
@@ -47,6 +51,8 @@ class interface final : private frame_receiver {
 
     /// One address more, which is announced.
     void add_address(ip::prefix address);
+    /// The same when probing has found nobody with it: on_address() tells.
+    void probe(ip::prefix address, random draws);
 
     std::size_t number() const { return number_; }
     ethernet::mac_address mac() const { return mac_; }
@@ -57,6 +63,12 @@ class interface final : private frame_receiver {
     struct counters {
         std::uint64_t unknown_type = 0; ///< neither IPv4 nor ARP
         std::uint64_t carrier_lost = 0;
+
+        template <class Self, class F>
+        static constexpr void visit(Self& c, F f) {
+            f("unknown_type", c.unknown_type);
+            f("carrier_lost", c.carrier_lost);
+        }
     };
     const ethernet::input::counters& ethernet_counters() const { return input_.count(); }
     const counters& counted() const { return counters_; }
@@ -92,5 +104,6 @@ class interface final : private frame_receiver {
     arp_timer arp_timer_{this};
     counters counters_;
 };
+static_assert(visits_every_counter<interface::counters>());
 
 } // namespace tapir

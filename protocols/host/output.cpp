@@ -34,6 +34,7 @@ result<> ip_output::send(ipv4::header h, frame payload) {
         h.identification = identification_.next(h.source, h.destination, h.protocol, random_);
         const std::size_t mtu = std::min<std::size_t>(on_link, path.may_fragment ? on_link : path.mtu);
         if (size > mtu) {
+            if (mtu < ipv4::min_mtu) return refuse(errc::too_large, count_.too_large);
             send_pieces(h, {}, payload.data(), mtu, *way);
             ++count_.sent;
             return {};
@@ -50,7 +51,7 @@ result<> ip_output::send_packet(frame packet, const ipv4::hop& way) {
     if (packet.size() > mtu) {
         const auto v = ipv4::view::parse(packet.data());
         assert(v);
-        if (v->dont_fragment()) return refuse(errc::too_large, count_.too_large);
+        if (v->dont_fragment() || mtu < ipv4::min_mtu) return refuse(errc::too_large, count_.too_large);
         send_pieces(ipv4::header::of(*v), v->options(), v->payload(), mtu, way);
     } else {
         links_[way.link]->send(std::move(packet), way.next_hop, reactor_.now());

@@ -17,6 +17,7 @@
 #include <tapir/framework/random.hpp>
 #include <tapir/framework/reactor.hpp>
 #include <tapir/framework/siphash.hpp>
+#include <tapir/framework/visit_counters.hpp>
 #include <tapir/protocols/host/interface.hpp>
 #include <tapir/protocols/ip/address.hpp>
 #include <tapir/protocols/ipv4/header.hpp>
@@ -67,6 +68,15 @@ class ip_output {
         std::uint64_t too_large = 0;         ///< larger than the link or a datagram, and not to be cut
         std::uint64_t fragmented = 0;        ///< datagrams cut in pieces
         std::uint64_t fragments_created = 0; ///< the pieces
+
+        template <class Self, class F>
+        static constexpr void visit(Self& c, F f) {
+            f("sent", c.sent);
+            f("no_route", c.no_route);
+            f("too_large", c.too_large);
+            f("fragmented", c.fragmented);
+            f("fragments_created", c.fragments_created);
+        }
     };
     const counters& count() const { return count_; }
 
@@ -87,5 +97,6 @@ class ip_output {
     random random_;
     counters count_;
 };
+static_assert(visits_every_counter<ip_output::counters>());
 
 } // namespace tapir

@@ -13,6 +13,7 @@
 #include <tapir/framework/count_by.hpp>
 #include <tapir/framework/time.hpp>
 #include <tapir/framework/token_bucket.hpp>
+#include <tapir/framework/visit_counters.hpp>
 #include <tapir/protocols/icmp/message.hpp>
 #include <tapir/protocols/ip/address.hpp>
 #include <tapir/protocols/ipv4/header.hpp>
@@ -124,6 +125,16 @@ class responder {
         count_by<drop, drop::echo_reply> dropped;
         count_by<error_kind, error_kind::parameter_problem> errors_received;
         count_by<suppressed, suppressed::rate_limited> errors_suppressed;
+
+        template <class Self, class F>
+        static constexpr void visit(Self& c, F f) {
+            f("received", c.received);
+            f("echo_replies_sent", c.echo_replies_sent);
+            f("errors_sent", c.errors_sent);
+            f("dropped", c.dropped);
+            f("errors_received", c.errors_received);
+            f("errors_suppressed", c.errors_suppressed);
+        }
     };
     const counters& count() const { return count_; }
 
@@ -137,5 +148,6 @@ class responder {
     token_bucket bucket_;
     counters count_;
 };
+static_assert(visits_every_counter<responder::counters>());
 
 } // namespace tapir::icmp

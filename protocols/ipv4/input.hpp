@@ -12,6 +12,7 @@
 
 #include <tapir/framework/bytes.hpp>
 #include <tapir/framework/count_by.hpp>
+#include <tapir/framework/visit_counters.hpp>
 #include <tapir/protocols/ipv4/header.hpp>
 #include <tapir/protocols/ipv4/routes.hpp>
 
@@ -63,6 +64,13 @@ class input {
         std::uint64_t received = 0; ///< all, dropped ones too
         std::uint64_t accepted = 0;
         count_by<drop, drop::link_local> dropped;
+
+        template <class Self, class F>
+        static constexpr void visit(Self& c, F f) {
+            f("received", c.received);
+            f("accepted", c.accepted);
+            f("dropped", c.dropped);
+        }
     };
     const counters& count() const { return count_; }
 
@@ -70,5 +78,6 @@ class input {
     bool forwarding_;
     counters count_;
 };
+static_assert(visits_every_counter<input::counters>());
 
 } // namespace tapir::ipv4

@@ -9,6 +9,7 @@
 #pragma once
 
 #include <tapir/framework/time.hpp>
+#include <tapir/framework/visit_counters.hpp>
 #include <tapir/protocols/ip/address.hpp>
 
 #include <cstddef>
@@ -53,6 +54,13 @@ class path_mtu {
         std::uint64_t lowered = 0;
         std::uint64_t below_minimum = 0; ///< of these, raised to min_mtu
         std::uint64_t evicted = 0;       ///< to make room
+
+        template <class Self, class F>
+        static constexpr void visit(Self& c, F f) {
+            f("lowered", c.lowered);
+            f("below_minimum", c.below_minimum);
+            f("evicted", c.evicted);
+        }
     };
     const counters& count() const { return count_; }
 
@@ -68,5 +76,6 @@ class path_mtu {
     std::map<std::uint32_t, entry> table_;
     counters count_;
 };
+static_assert(visits_every_counter<path_mtu::counters>());
 
 } // namespace tapir::ipv4

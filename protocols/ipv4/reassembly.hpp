@@ -17,6 +17,7 @@
 #include <tapir/framework/count_by.hpp>
 #include <tapir/framework/intrusive_list.hpp>
 #include <tapir/framework/time.hpp>
+#include <tapir/framework/visit_counters.hpp>
 #include <tapir/protocols/ipv4/header.hpp>
 
 #include <compare>
@@ -105,6 +106,15 @@ class reassembly {
         std::uint64_t duplicates = 0; ///< fragments ignored because they had come already
         count_by<fragment_drop, fragment_drop::of_abandoned> dropped;
         count_by<abandoned, abandoned::timed_out> abandoned_datagrams;
+
+        template <class Self, class F>
+        static constexpr void visit(Self& c, F f) {
+            f("fragments", c.fragments);
+            f("reassembled", c.reassembled);
+            f("duplicates", c.duplicates);
+            f("dropped", c.dropped);
+            f("abandoned_datagrams", c.abandoned_datagrams);
+        }
     };
     const counters& count() const { return count_; }
 
@@ -167,5 +177,6 @@ class reassembly {
     std::size_t bytes_ = 0;
     counters count_;
 };
+static_assert(visits_every_counter<reassembly::counters>());
 
 } // namespace tapir::ipv4

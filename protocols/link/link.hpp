@@ -6,6 +6,7 @@
 #pragma once
 
 #include <tapir/framework/time.hpp>
+#include <tapir/framework/visit_counters.hpp>
 #include <tapir/protocols/link/frame.hpp>
 
 #include <cstddef>
@@ -47,7 +48,20 @@ struct link_counters {
     std::uint64_t dropped_too_big = 0; ///< larger than the MTU
     std::uint64_t dropped_no_carrier = 0;
     std::uint64_t errors = 0; ///< a read or write that failed otherwise
+
+    template <class Self, class F>
+    static constexpr void visit(Self& c, F f) {
+        f("frames_in", c.frames_in);
+        f("bytes_in", c.bytes_in);
+        f("frames_out", c.frames_out);
+        f("bytes_out", c.bytes_out);
+        f("dropped_full", c.dropped_full);
+        f("dropped_too_big", c.dropped_too_big);
+        f("dropped_no_carrier", c.dropped_no_carrier);
+        f("errors", c.errors);
+    }
 };
+static_assert(visits_every_counter<link_counters>());
 
 class link {
   public:

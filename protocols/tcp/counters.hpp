@@ -1,6 +1,8 @@
 // What a stack counted. Layers do not log: they count by reason, and tapstat prints.
 #pragma once
 
+#include <tapir/framework/visit_counters.hpp>
+
 #include <cstdint>
 
 namespace tapir::tcp {
@@ -78,6 +80,70 @@ struct counters {
     std::uint64_t icmp_soft = 0;
     std::uint64_t icmp_hard = 0;
     std::uint64_t path_mtu_lowered = 0;
+
+    template <class Self, class F>
+    static constexpr void visit(Self& c, F f) {
+        f("segments_in", c.segments_in);
+        f("segments_out", c.segments_out);
+        f("bytes_in", c.bytes_in);
+        f("bytes_out", c.bytes_out);
+        f("resets_in", c.resets_in);
+        f("resets_out", c.resets_out);
+        f("bad_header", c.bad_header);
+        f("bad_checksum", c.bad_checksum);
+        f("bad_address", c.bad_address);
+        f("malformed_options", c.malformed_options);
+        f("no_connection", c.no_connection);
+        f("out_of_window", c.out_of_window);
+        f("paws_rejected", c.paws_rejected);
+        f("missing_timestamp", c.missing_timestamp);
+        f("bad_ack", c.bad_ack);
+        f("blind_reset", c.blind_reset);
+        f("unexpected_syn", c.unexpected_syn);
+        f("challenge_acks", c.challenge_acks);
+        f("challenge_acks_suppressed", c.challenge_acks_suppressed);
+        f("out_of_order", c.out_of_order);
+        f("sack_blocks_in", c.sack_blocks_in);
+        f("sack_duplicates", c.sack_duplicates);
+        f("sack_invalid", c.sack_invalid);
+        f("sack_blocks_out", c.sack_blocks_out);
+        f("duplicate_data", c.duplicate_data);
+        f("reassembly_full", c.reassembly_full);
+        f("acks_suppressed", c.acks_suppressed);
+        f("memory_dropped", c.memory_dropped);
+        f("memory_shed_ahead", c.memory_shed_ahead);
+        f("memory_shed_connections", c.memory_shed_connections);
+        f("active_opens", c.active_opens);
+        f("passive_opens", c.passive_opens);
+        f("failed_opens", c.failed_opens);
+        f("half_open_overflow", c.half_open_overflow);
+        f("half_open_evicted", c.half_open_evicted);
+        f("accept_overflow", c.accept_overflow);
+        f("half_open_timeouts", c.half_open_timeouts);
+        f("half_open_resets", c.half_open_resets);
+        f("syn_ack_retransmits", c.syn_ack_retransmits);
+        f("syn_cookies_sent", c.syn_cookies_sent);
+        f("syn_cookies_accepted", c.syn_cookies_accepted);
+        f("syn_cookies_wrong", c.syn_cookies_wrong);
+        f("retransmits", c.retransmits);
+        f("rto_fired", c.rto_fired);
+        f("fast_retransmits", c.fast_retransmits);
+        f("window_probes", c.window_probes);
+        f("keepalive_probes", c.keepalive_probes);
+        f("timeouts", c.timeouts);
+        f("time_wait_entered", c.time_wait_entered);
+        f("time_wait_evicted", c.time_wait_evicted);
+        f("time_wait_reused", c.time_wait_reused);
+        f("time_wait_rst_ignored", c.time_wait_rst_ignored);
+        f("replies_dropped", c.replies_dropped);
+        f("resets_suppressed", c.resets_suppressed);
+        f("stateless_acks_suppressed", c.stateless_acks_suppressed);
+        f("icmp_ignored", c.icmp_ignored);
+        f("icmp_soft", c.icmp_soft);
+        f("icmp_hard", c.icmp_hard);
+        f("path_mtu_lowered", c.path_mtu_lowered);
+    }
 };
+static_assert(visits_every_counter<counters>());
 
 } // namespace tapir::tcp

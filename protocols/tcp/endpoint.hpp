@@ -21,6 +21,7 @@
 #include <tapir/protocols/tcp/path_of_states.hpp>
 #include <tapir/protocols/tcp/receive_queue.hpp>
 #include <tapir/protocols/tcp/state.hpp>
+#include <tapir/protocols/tcp/timers.hpp>
 
 #include <cstddef>
 #include <cstdint>
@@ -110,6 +111,7 @@ struct info {
     instant last_send{};
     instant last_receive{};
     instant next_timer = never;
+    timer_id next_timer_id = timer_id::retransmit; ///< what for; meaningful unless it is `never`
 };
 
 class endpoint {

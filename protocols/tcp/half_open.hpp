@@ -72,6 +72,9 @@ class half_open_table {
     std::uint32_t stalest() const;
     instant next_deadline() const;
 
+    /// For whoever looks over several turns: an entry keeps its position, and positions only become more.
+    std::uint32_t positions() const { return static_cast<std::uint32_t>(entries_.size()); }
+
     /// f(index, entry) in order of the table. f may erase the entry it is given.
     template <class F>
     void for_each(F f) {

@@ -7,6 +7,7 @@
 #pragma once
 
 #include <tapir/framework/time.hpp>
+#include <tapir/framework/visit_counters.hpp>
 #include <tapir/protocols/ip/address.hpp>
 #include <tapir/protocols/tcp/config.hpp>
 #include <tapir/protocols/tcp/endpoint.hpp>
@@ -78,6 +79,18 @@ class listening_endpoint {
         std::uint64_t syn_cookies_sent = 0;
         std::uint64_t syn_cookies_accepted = 0;
         std::uint64_t syn_cookies_wrong = 0; ///< ACKs that came while cookies were out, and held none
+
+        template <class Self, class F>
+        static constexpr void visit(Self& c, F f) {
+            f("established", c.established);
+            f("half_open_overflow", c.half_open_overflow);
+            f("accept_overflow", c.accept_overflow);
+            f("half_open_timeouts", c.half_open_timeouts);
+            f("half_open_resets", c.half_open_resets);
+            f("syn_cookies_sent", c.syn_cookies_sent);
+            f("syn_cookies_accepted", c.syn_cookies_accepted);
+            f("syn_cookies_wrong", c.syn_cookies_wrong);
+        }
     };
     const counters& counted() const { return counters_; }
 
@@ -107,5 +120,6 @@ class listening_endpoint {
     listener_observer* observer_ = nullptr;
     owner owner_{};
 };
+static_assert(visits_every_counter<listening_endpoint::counters>());
 
 } // namespace tapir::tcp

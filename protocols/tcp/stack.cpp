@@ -24,7 +24,7 @@ stack::stack(const tcp::config& c, const siphash_key& secret, tapir::random r, b
           *this, [](timer& t, instant now) { static_cast<table_timer&>(t).owner->time_wait_timeout(now); }),
       pressure_timer_(*this,
                       [](timer& t, instant now) { static_cast<table_timer&>(t).owner->ease_pressure(now); }),
-      cookies_(random_.fork(), c.syn_cookie_period, c.syn_cookie_secret_periods),
+      cookies_(secret, random_.fork(), c.syn_cookie_period, c.syn_cookie_secret_periods),
       resets_(c.resets_per_second), stateless_acks_(c.stateless_acks_per_second),
       memory_(std::make_shared<tcp::memory>(c.receive_memory, c.send_memory)),
       next_port_(random_.next_u32()) {}
@@ -234,6 +234,8 @@ void stack::announce_output() {
 
 void stack::forget(tcb& c) {
     endpoint& user = c.user();
+    for (walk& w : walks_)
+        if (w.at_ == &c) w.at_ = behind(c);
     demux_.erase(hash_of(user.flow_), flow_ref(&c));
     user.last_info_ = std::make_unique<info>(c.info());
     user.tcb_ = nullptr;
@@ -411,9 +413,25 @@ endpoint* stack::first_connection() {
 }
 
 endpoint* stack::next_connection(endpoint& e) {
-    intrusive_list<tcb, all_tag>::iterator at(e.tcb_);
+    tcb* next = behind(*e.tcb_);
+    return next == nullptr ? nullptr : &next->user();
+}
+
+tcb* stack::behind(tcb& c) {
+    intrusive_list<tcb, all_tag>::iterator at(&c);
     ++at;
-    return at == all_.end() ? nullptr : &at->user();
+    return at == all_.end() ? nullptr : &*at;
+}
+
+stack::walk::walk(stack& s) : stack_(&s), at_(s.all_.empty() ? nullptr : &s.all_.front()) {
+    s.walks_.push_back(*this);
+}
+
+const endpoint* stack::walk::next() {
+    if (!linked() || at_ == nullptr) return nullptr;
+    const endpoint& found = at_->user();
+    at_ = stack_->behind(*at_);
+    return &found;
 }
 
 } // namespace tapir::tcp

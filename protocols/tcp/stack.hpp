@@ -156,6 +156,38 @@ class stack {
         time_wait_.for_each([&](std::uint32_t, const time_wait_entry& e) { f(flow_of(e), e); });
     }
 
+    // The same for whoever cannot look at all of them in one turn. What is there all the time is met exactly
+    // once; what comes or goes meanwhile may be met or not.
+    /// The table of half-open connections by positions below half_open_positions(): calls f(flow_key,
+    /// half_open_entry) unless nothing is there.
+    template <class F>
+    void half_open_at(std::uint32_t position, F f) const {
+        const half_open_entry& e = half_open_[position];
+        if (e.used) f(flow_of(e), e);
+    }
+    std::uint32_t half_open_positions() const { return half_open_.positions(); }
+    template <class F>
+    void time_wait_at(std::uint32_t position, F f) const {
+        const time_wait_entry& e = time_wait_[position];
+        if (e.used != 0) f(flow_of(e), e);
+    }
+    std::uint32_t time_wait_positions() const { return time_wait_.positions(); }
+    /// Null where nobody listens.
+    const listening_endpoint* listener_at(std::size_t position) const { return listeners_[position]; }
+    std::size_t listener_positions() const { return listeners_.size(); }
+    /// All connections with a TCB, oldest first. Constant time for each, whatever opens or ends meanwhile.
+    class walk : public list_hook<> {
+      public:
+        explicit walk(stack& s);
+        /// The next one; null behind the last, and when the stack is gone.
+        const endpoint* next();
+
+      private:
+        friend class stack;
+        stack* stack_;
+        tcb* at_; ///< who comes next
+    };
+
   private:
     friend class endpoint;
     friend class listening_endpoint;
@@ -166,6 +198,7 @@ class stack {
         path to;
         tcp::header header;
     };
+    static_assert(sizeof(reply) <= 128); // config::max_replies
     struct table_timer : timer {
         table_timer(stack& s, handler h) : timer(h), owner(&s) {}
         stack* owner;
@@ -260,6 +293,7 @@ class stack {
     void arm_tables();
     endpoint* first_connection();
     endpoint* next_connection(endpoint& e);
+    tcb* behind(tcb& c);
 
     tcp::config config_;
     siphash_key secret_;
@@ -284,6 +318,7 @@ class stack {
     ring<reply> replies_;
     intrusive_list<tcb, dirty_tag> dirty_;
     intrusive_list<tcb, all_tag> all_;
+    intrusive_list<walk> walks_;              ///< those that have not come to the end
     intrusive_list<tcb, holder_tag> holders_; ///< of buffers; the one without progress for longest is first
     std::shared_ptr<tcp::memory> memory_;
     std::size_t connection_count_ = 0;

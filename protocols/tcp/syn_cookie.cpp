@@ -31,8 +31,9 @@ std::uint8_t index_of(std::uint16_t mss) {
 
 } // namespace
 
-syn_cookies::syn_cookies(tapir::random r, duration period, std::uint32_t periods_of_a_secret)
-    : random_(r), period_(std::max(period, duration(1))),
+syn_cookies::syn_cookies(const siphash_key& master, tapir::random r, duration period,
+                         std::uint32_t periods_of_a_secret)
+    : master_(master), random_(r), period_(std::max(period, duration(1))),
       periods_of_a_secret_(std::max<std::int64_t>(periods_of_a_secret, 1)) {}
 
 syn_cookies::cookie syn_cookies::make(const flow_key& flow, seq irs, const cookie_options& keep,
@@ -83,9 +84,16 @@ void syn_cookies::rotate(std::int64_t period) {
 }
 
 siphash_key syn_cookies::draw() {
+    const auto word = [this] {
+        std::array<std::byte, 8> drawn{};
+        const std::uint64_t value = random_.next();
+        store_be32(drawn, 0, static_cast<std::uint32_t>(value >> 32));
+        store_be32(drawn, 4, static_cast<std::uint32_t>(value));
+        return siphash(master_, drawn);
+    };
     siphash_key key;
-    key.k0 = random_.next();
-    key.k1 = random_.next();
+    key.k0 = word();
+    key.k1 = word();
     return key;
 }
 

@@ -50,8 +50,10 @@ class syn_cookies {
     /// tunnels, PPPoE and plain Ethernet leave. Ascending.
     static constexpr std::array<std::uint16_t, 8> mss_table = {88, 536, 1220, 1360, 1380, 1440, 1452, 1460};
 
-    /// A secret serves `periods_of_a_secret` periods. Both are at least 1 (ns, period).
-    syn_cookies(tapir::random r, duration period, std::uint32_t periods_of_a_secret);
+    /// Secrets are drawn from `r` and hashed with `master`: who knows only one of them knows no secret. One
+    /// serves `periods_of_a_secret` periods. Both are at least 1 (ns, period).
+    syn_cookies(const siphash_key& master, tapir::random r, duration period,
+                std::uint32_t periods_of_a_secret);
 
     struct cookie {
         seq iss;
@@ -76,6 +78,7 @@ class syn_cookies {
                        std::int64_t period) const;
     siphash_key draw();
 
+    siphash_key master_;
     tapir::random random_;
     duration period_;
     std::int64_t periods_of_a_secret_;

@@ -146,6 +146,7 @@ info tcb::info() const {
     i.last_send = last_data_send_;
     i.last_receive = last_receive_;
     i.next_timer = timers_.next();
+    i.next_timer_id = timers_.next_id();
     return i;
 }
 

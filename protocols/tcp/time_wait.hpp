@@ -56,6 +56,9 @@ class time_wait_table {
     std::uint32_t oldest() const { return first_; }
     instant next_deadline() const { return first_ == none ? never : entries_[first_].expires; }
 
+    /// For whoever looks over several turns: an entry keeps its position, and positions only become more.
+    std::uint32_t positions() const { return static_cast<std::uint32_t>(entries_.size()); }
+
     /// f(index, entry) in order of the table. f may erase the entry it is given.
     template <class F>
     void for_each(F f) {

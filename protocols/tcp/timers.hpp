@@ -37,6 +37,11 @@ class timer_table {
         return true;
     }
     instant next() const { return *std::min_element(deadlines_.begin(), deadlines_.end()); }
+    /// Whose deadline next() is; meaningful only if that is not `never`.
+    timer_id next_id() const {
+        return static_cast<timer_id>(std::min_element(deadlines_.begin(), deadlines_.end()) -
+                                     deadlines_.begin());
+    }
 
   private:
     std::array<instant, timer_count> deadlines_;

@@ -7,6 +7,7 @@
 #include <tapir/framework/error.hpp>
 #include <tapir/framework/intrusive_list.hpp>
 #include <tapir/framework/time.hpp>
+#include <tapir/framework/visit_counters.hpp>
 #include <tapir/protocols/ip/address.hpp>
 #include <tapir/protocols/udp/config.hpp>
 
@@ -95,6 +96,14 @@ class binding : public list_hook<> {
         std::uint64_t sent = 0;
         std::uint64_t dropped = 0; ///< for want of room; the stack's counters tell which
         std::uint64_t errors = 0;  ///< reported about what it sent
+
+        template <class Self, class F>
+        static constexpr void visit(Self& c, F f) {
+            f("received", c.received);
+            f("sent", c.sent);
+            f("dropped", c.dropped);
+            f("errors", c.errors);
+        }
     };
     const counters& counted() const { return counters_; }
 
@@ -135,5 +144,6 @@ class binding : public list_hook<> {
     counters counters_;
     binding_observer* observer_ = nullptr;
 };
+static_assert(visits_every_counter<binding::counters>());
 
 } // namespace tapir::udp

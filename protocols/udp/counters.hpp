@@ -2,6 +2,7 @@
 #pragma once
 
 #include <tapir/framework/count_by.hpp>
+#include <tapir/framework/visit_counters.hpp>
 
 #include <cstdint>
 #include <string_view>
@@ -34,6 +35,21 @@ struct counters {
     std::uint64_t icmp_errors = 0;  ///< about something that one of our sockets sent
     std::uint64_t icmp_ignored = 0; ///< about nothing that a socket of ours remembers to have sent [RFC 5927]
     std::uint64_t icmp_replaced = 0; ///< of icmp_errors: not asked for before the next one came
+
+    template <class Self, class F>
+    static constexpr void visit(Self& c, F f) {
+        f("datagrams_in", c.datagrams_in);
+        f("queued", c.queued);
+        f("received", c.received);
+        f("truncated", c.truncated);
+        f("datagrams_out", c.datagrams_out);
+        f("send_waits", c.send_waits);
+        f("dropped", c.dropped);
+        f("icmp_errors", c.icmp_errors);
+        f("icmp_ignored", c.icmp_ignored);
+        f("icmp_replaced", c.icmp_replaced);
+    }
 };
+static_assert(visits_every_counter<counters>());
 
 } // namespace tapir::udp

@@ -25,6 +25,7 @@
 #include <cstdint>
 #include <map>
 #include <memory>
+#include <optional>
 #include <system_error>
 #include <utility>
 
@@ -82,6 +83,12 @@ class stack {
     template <class F>
     void for_each(F f) const {
         for (const auto& [key, b] : bound_) f(static_cast<const binding&>(*b));
+    }
+    /// The first one, or the next behind `at` in that order, bound or not: for whoever looks at them over
+    /// several turns. Null behind the last.
+    const binding* next_behind(const std::optional<ip::endpoint>& at) const {
+        const auto next = at ? bound_.upper_bound(key(at->port, at->addr)) : bound_.begin();
+        return next == bound_.end() ? nullptr : next->second;
     }
 
   private:

@@ -4,6 +4,7 @@
 #include <tapir/framework/reactor.hpp>
 #include <tapir/framework/uring_backend.hpp>
 #include <tapir/framework/wall_clock.hpp>
+#include <tapir/protocols/control/socket.hpp>
 #include <tapir/protocols/host/kernel_side.hpp>
 #include <tapir/protocols/ipv4/routes.hpp>
 
@@ -22,6 +23,8 @@ network_options::network_options(command_line& line, std::uint16_t default_port)
     line.option("--port", port, "TCP port").within(1, 65535);
     line.option("--tap-io", tap_io_name, "how frames are moved").one_of({"automatic", "poll", "multishot"});
     line.option("--pcap", pcap, "write every frame to this file, for Wireshark");
+    line.option("--control", control, "path of the socket that tapstat asks (default: one that it finds)");
+    line.flag("--no-control", no_control, "no such socket");
 }
 
 tap_io network_options::io() const {
@@ -127,6 +130,34 @@ task<result<kernel::stream>> kernel_network::connect(std::string to) {
     const auto where = kernel::address::parse(to);
     if (!where) co_return where.error();
     co_return co_await kernel::connect(*where);
+}
+
+task<bool> control_socket::open(const network_options& o) {
+    if (o.no_control) co_return true;
+    std::string path = o.control;
+    if (path.empty()) {
+        const auto own = control::default_path();
+        if (!own) {
+            log::warn(own.error() + "; tapstat will not find this program");
+            co_return true;
+        }
+        path = *own;
+        co_await control::remove_dead_sockets(path);
+    }
+    auto opened = co_await control::open_socket(path, config_.backlog);
+    if (opened) {
+        listener_ = std::move(*opened);
+    } else if (o.control.empty()) {
+        log::warn(opened.error() + "; tapstat will not find this program");
+    } else {
+        log::error("--control " + opened.error());
+        co_return false;
+    }
+    co_return true;
+}
+
+task<> control_socket::serve(host* of) {
+    if (listener_) (void)co_await control::serve(*listener_, *of, config_, counters_);
 }
 
 int run_program(const std::function<task<int>()>& program) {

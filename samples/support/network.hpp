@@ -19,6 +19,7 @@
 #include <tapir/framework/signals.hpp>
 #include <tapir/framework/stream.hpp>
 #include <tapir/framework/task.hpp>
+#include <tapir/protocols/control/server.hpp>
 #include <tapir/protocols/host/host.hpp>
 #include <tapir/protocols/link/capture.hpp>
 #include <tapir/protocols/link/tap.hpp>
@@ -27,6 +28,7 @@
 #include <cstdio>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "samples/support/command_line.hpp"
@@ -45,6 +47,8 @@ struct network_options {
     std::uint16_t port;
     std::string tap_io_name = "automatic";
     std::string pcap;
+    std::string control; ///< empty: where tapstat looks for it
+    bool no_control = false;
 
     tap_io io() const;
 };
@@ -89,11 +93,38 @@ class kernel_network {
     std::string address_;
 };
 
+/// Where tapstat asks. The error has been printed when the program is to end: the path that it was told
+/// cannot be had. Without one it goes on, and says so.
+class control_socket {
+  public:
+    task<bool> open(const network_options& o);
+    /// Until it is stopped.
+    task<> serve(host* of);
+
+  private:
+    std::optional<kernel::listener> listener_;
+    control::config config_;
+    control::counters counters_;
+};
+
 template <class Network, class F>
 task<int> open_and_run(const network_options& options, F work) {
     auto network = co_await Network::open(options);
     if (!network) co_return 1;
-    co_return co_await work(*network);
+    if constexpr (requires { network->our_host(); }) {
+        control_socket control;
+        if (!co_await control.open(options)) co_return 1;
+        int status = 1;
+        auto both = [&](scope& s) -> task<> {
+            s.spawn([&] { return control.serve(network->our_host()); });
+            status = co_await work(*network);
+            s.request_stop();
+        };
+        co_await with_scope(both);
+        co_return status;
+    } else {
+        co_return co_await work(*network);
+    }
 }
 
 /// Runs `program` on a reactor over io_uring; its value is the exit status. What it throws is logged: 1.

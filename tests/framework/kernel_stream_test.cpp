@@ -20,6 +20,7 @@
 #include <string>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <unistd.h>
 #include <vector>
 
@@ -480,4 +481,42 @@ TEST_CASE("kernel streams: in virtual time the kernel does not exist") {
     const auto c = r.run(kernel::connect(at(abstract_name())));
     REQUIRE_FALSE(c);
     CHECK(c.error() == errc::not_supported);
+}
+
+TEST_CASE("kernel stream: the other end of an AF_UNIX connection is named by the kernel") {
+    reactor r(make_uring_backend());
+    auto body = [&]() -> task<> {
+        auto listener = kernel::listen(at(abstract_name()));
+        REQUIRE(listener);
+        auto client = co_await kernel::connect(listener->local());
+        auto server = co_await listener->accept();
+        REQUIRE(client);
+        REQUIRE(server);
+        const auto who = server->peer();
+        REQUIRE(who);
+        CHECK(who->pid == ::getpid());
+        CHECK(who->uid == ::geteuid());
+        CHECK(who->gid == ::getegid());
+        CHECK(client->peer()->pid == ::getpid());
+        server->abort();
+        CHECK(server->peer().error() == errc::closed);
+    };
+    r.run(body());
+}
+
+TEST_CASE("kernel stream: an AF_UNIX path has the mode that was asked for as soon as it is there") {
+    reactor r(make_uring_backend());
+    const std::string path = "/tmp/tapir-test-" + std::to_string(::getpid()) + ".sock";
+    for (const mode_t mode : {0600u, 0660u}) {
+        const mode_t umask_before = ::umask(0);
+        {
+            const auto listener = kernel::listen(at("unix:" + path), 1, mode);
+            ::umask(umask_before);
+            REQUIRE(listener);
+            struct stat s{};
+            REQUIRE(::stat(path.c_str(), &s) == 0);
+            CHECK((s.st_mode & 0777) == mode);
+        }
+        CHECK(::access(path.c_str(), F_OK) != 0);
+    }
 }

@@ -21,6 +21,8 @@
 #include <vector>
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size);
+/// A target whose inputs take long says how many of them are enough for the tests: about a second's worth.
+extern "C" __attribute__((weak)) const int tapir_fuzz_bounded_runs;
 
 namespace {
 
@@ -109,7 +111,7 @@ bool number(std::string_view text, T& value) {
 } // namespace
 
 int main(int argc, char** argv) {
-    int runs = 100'000;
+    int runs = &tapir_fuzz_bounded_runs != nullptr ? tapir_fuzz_bounded_runs : 100'000;
     const bool understood =
         (argc < 2 || (number(argv[1], runs) && runs >= 0)) && (argc < 3 || number(argv[2], seed)) && argc < 5;
     if (!understood) {

@@ -6,16 +6,12 @@
 #include <tapir/framework/sleep.hpp>
 #include <tapir/framework/task.hpp>
 #include <tapir/protocols/host/host.hpp>
-#include <tapir/protocols/host/packet_text.hpp>
 #include <tapir/protocols/ip/checksum.hpp>
-#include <tapir/protocols/link/trace.hpp>
 #include <tapir/protocols/link/wire.hpp>
 
 #include <doctest/doctest.h>
 
 #include <algorithm>
-#include <array>
-#include <memory>
 #include <string>
 #include <vector>
 
@@ -412,141 +408,6 @@ TEST_CASE("ip: a router's errors are limited in rate") {
     CHECK(w.us.forwarding_counters().ttl_exceeded == 500);
 }
 
-namespace {
-
-/// client 192.0.2.2 --- router --- server 198.51.100.2, whose link carries less.
-struct three_hosts {
-    explicit three_hosts(std::size_t right_mtu, host_config client_config = named("client"))
-        : left(r, wired(1500)), right(r, wired(right_mtu)),
-          watched(r, right.left(),
-                  [this](direction, instant, const frame& f) {
-                      largest = std::max(largest, f.size() - ethernet::header::size);
-                      ++frames;
-                  }),
-          client(std::make_unique<host>(r, client_config)),
-          router(std::make_unique<host>(r, named("router", true))),
-          server(std::make_unique<host>(r, named("server"))) {
-        REQUIRE(client->add_interface(left.left(), mac(1), p("192.0.2.2/24")));
-        REQUIRE(router->add_interface(left.right(), mac(2), p("192.0.2.1/24")));
-        REQUIRE(router->add_interface(watched, mac(3), p("198.51.100.1/24")));
-        REQUIRE(server->add_interface(right.right(), mac(4), p("198.51.100.2/24")));
-        REQUIRE(client->add_route(ip::prefix(), a("192.0.2.1")));
-        REQUIRE(server->add_route(ip::prefix(), a("198.51.100.1")));
-    }
-    static wire_config wired(std::size_t mtu) {
-        wire_config c;
-        c.mtu = mtu;
-        c.latency = 5ms;
-        return c;
-    }
-
-    reactor r{make_sim_backend()};
-    wire left;
-    wire right;
-    trace watched;
-    std::size_t largest = 0; ///< packet on the right link
-    std::size_t frames = 0;
-    std::unique_ptr<host> client;
-    std::unique_ptr<host> router;
-    std::unique_ptr<host> server;
-};
-
-/// Sends `size` bytes from one to the other and checks that they come.
-task<> transfer(host* from, host* to, ip::endpoint at, std::size_t size) {
-    auto listener = to->listen(at);
-    REQUIRE(listener);
-    auto writer = co_await from->connect(at);
-    REQUIRE(writer);
-    auto reader = co_await listener->accept();
-    REQUIRE(reader);
-    const auto sent = tapir::test::numbered_bytes(size);
-    std::vector<std::byte> got;
-    auto write = [](tcp::connection* c, bytes what) -> task<> {
-        CHECK(co_await c->write(what));
-        CHECK(co_await c->finish());
-    };
-    auto body = [&](scope& s) -> task<> {
-        s.spawn(write, &*writer, bytes(sent));
-        std::array<std::byte, 4096> part;
-        while (const auto n = co_await reader->read(part)) {
-            if (*n == 0) break;
-            got.insert(got.end(), part.begin(), part.begin() + static_cast<std::ptrdiff_t>(*n));
-        }
-        (void)co_await reader->close();
-    };
-    co_await with_scope(body);
-    (void)co_await writer->close();
-    CHECK(got.size() == sent.size());
-    CHECK(got == sent);
-}
-
-} // namespace
-
-TEST_CASE("ip: through a router to a narrower link, TCP finds the path's MTU and the transfer completes") {
-    three_hosts w(1000);
-    const ip::endpoint there(a("198.51.100.2"), 80);
-    w.r.run(transfer(w.client.get(), w.server.get(), there, 300'000));
-    CHECK(w.largest <= 1000);
-    // The server announced an MSS that fits its link, so nothing of the client's was ever too large.
-    CHECK(w.router->forwarding_counters().fragmentation_needed == 0);
-    CHECK(w.router->output().count().fragmented == 0);
-    // The other way the client's MSS stands for a link of 1500, and the server's own link is the narrow one.
-    w.r.run(transfer(w.server.get(), w.client.get(), ip::endpoint(a("192.0.2.2"), 80), 300'000));
-    CHECK(w.largest <= 1000);
-    CHECK(w.router->output().count().fragmented == 0);
-}
-
-namespace {
-
-/// client --- first router --(1000)-- second router --- server: the narrow link is nobody's own.
-struct narrow_middle {
-    narrow_middle()
-        : left(r, three_hosts::wired(1500)), middle(r, three_hosts::wired(1000)),
-          right(r, three_hosts::wired(1500)), client(std::make_unique<host>(r, named("client"))),
-          first(std::make_unique<host>(r, named("first", true))),
-          second(std::make_unique<host>(r, named("second", true))),
-          server(std::make_unique<host>(r, named("server"))) {
-        REQUIRE(client->add_interface(left.left(), mac(1), p("192.0.2.2/24")));
-        REQUIRE(first->add_interface(left.right(), mac(2), p("192.0.2.1/24")));
-        REQUIRE(first->add_interface(middle.left(), mac(3), p("203.0.113.0/31")));
-        REQUIRE(second->add_interface(middle.right(), mac(4), p("203.0.113.1/31")));
-        REQUIRE(second->add_interface(right.left(), mac(5), p("198.51.100.1/24")));
-        REQUIRE(server->add_interface(right.right(), mac(6), p("198.51.100.2/24")));
-        REQUIRE(client->add_route(ip::prefix(), a("192.0.2.1")));
-        REQUIRE(first->add_route(p("198.51.100.0/24"), a("203.0.113.1")));
-        REQUIRE(second->add_route(p("192.0.2.0/24"), a("203.0.113.0")));
-        REQUIRE(server->add_route(ip::prefix(), a("198.51.100.1")));
-    }
-    reactor r{make_sim_backend()};
-    wire left, middle, right;
-    std::unique_ptr<host> client, first, second, server;
-};
-
-} // namespace
-
-TEST_CASE(
-    "ip: path MTU discovery: what is told once serves the next connection, until it is ten minutes old") {
-    narrow_middle w;
-    const ip::address there = a("198.51.100.2");
-    const auto estimate = [&] { return w.client->output().path_to(there).mtu; };
-    CHECK(estimate() == 1500);
-    w.r.run(transfer(w.client.get(), w.server.get(), ip::endpoint(there, 80), 300'000));
-    CHECK(estimate() == 1000);
-    const std::uint64_t told = w.first->forwarding_counters().fragmentation_needed;
-    CHECK(told >= 1);
-    CHECK(told < 40); // an initial window or two, then it knows
-    w.r.run(transfer(w.client.get(), w.server.get(), ip::endpoint(there, 81), 300'000));
-    CHECK(w.first->forwarding_counters().fragmentation_needed == told);
-    CHECK(w.first->output().count().fragmented == 0); // TCP never lets itself be cut
-
-    auto wait = []() -> task<> { (void)co_await sleep_for(10min); };
-    w.r.run(wait());
-    CHECK(estimate() == 1500);
-    w.r.run(transfer(w.client.get(), w.server.get(), ip::endpoint(there, 82), 300'000));
-    CHECK(w.first->forwarding_counters().fragmentation_needed > told); // tried, told, done
-    CHECK(estimate() == 1000);
-}
-
 TEST_CASE("ip: \"fragmentation needed\" about nothing that is in flight changes no path") { // [RFC 5927 4, 7]
     one_host w;
     const auto forged = [&](std::uint32_t seq, std::uint16_t mtu) {
@@ -574,4 +435,15 @@ TEST_CASE("ip: \"fragmentation needed\" about nothing that is in flight changes 
     CHECK(w.us.output().path_to(a("192.0.2.1")).mtu == 1500);
     CHECK(w.us.output().paths().destinations() == 0);
     CHECK(w.us.counted().path_mtu_not_believed == 11);
+}
+
+TEST_CASE("ip: the fragments of the largest datagram wait for ARP together") { // found by 30,000 bytes of UDP
+    one_host w;
+    w.peer.send(ping(a("192.0.2.77"), a("192.0.2.2"), 10), mac(2)); // so that the first answer asks for .77
+    w.send(cut(ping(a("192.0.2.77"), a("192.0.2.2"), 65'000), 1500));
+    CHECK(w.peer.received.empty());
+    w.peer.also(a("192.0.2.77"));
+    w.pass(2s);
+    CHECK(w.us.interfaces()[0]->neighbours().count().queue_dropped == 0);
+    CHECK(whole_of(w.peer.received).size() == 65'028);
 }

@@ -16,13 +16,8 @@
 //     TIME_WAIT                          2 msl                                         60 s
 #include <tapir/framework/event.hpp>
 #include <tapir/framework/frame_pool.hpp>
-#include <tapir/framework/reactor.hpp>
 #include <tapir/framework/scope.hpp>
-#include <tapir/framework/sim_backend.hpp>
 #include <tapir/framework/sleep.hpp>
-#include <tapir/protocols/host/host.hpp>
-#include <tapir/protocols/link/impair.hpp>
-#include <tapir/protocols/link/wire.hpp>
 
 #include <doctest/doctest.h>
 
@@ -31,6 +26,8 @@
 #include <cstdio>
 #include <string>
 #include <vector>
+
+#include "tests/simulation/street.hpp"
 
 namespace tapir::test {
 namespace {
@@ -57,41 +54,6 @@ enum class plight : std::uint8_t {
     syn_sent,
 };
 
-/// Two hosts and a cable; ours is the server. The stations stay known (as a router between would stay), so
-/// that silence is all there is.
-struct street {
-    explicit street(const tcp::config& ours)
-        : on(make_sim_backend()), cable(on, cable_config()), path(on, cable.left(), impair_config()),
-          theirs(on, named("theirs", tcp::config())), server(on, named("ours", ours)) {
-        (void)theirs.add_interface(path, ethernet::mac_address(2, 0, 0, 0, 0, 1),
-                                   ip::prefix(ip::address::v4(192, 0, 2, 1), 24));
-        (void)server.add_interface(cable.right(), ethernet::mac_address(2, 0, 0, 0, 0, 2),
-                                   ip::prefix(ip::address::v4(192, 0, 2, 2), 24));
-    }
-    static wire_config cable_config() {
-        wire_config c;
-        c.latency = 10ms;
-        c.queue = 100'000;
-        return c;
-    }
-    static host_config named(const char* name, const tcp::config& c) {
-        host_config h;
-        h.name = name;
-        h.tcp = c;
-        h.arp.reachable_time = h.arp.idle_lifetime = 24h;
-        return h;
-    }
-    void cut(direction d) { path.outage(d, on.now(), never); }
-    static ip::endpoint at_server() { return {ip::address::v4(192, 0, 2, 2), port}; }
-    static ip::endpoint at_client() { return {ip::address::v4(192, 0, 2, 1), port}; }
-
-    reactor on;
-    wire cable;
-    impair path;
-    host theirs;
-    host server;
-};
-
 /// Everything of ours that a connection may hold.
 struct holdings {
     std::size_t buffer_bytes = 0;
@@ -99,15 +61,16 @@ struct holdings {
     std::size_t connections = 0;
     std::size_t half_open = 0;
     std::size_t time_waits = 0;
+    std::size_t charged = 0; ///< to the memory budgets
     std::size_t timers = 0;
     std::size_t coroutines = 0;
     bool operator==(const holdings&) const = default;
 };
 std::string to_string(const holdings& h) {
-    return std::to_string(h.buffer_bytes) + " bytes in " + std::to_string(h.buffer_blocks) + " buffers, " +
-           std::to_string(h.connections) + " connections, " + std::to_string(h.half_open) + " half-open, " +
-           std::to_string(h.time_waits) + " TIME_WAIT, " + std::to_string(h.timers) + " timers, " +
-           std::to_string(h.coroutines) + " coroutines";
+    return std::to_string(h.buffer_bytes) + " bytes in " + std::to_string(h.buffer_blocks) + " buffers (" +
+           std::to_string(h.charged) + " charged), " + std::to_string(h.connections) + " connections, " +
+           std::to_string(h.half_open) + " half-open, " + std::to_string(h.time_waits) + " TIME_WAIT, " +
+           std::to_string(h.timers) + " timers, " + std::to_string(h.coroutines) + " coroutines";
 }
 holdings held_by(street& s) {
     holdings h;
@@ -116,6 +79,7 @@ holdings held_by(street& s) {
     h.connections = s.server.tcp().connections();
     h.half_open = s.server.tcp().half_open();
     h.time_waits = s.server.tcp().time_waits();
+    h.charged = s.server.tcp().memory().receive.used() + s.server.tcp().memory().send.used();
     h.timers = s.on.timers().armed();
     h.coroutines = live_frames();
     return h;
@@ -214,7 +178,7 @@ task<> call(stage* st, std::size_t number) {
     (void)co_await sleep_for(number * 100us);
     tcp::connection_options o;
     if (st->which == plight::zero_window) o.receive_buffer = 4096;
-    auto c = co_await st->s->theirs.connect(street::at_server(), o);
+    auto c = co_await st->s->theirs.connect(street::at_server(port), o);
     if (!c) co_return;
     switch (st->which) {
     case plight::closing: (void)co_await st->act.wait(); [[fallthrough]];
@@ -232,7 +196,7 @@ task<> call(stage* st, std::size_t number) {
 
 // Our end when we are the ones who call.
 task<> call_out(stage* st) {
-    const auto c = co_await st->s->server.connect(street::at_client());
+    const auto c = co_await st->s->server.connect(street::at_client(port));
     st->ends(c ? std::error_code() : c.error(), errc::timed_out);
 }
 
@@ -289,13 +253,14 @@ task<> vanish(stage* st, expectation e, std::string* outcome) {
     street& s = *st->s;
     tcp::listen_options l;
     l.accepted = s.server.tcp().configuration().connections;
-    auto listening = s.server.listen(street::at_server(), l);
+    l.half_open_max = 4 * peers; // less than half full, or they were given up after 3 s
+    auto listening = s.server.listen(street::at_server(port), l);
     REQUIRE(listening);
     {
         // The stations get to know each other; the announcements of both are over.
-        const auto refused = co_await s.theirs.connect({ip::address::v4(192, 0, 2, 2), 9});
+        const auto refused = co_await s.theirs.connect(street::at_server(9));
         REQUIRE(!refused);
-        const auto refused_too = co_await s.server.connect({ip::address::v4(192, 0, 2, 1), 9});
+        const auto refused_too = co_await s.server.connect(street::at_client(9));
         REQUIRE(!refused_too);
         (void)co_await sleep_for(10s);
     }
@@ -366,7 +331,9 @@ task<> vanish(stage* st, expectation e, std::string* outcome) {
 
 void a_thousand_vanish(plight which, const char* how) {
     const std::size_t frames = live_frames();
-    street s(configured(which));
+    host_config ours;
+    ours.tcp = configured(which);
+    street s(ours);
     stage st{&s, which};
     std::string outcome;
     s.on.run(vanish(&st, expected_of(which, s.server.tcp().configuration()), &outcome));

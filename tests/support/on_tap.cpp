@@ -2,6 +2,7 @@
 
 #include <doctest/doctest.h>
 
+#include <cstdlib>
 #include <net/if.h>
 #include <stdexcept>
 #include <unistd.h>
@@ -17,7 +18,13 @@ bool on_tap_as(const std::string& title, const std::function<void()>& body, unsi
         skip("/dev/net/tun is missing or not open to this user");
         return false;
     }
-    const auto outcome = in_own_network(body, time_limit);
+    // Control sockets are files: the network namespace does not hide those of other programs.
+    const temporary_directory control;
+    const auto with_own_control = [&] {
+        ::setenv("TAPIR_RUNTIME_DIR", control.path().c_str(), 1);
+        body();
+    };
+    const auto outcome = in_own_network(with_own_control, time_limit);
     if (!outcome.possible) {
         skip(outcome.text.c_str());
         return false;

@@ -147,6 +147,16 @@ class tcp_world {
         return only;
     }
     void forget() { ladder_.clear(); }
+    /// The sequence number that a ladder calls `relative`.
+    tcp::seq seq_of(side s, std::uint32_t relative) const {
+        return isn_[static_cast<std::size_t>(s)] + relative;
+    }
+    /// Why a second connection between the same ports cannot be opened; empty if it can.
+    std::error_code connect_again_from_the_same_port() {
+        const auto again =
+            client().connect(path_from(side::client), user[0]->remote().port, user[0]->local().port, {}, now);
+        return again ? std::error_code() : again.error();
+    }
     std::size_t segments_sent() const { return segments_sent_; }
     std::size_t live_blocks() const { return pool_.live_blocks(); }
     std::size_t timers_armed() const { return client_.wheel.armed() + server_.wheel.armed(); }

@@ -94,3 +94,51 @@ TEST_CASE("after 24 days of silence the peer's timestamp is taken as it comes, a
     lab.in({.flags = ACK, .seq = 1001, .ack = 1, .text = "y", .options = later});
     CHECK(lab.counted().paws_rejected == 1);
 }
+
+TEST_CASE("a wrapped old segment is stopped by PAWS") { // [RFC 7323 5.1, 5.3]
+    // The peer sends four gigabytes; a segment of the first kilobyte that was held up somewhere comes back
+    // when its numbers are those of the next kilobyte. Only its timestamp tells the two apart.
+    tcp_lab lab((tcp::config()));
+    tcp::options syn = tcp_lab::default_options();
+    std::uint32_t clock = 1000; // of the peer, a millisecond for each segment: 71 s for 4 GiB
+    syn.ts = tcp::timestamps{clock, 0};
+    lab.establish({}, 65535, syn);
+    const std::uint32_t ours = lab.timestamp_of_last_segment();
+
+    constexpr std::uint32_t most = 60'000;
+    const chunk block(lab.pool.allocate(most), 0, most);
+    tcp::segment s;
+    s.header.source_port = tcp_lab::peer_port;
+    s.header.destination_port = lab.our_port;
+    s.header.flags = ACK;
+    s.header.ack = lab.isn() + 1;
+    s.header.seq = tcp::seq(tcp_lab::peer_isn) + 1;
+    s.header.window = 65535;
+    std::uint64_t left = std::uint64_t{1} << 32;
+    while (left != 0) {
+        const auto n = static_cast<std::uint32_t>(std::min<std::uint64_t>(left, most));
+        lab.now += 1ms;
+        s.header.options.ts = tcp::timestamps{++clock, ours};
+        s.payload = block.slice(0, n);
+        s.arrived = lab.now;
+        lab.stack.receive(lab.way(), s, lab.now);
+        for (chunk c = lab.e->read_chunk(); !c.empty(); c = lab.e->read_chunk()) left -= c.size();
+        lab.out();
+        s.header.seq += n;
+    }
+    REQUIRE(lab.counted().bytes_in == std::uint64_t{1} << 32);
+    REQUIRE(s.header.seq == tcp::seq(tcp_lab::peer_isn) + 1); // where the stream began
+
+    tcp::options old;
+    old.ts = tcp::timestamps{1001, ours};
+    lab.in({.flags = ACK, .seq = 1, .ack = 1, .text = "of the first kilobyte", .options = old});
+    CHECK(lab.e->readable() == 0);
+    CHECK(lab.counted().paws_rejected == 1);
+    CHECK(lab.out() == segs{{.flags = ACK, .seq = 1, .ack = 1}});
+
+    tcp::options current;
+    current.ts = tcp::timestamps{clock + 1, ours};
+    lab.in({.flags = ACK, .seq = 1, .ack = 1, .text = "the next", .options = current});
+    CHECK(lab.read() == "the next");
+    CHECK(lab.counted().paws_rejected == 1);
+}

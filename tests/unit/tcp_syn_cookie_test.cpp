@@ -16,7 +16,7 @@ tcp::flow_key flow_from(std::uint16_t port = 5000) {
 }
 
 tcp::syn_cookies fresh(std::uint32_t periods_of_a_secret = 16, std::uint64_t seed = 1) {
-    return tcp::syn_cookies(random(seed), period, periods_of_a_secret);
+    return tcp::syn_cookies(siphash_key{3, 4}, random(seed), period, periods_of_a_secret);
 }
 
 cookie_options with_timestamps(std::uint16_t mss, std::uint8_t scale, bool sack) {
@@ -107,9 +107,12 @@ TEST_CASE("a cookie is good for its own 4-tuple, SYN and options, and for no oth
 
 TEST_CASE("nobody makes cookies without the secret") {
     auto ours = fresh(16, 1);
-    auto theirs = fresh(16, 2);
-    const auto made = theirs.make(flow_from(), irs, cookie_options(), 0, instant(100s));
-    CHECK_FALSE(ours.check(flow_from(), irs, made.iss, std::nullopt, instant(100s)));
+    auto other_draw = fresh(16, 2);
+    auto other_master = tcp::syn_cookies(siphash_key{3, 5}, random(1), period, 16);
+    for (tcp::syn_cookies* theirs : {&other_draw, &other_master}) {
+        const auto made = theirs->make(flow_from(), irs, cookie_options(), 0, instant(100s));
+        CHECK_FALSE(ours.check(flow_from(), irs, made.iss, std::nullopt, instant(100s)));
+    }
     unsigned guessed = 0;
     random draw(7);
     for (int i = 0; i < 20'000; ++i)
@@ -146,7 +149,7 @@ TEST_CASE("after a long silence neither secret is an old one") {
     auto cookies = fresh(2);
     const auto made = cookies.make(flow_from(), irs, cookie_options(), 0, instant(100s));
     // Another stack drew the same first secret and never rotated it: had ours kept it, its seal would hold.
-    auto stale = tcp::syn_cookies(random(1), period, 1'000'000);
+    auto stale = tcp::syn_cookies(siphash_key{3, 4}, random(1), period, 1'000'000);
     CHECK(stale.make(flow_from(), irs, cookie_options(), 0, instant(100s)).iss == made.iss);
     const auto forged = stale.make(flow_from(), irs, cookie_options(), 0, instant(10'000s));
     CHECK_FALSE(cookies.check(flow_from(), irs, forged.iss, std::nullopt, instant(10'000s)));

@@ -1,6 +1,7 @@
 #include <doctest/doctest.h>
 
 #include "tests/support/tcp_lab.hpp"
+#include "tests/support/tcp_world.hpp"
 
 namespace tapir::test {
 namespace {
@@ -136,6 +137,55 @@ TEST_CASE("a connection in TIME_WAIT keeps its 4-tuple: connect elsewhere") {
     const auto again =
         lab.stack.connect(lab.way(), tcp_lab::peer_port, 40000, tcp::connection_options(), lab.now);
     CHECK(again.error() == errc::address_in_use);
+}
+
+// The whole story between two whole TCPs: the last ACK is lost, so that the FIN comes again.
+TEST_CASE("TIME_WAIT lasts 2 MSL, absorbs a repeated FIN, resists RST") {
+    tcp_world w;
+    w.establish();
+    std::size_t last_acks = 0;
+    instant last_ack_sent{};
+    w.network = [&](std::size_t, tcp_world::side from, const tcp::outgoing_segment& s) {
+        if (from == tcp_world::side::server || s.header.seq != w.seq_of(from, 2) || !s.header.has_ack())
+            return fate{};
+        last_ack_sent = w.now;
+        return fate{++last_acks == 1, 1, 0ms};
+    };
+    w.c().finish(w.now);
+    w.run_for(20ms);
+    w.s().finish(w.now);
+    REQUIRE(w.run_until([&] { return w.c().state() == tcp::state::time_wait; }));
+    CHECK(w.s().state() == tcp::state::last_ack);
+    REQUIRE(w.run_until([&] { return w.s().state() == tcp::state::closed; }));
+    INFO(w.ladder_text());
+    CHECK(last_acks == 2);
+    CHECK(w.s().report().how == tcp::ending::orderly);
+    CHECK(w.client().connections() == 0); // an entry of 64 bytes is all there is
+    CHECK(w.client().time_waits() == 1);
+
+    // RSTs, where one would count in any other state and around it.
+    tcp::segment reset;
+    reset.header.flags = RST;
+    reset.header.source_port = w.c().remote().port;
+    reset.header.destination_port = w.c().local().port;
+    for (const std::uint32_t at : {1u, 2u, 3u, 1000u, 0x8000'0000u}) {
+        reset.header.seq = w.seq_of(tcp_world::side::server, at);
+        reset.arrived = w.now;
+        w.client().receive(w.path_from(tcp_world::side::client), reset, w.now);
+    }
+    CHECK(w.client().counted().time_wait_rst_ignored == 5);
+    CHECK(w.c().state() == tcp::state::time_wait);
+
+    const duration two_msl = 2 * w.client().configuration().msl;
+    w.run_for(last_ack_sent + two_msl - 1ms - w.now);
+    CHECK(w.c().state() == tcp::state::time_wait);
+    CHECK(w.connect_again_from_the_same_port() == errc::address_in_use);
+    w.run_for(2ms);
+    CHECK(w.c().state() == tcp::state::closed);
+    CHECK(w.c().edges().back().cause == tcp::event::time_wait_expired);
+    CHECK(w.client().time_waits() == 0);
+    CHECK(w.timers_armed() == 0);
+    CHECK(w.live_blocks() == 0);
 }
 
 } // namespace

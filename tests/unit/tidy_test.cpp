@@ -79,12 +79,16 @@ const std::map<std::string, std::vector<std::string>> may_include = {
       "protocols/ipv4/", "protocols/icmp/", "protocols/tcp/", "protocols/udp/", "protocols/host/"}},
     {"protocols/http/", {"framework/", "protocols/http/"}},
     {"protocols/smtp/", {"framework/", "protocols/smtp/"}},
+    {"protocols/control/",
+     {"framework/", "protocols/ip/", "protocols/link/", "protocols/ethernet/", "protocols/arp/",
+      "protocols/ipv4/", "protocols/icmp/", "protocols/udp/", "protocols/tcp/", "protocols/host/",
+      "protocols/control/"}},
 };
 
 /// The files of tcp/ and udp/ that know coroutines, and where coroutines belong.
 const std::vector<std::string> with_coroutines = {
-    "protocols/tcp/connection.", "protocols/tcp/listener.", "protocols/udp/socket.", "protocols/link/tap",
-    "protocols/host/",           "protocols/http/",         "protocols/smtp/server."};
+    "protocols/tcp/connection.", "protocols/tcp/listener.", "protocols/udp/socket.",  "protocols/link/tap",
+    "protocols/host/",           "protocols/http/",         "protocols/smtp/server.", "protocols/control/"};
 
 } // namespace
 
