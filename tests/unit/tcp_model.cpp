@@ -432,8 +432,7 @@ std::string machine::wrong_end() const {
         if (p.user->report().how != tcp::ending::orderly)
             return "nobody is to blame, and yet a connection broke";
         if (p.user->error()) return "an orderly end with an error";
-        if (p.user->info().bytes_received != other(p).written)
-            return "a byte was lost, and nobody is to blame";
+        if (p.read != other(p).written) return "a byte was never read, and nobody is to blame";
     }
     return {};
 }
