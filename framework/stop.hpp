@@ -90,4 +90,22 @@ inline void stop_token::add(stop_callback& callback) const {
     source_->callbacks_.push_back(callback);
 }
 
+/// A token that is stopped when either of two others is.
+class either_stop : private stop_callback {
+  public:
+    either_stop(stop_token a, stop_token b)
+        : stop_callback([](stop_callback& c) { static_cast<either_stop&>(c).source_.request_stop(); }),
+          source_(a) {
+        if (b.stop_requested()) {
+            source_.request_stop();
+        } else {
+            b.add(*this);
+        }
+    }
+    stop_token token() { return source_.token(); }
+
+  private:
+    stop_source source_;
+};
+
 } // namespace tapir

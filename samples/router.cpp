@@ -24,8 +24,8 @@ namespace {
 
 /// One of the two networks.
 struct side {
-    side(samples::command_line& line, const std::string& name, std::string device, std::string own)
-        : option("--" + name), tap(std::move(device)), address(std::move(own)) {
+    side(samples::command_line& line, const std::string& name, std::string device, std::string own_address)
+        : option("--" + name), tap(std::move(device)), address(std::move(own_address)) {
         line.option(option, tap, "name of the TAP device on the " + name);
         line.option(option + "-address", address, "our address and network there");
         line.option(option + "-kernel", kernel,
@@ -148,7 +148,8 @@ bool attach(host& router, side& s, tapir::link& over) {
     return true;
 }
 
-task<int> route(side* left, side* right, const impairment_options* bad, tap_io io) {
+task<int> route(side* left, side* right, const impairment_options* bad, tap_io io,
+                const samples::control_options* seen) {
     ipv4::routes plan;
     if (!parse(*left, plan, 0) || !parse(*right, plan, 1)) co_return 1;
     promise_base& self = co_await this_coroutine;
@@ -167,12 +168,20 @@ task<int> route(side* left, side* right, const impairment_options* bad, tap_io i
     host router(self.reactor(), config);
     if (!attach(router, *left, *on_the_left) || !attach(router, *right, *to_the_right)) co_return 1;
 
+    samples::control_socket control;
+    if (!co_await control.open(*seen)) co_return 1;
+
     signal_set signals(SIGINT, SIGTERM);
     std::printf("routing between %s on %s and %s on %s%s; Ctrl-C ends it\n", left->address.c_str(),
                 left->tap.c_str(), right->address.c_str(), right->tap.c_str(),
                 bad->any() ? ", over a bad network" : "");
     std::fflush(stdout);
-    co_await samples::interrupt(&signals);
+    auto body = [&](scope& s) -> task<> {
+        s.spawn([&] { return control.serve(&router); });
+        co_await samples::interrupt(&signals);
+        s.request_stop();
+    };
+    co_await with_scope(body);
     const auto& n = router.forwarding_counters();
     log::info("forwarded " + std::to_string(n.forwarded) + " packets, " +
               std::to_string(router.output().count().fragmented) + " of them in pieces; hops used up: " +
@@ -189,10 +198,11 @@ int main(int argc, char** argv) {
     side right(line, "right", "tapir1", "198.51.100.2/24");
     const impairment_options bad(line);
     std::string io = "automatic";
+    const samples::control_options control(line);
     line.option("--tap-io", io, "how frames are moved").one_of({"automatic", "poll", "multishot"});
     if (const auto status = line.parse(argc, argv)) return *status;
     const tap_io how = io == "poll"        ? tap_io::poll
                        : io == "multishot" ? tap_io::multishot
                                            : tap_io::automatic;
-    return samples::run_program([&] { return route(&left, &right, &bad, how); });
+    return samples::run_program([&] { return route(&left, &right, &bad, how, &control); });
 }

@@ -37,7 +37,7 @@ task<result<>> wait_for(event& e) {
 
 task<result<>> server_control::wait_for_room(std::size_t limit) {
     promise_base& self = co_await this_coroutine;
-    detail::either_stop stop(self.stop(), stop_.token());
+    either_stop stop(self.stop(), stop_.token());
     for (;;) {
         if (stop.token().stop_requested()) co_return errc::cancelled;
         if (connections_ < limit) co_return result<>();

@@ -105,24 +105,6 @@ class idle_wait : public list_hook<> {
     bool shed = false; ///< stopped to make room for another connection
 };
 
-/// A token that is stopped when either of two others is.
-class either_stop : private stop_callback {
-  public:
-    either_stop(stop_token a, stop_token b)
-        : stop_callback([](stop_callback& c) { static_cast<either_stop&>(c).source_.request_stop(); }),
-          source_(a) {
-        if (b.stop_requested()) {
-            source_.request_stop();
-        } else {
-            b.add(*this);
-        }
-    }
-    stop_token token() { return source_.token(); }
-
-  private:
-    stop_source source_;
-};
-
 } // namespace detail
 
 /// The other end of a running serve(). It must outlive it, and serves one at a time.
@@ -193,7 +175,7 @@ task<result<>> serve(L& listener, handler h, server_config config, server_contro
     result<> ended;
     auto accept_all = [&](scope& connections) -> task<> {
         for (;;) {
-            detail::either_stop stop(connections.token(), control.stop_request());
+            either_stop stop(connections.token(), control.stop_request());
             auto accepted = co_await detail::accept_from(&listener).under(stop.token());
             if (accepted) {
                 const result<> room = co_await control.wait_for_room(config.max_connections);

@@ -111,7 +111,7 @@ void tcb::new_data_acked(seq ack, const segment& s, instant now) {
         // [RFC 6298 5.3]; in recovery for the first partial ACK only, so that a window full of holes falls
         // back to slow start [RFC 6582 4, "impatient"]
         if (!in_recovery_ || !partial_acked_) timers_.set(timer_id::retransmit, now + current_rto());
-        timers_.set(timer_id::give_up, now + limits_.give_up_after);
+        timers_.set(timer_id::give_up, now + give_up_after());
         if (in_recovery_) partial_acked_ = true;
     }
     if (data != 0 || fin) user_->notify();
@@ -137,12 +137,14 @@ void tcb::duplicate_ack(seq ack, instant now) {
     trace_cwnd(now);
 }
 
-// Only the newest segment speaks for the window, and no ACK that another has overtaken.
-// [RFC 9293 3.10.7.4, fifth; MUST-14: it may shrink]
+// Only the newest segment speaks for the window, and no ACK that another has overtaken. The RFC orders
+// segments by SEG.SEQ, then by SEG.ACK; but one that was sent again has an old SEG.SEQ, and may be the only
+// one to tell of a window that has opened. A higher SEG.ACK was sent later, whatever SEG.SEQ it stands at.
+// [RFC 9293 3.10.7.4, fifth] [RFC 9293 3.8.6 MUST-34]: it may shrink
 void tcb::update_send_window(const segment& s) {
     const header& h = s.header;
     if (h.ack < snd_una_) return;
-    if (!(snd_wl1_ < h.seq || (snd_wl1_ == h.seq && snd_wl2_ <= h.ack))) return;
+    if (h.ack <= snd_wl2_ && h.seq < snd_wl1_) return;
     snd_wnd_ = std::uint32_t{h.window} << snd_scale_;
     snd_wl1_ = h.seq;
     snd_wl2_ = h.ack;

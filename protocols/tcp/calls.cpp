@@ -75,12 +75,25 @@ void tcb::finish(instant now) {
         break;
     default: break; // closing already
     }
+    may_be_orphaned(now);
+}
+
+void tcb::may_be_orphaned(instant now) {
+    if (orphan_ || !nobody_reads_ || !(fin_queued_ || close_pending_) || state_ == state::closed) return;
+    if (stack_->orphans_ >= stack_->config_.max_orphans) {
+        ++stack_->counters_.orphan_overflow;
+        abort(event::call_abort, ending::out_of_memory, make_error_code(errc::no_memory), now);
+        return;
+    }
+    orphan_ = true;
+    ++stack_->orphans_;
 }
 
 void tcb::stop_reading(instant now) {
     nobody_reads_ = true;
     if (ahead_) ahead_->clear();
     bound_fin_wait_2(now);
+    may_be_orphaned(now);
 }
 
 // All that can still come is the peer's FIN, and nothing makes a silent peer send it.
@@ -109,11 +122,39 @@ void tcb::soft_error(std::error_code why) {
     user_->soft_error_ = why;
 }
 
+// What is unacknowledged has been so since its deadline was set.
+void tcb::set_user_timeout(duration timeout) {
+    const duration before = give_up_after();
+    limits_.user_timeout = compact(timeout);
+    if (syn_acked() && timers_.armed(timer_id::give_up))
+        timers_.set(timer_id::give_up, timers_.deadline(timer_id::give_up) - before + give_up_after());
+}
+
+// A cache of path MTUs may have learnt from another connection, or forgotten. A change for the worse takes
+// effect at once; one for the better not before the last lowering is old. [RFC 1191 5.3, 6.3]
+void tcb::follow_path(const tcp::path& p, instant now) {
+    if (p.mtu == mtu_) return;
+    if (p.mtu > mtu_) {
+        const auto wait = stack_->config_.path_mtu_raise_after / 1s;
+        if (mtu_lowered_at_ != 0 && second_of(now) - mtu_lowered_at_ < wait) return;
+        ++stack_->counters_.path_mtu_raised;
+        mtu_lowered_at_ = 0;
+        mtu_ = p.mtu;
+        return;
+    }
+    const std::uint16_t lowered = std::max(p.mtu, stack_->config_.min_path_mtu);
+    if (lowered >= mtu_) return;
+    ++stack_->counters_.path_mtu_lowered;
+    mtu_lowered_at_ = std::max(second_of(now), 1u);
+    mtu_ = lowered;
+}
+
 // A router took none of what we sent. [RFC 1191 6.3] [RFC 5927 7]
 void tcb::lower_path_mtu(std::uint16_t mtu, instant now) {
     const std::uint16_t lowered = std::max(mtu, stack_->config_.min_path_mtu);
     if (lowered >= mtu_) return;
     mtu_ = lowered;
+    mtu_lowered_at_ = std::max(second_of(now), 1u);
     ++stack_->counters_.path_mtu_lowered;
     if (snd_una_ == snd_max_ || !syn_acked()) return;
     // What is in flight was too large; this is no congestion, so cwnd stays. [RFC 1191 6.5]

@@ -30,9 +30,19 @@ struct connection_options {
     /// How long sent data may stay unacknowledged (R2, at least 100 s).
     /// [RFC 9293 3.8.3 SHLD-11] [RFC 9293 3.8.3 MUST-21]
     duration give_up_after = 120s;
+    /// The user timeout, local part: where set, it takes the place of give_up_after, be it shorter or longer;
+    /// and with keepalive on it, not the number of probes, says how long the peer may be silent once one is
+    /// unanswered. A shut window whose probes are answered is no silence. It may change while the connection
+    /// lives, and is not told to the peer. [RFC 5482 3, 4] [RFC 9293 3.9.1.2] [RFC 9293 3.8.6.1 MUST-37]
+    duration user_timeout{0};
     /// How long a SYN may stay unanswered; at least 180 s unless the application says less.
     /// [RFC 9293 3.8.3 MUST-23]
     duration connect_timeout = 180s;
+    /// How often a SYN is sent again before connect_timeout; 255: as often as that allows.
+    std::uint8_t syn_retries = 255;
+    /// The first retransmission timeout, of the SYN and until there is a round-trip sample; each next one is
+    /// twice as long. Zero: config::initial_rto. [RFC 6298 2.1, 5.5]
+    duration initial_rto{0};
 };
 
 struct listen_options {
@@ -76,6 +86,10 @@ struct config {
     /// ACKs that one connection sends within a second to segments that fit nowhere and carry nothing. Per
     /// connection: a limit shared by all could be read from outside by watching one's own. [RFC 5961 7]
     std::uint8_t challenge_acks_per_second = 10;
+    /// And all connections together, on average; each second draws its own limit between half of this and
+    /// half more. Were it known, an attacker would use up the rest with a connection of its own and learn
+    /// from what is missing that a guess at another's numbers had hit (CVE-2016-5696). [RFC 9293 3.10.7.4]
+    std::uint32_t challenge_acks_total_per_second = 1000;
 
     // Congestion
     std::uint32_t initial_window_segments = 10; ///< [RFC 6928 2]
@@ -86,9 +100,11 @@ struct config {
     std::uint16_t min_mss = 88;
     std::uint16_t default_mss = 536;  ///< of a peer that announces none [RFC 9293 3.7.1 MUST-15]
     std::uint16_t min_path_mtu = 552; ///< ICMP cannot push the path MTU below [RFC 5927 7.2]
-    bool use_timestamps = true;       ///< [RFC 7323 3]
-    bool use_window_scale = true;     ///< [RFC 7323 2]
-    bool use_sack = true;             ///< tell what is held beyond a hole [RFC 2018] [RFC 2883]
+    /// A path MTU that ICMP lowered may rise again after this long, if the path given says so. [RFC 1191 6.3]
+    duration path_mtu_raise_after = 10min;
+    bool use_timestamps = true;   ///< [RFC 7323 3]
+    bool use_window_scale = true; ///< [RFC 7323 2]
+    bool use_sack = true;         ///< tell what is held beyond a hole [RFC 2018] [RFC 2883]
 
     // Handshake
     duration syn_ack_timeout{0};      ///< wait after the first SYN|ACK, then doubled; zero: initial_rto
@@ -137,6 +153,9 @@ struct config {
     // Tables. They grow as needed and do not shrink. The demultiplexing table has 32 bytes for each slot and
     // at most 2.7 slots for each connection, half-open and TIME_WAIT entry.
     std::uint32_t max_connections = 65536;
+    /// Connections that nobody reads any more and whose FIN is queued: closing in the background. They depend
+    /// on their peers alone; one more is reset instead. An eighth of all.
+    std::uint32_t max_orphans = 8192;
     /// RSTs, SYN|ACKs and ACKs without a TCB that wait for the link; 512 KiB.
     std::uint32_t max_replies = 4096;
     std::uint16_t max_out_of_order_ranges = 256; ///< per connection, whatever the window

@@ -361,6 +361,10 @@ class connection : public detail::readable_handle {
     tcp::info info() const;
     ip::endpoint local() const { return core_ ? core_->endpoint().local() : ip::endpoint(); }
     ip::endpoint remote() const { return core_ ? core_->endpoint().remote() : ip::endpoint(); }
+    /// connection_options::user_timeout, from now on. [RFC 5482]
+    void set_user_timeout(duration timeout) {
+        if (core_) core_->endpoint().set_user_timeout(timeout);
+    }
     void set_no_delay(bool on) {
         if (core_) core_->endpoint().set_no_delay(on);
     }

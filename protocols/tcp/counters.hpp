@@ -29,7 +29,9 @@ struct counters {
     std::uint64_t blind_reset = 0; ///< RST in the window but not at rcv_nxt
     std::uint64_t unexpected_syn = 0;
     std::uint64_t challenge_acks = 0;
-    std::uint64_t challenge_acks_suppressed = 0;
+    std::uint64_t challenge_acks_suppressed = 0;       ///< by the limit of their connection
+    std::uint64_t challenge_acks_total_suppressed = 0; ///< by the limit of all
+    std::uint64_t urgent_segments = 0;                 ///< with URG: their data is delivered in line
     std::uint64_t out_of_order = 0;
     std::uint64_t sack_blocks_in = 0;  ///< data held beyond a hole, says the peer
     std::uint64_t sack_duplicates = 0; ///< D-SACK: data that came to the peer twice [RFC 2883]
@@ -66,6 +68,9 @@ struct counters {
     std::uint64_t keepalive_probes = 0;
     std::uint64_t timeouts = 0; ///< connections given up
 
+    // Ends
+    std::uint64_t orphan_overflow = 0; ///< closing connections reset: max_orphans reached
+
     // TIME_WAIT
     std::uint64_t time_wait_entered = 0;
     std::uint64_t time_wait_evicted = 0;
@@ -80,6 +85,7 @@ struct counters {
     std::uint64_t icmp_soft = 0;
     std::uint64_t icmp_hard = 0;
     std::uint64_t path_mtu_lowered = 0;
+    std::uint64_t path_mtu_raised = 0;
 
     template <class Self, class F>
     static constexpr void visit(Self& c, F f) {
@@ -102,6 +108,8 @@ struct counters {
         f("unexpected_syn", c.unexpected_syn);
         f("challenge_acks", c.challenge_acks);
         f("challenge_acks_suppressed", c.challenge_acks_suppressed);
+        f("challenge_acks_total_suppressed", c.challenge_acks_total_suppressed);
+        f("urgent_segments", c.urgent_segments);
         f("out_of_order", c.out_of_order);
         f("sack_blocks_in", c.sack_blocks_in);
         f("sack_duplicates", c.sack_duplicates);
@@ -131,6 +139,7 @@ struct counters {
         f("window_probes", c.window_probes);
         f("keepalive_probes", c.keepalive_probes);
         f("timeouts", c.timeouts);
+        f("orphan_overflow", c.orphan_overflow);
         f("time_wait_entered", c.time_wait_entered);
         f("time_wait_evicted", c.time_wait_evicted);
         f("time_wait_reused", c.time_wait_reused);
@@ -142,6 +151,7 @@ struct counters {
         f("icmp_soft", c.icmp_soft);
         f("icmp_hard", c.icmp_hard);
         f("path_mtu_lowered", c.path_mtu_lowered);
+        f("path_mtu_raised", c.path_mtu_raised);
     }
 };
 static_assert(visits_every_counter<counters>());

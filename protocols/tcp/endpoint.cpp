@@ -94,6 +94,13 @@ void endpoint::stop_reading(instant now) {
     stack_->settle(*tcb_, now);
 }
 
+// Bytes may be read after the connection has ended: those are not lost.
+close_report endpoint::report() const {
+    tcp::close_report r = report_;
+    r.unread += unread_.size();
+    return r;
+}
+
 void endpoint::close(instant now, instant deadline) {
     finished_ = true;
     if (tcb_ == nullptr) return;
@@ -116,6 +123,12 @@ info endpoint::info() const {
     i.receive_memory = static_cast<std::uint32_t>(unread_.true_size());
     i.next_timer = never;
     return i;
+}
+
+void endpoint::set_user_timeout(duration timeout) {
+    if (tcb_ == nullptr) return;
+    tcb_->set_user_timeout(timeout);
+    stack_->settle(*tcb_, stack_->now_);
 }
 
 void endpoint::set_no_delay(bool on) {

@@ -20,6 +20,7 @@
 #include <tapir/protocols/tcp/memory.hpp>
 #include <tapir/protocols/tcp/path_of_states.hpp>
 #include <tapir/protocols/tcp/receive_queue.hpp>
+#include <tapir/protocols/tcp/seq.hpp>
 #include <tapir/protocols/tcp/state.hpp>
 #include <tapir/protocols/tcp/timers.hpp>
 
@@ -67,6 +68,9 @@ using tapir::ending;
 struct info {
     info() = default;
     tcp::state state = state::closed;
+    seq snd_una;                           ///< oldest not acknowledged [RFC 9293 3.3.1]
+    seq snd_nxt;                           ///< next to be sent
+    seq rcv_nxt;                           ///< next expected
     std::uint32_t send_queue = 0;          ///< bytes not acknowledged
     std::uint32_t unsent = 0;              ///< of these, never sent
     std::uint32_t receive_queue = 0;       ///< bytes unread
@@ -96,7 +100,12 @@ struct info {
     bool window_scaling = false;
     bool sack_permitted = false; ///< by both
     bool no_delay = false;
-    bool from_cookie = false; ///< accepted without a half-open entry: the path's SYN_RECEIVED is the ACK's
+    bool from_cookie = false;   ///< accepted without a half-open entry: the path's SYN_RECEIVED is the ACK's
+    bool orphan = false;        ///< closing in the background, one of config::max_orphans
+    std::uint16_t path_mtu = 0; ///< bytes of one packet
+
+    std::uint32_t urgent_segments = 0; ///< that came with URG; their data is delivered in line
+    std::uint32_t urgent_ahead = 0;    ///< bytes from the next to be read to the end of urgent data
 
     std::uint64_t bytes_sent = 0; ///< retransmissions included
     std::uint64_t bytes_acked = 0;
@@ -162,9 +171,9 @@ class endpoint {
     void close(instant now, instant deadline = never);
     /// RST to the peer, everything queued is dropped, error() is `reason`.
     void abort(instant now, errc reason = errc::aborted);
-    /// TIME_WAIT or CLOSED has been entered: close_report() is final.
+    /// TIME_WAIT or CLOSED has been entered: report() is final, but for what may still be read.
     bool ended() const { return report_.how != ending::open; }
-    const tcp::close_report& report() const { return report_; }
+    tcp::close_report report() const;
 
     // --- looking ---------------------------------------------------------------------------------------
     /// How the connection broke: refused, reset, timed_out, host_unreachable, network_unreachable, aborted,
@@ -184,6 +193,8 @@ class endpoint {
     std::error_code soft_error() const { return soft_error_; }
 
     void set_no_delay(bool on);
+    /// connection_options::user_timeout, from now on; what is unacknowledged already counts from its sending.
+    void set_user_timeout(duration timeout);
     void set_observer(tcp::observer* o) { observer_ = o; }
     void set_owner(const tcp::owner& o) { owner_ = o; }
     const tcp::owner& owned_by() const { return owner_; }
@@ -220,6 +231,8 @@ class endpoint {
     bool peer_fin_ = false;
     bool fin_acked_ = false;
     bool finished_ = false;
+    seq urgent_end_{};                  ///< one past the last urgent byte, if any came
+    std::uint32_t urgent_segments_ = 0; ///< that came
     path_of_states path_;
     tcp::close_report report_{};
     tcp::owner owner_{};

@@ -166,7 +166,7 @@ void tcb::sent(seq begin, std::uint32_t length, instant now) {
     // [RFC 6298 5.1]
     if (!timers_.armed(timer_id::retransmit)) timers_.set(timer_id::retransmit, now + current_rto());
     if (!timers_.armed(timer_id::give_up))
-        timers_.set(timer_id::give_up, now + (syn_acked() ? limits_.give_up_after : limits_.connect_timeout));
+        timers_.set(timer_id::give_up, now + (syn_acked() ? give_up_after() : limits_.connect_timeout));
 }
 
 void tcb::send_range(seq begin, std::uint32_t length, bool with_fin, instant now, gather_list& parts,
@@ -222,12 +222,14 @@ bool tcb::send_probe(instant now, gather_list& parts, outgoing_segment& out) {
     // [RFC 9293 3.8.6.2.1]
     const std::uint32_t length = std::min({unsent(), std::max(snd_wnd_, 1u), mss()});
     const bool fin = fin_unsent() && length == unsent() && (length == 0 || snd_wnd_ > length);
+    const instant last_data_send = last_data_send_;
     send_range(snd_nxt_, length, fin, now, parts, out);
     if (snd_wnd_ != 0) {
         snd_nxt_ +=
             static_cast<std::uint32_t>(out.payload_size) + (has(out.header.flags, flags::fin) ? 1u : 0u);
         return true;
     }
+    last_data_send_ = last_data_send; // the path has been idle all the same
     timers_.clear(timer_id::retransmit);
     wait_for_window(now);
     return true;
@@ -252,9 +254,9 @@ bool tcb::send_data(instant now, std::size_t max_payload, gather_list& parts, ou
     if (queued == 0 && !fin) return false;
 
     const std::uint32_t full = mss();
-    // A restart after idleness finds no ACKs under way to clock it. [RFC 5681 4.1]
-    if (snd_una_ == snd_max_ && queued != 0 && last_data_send_ != instant{} &&
-        now - last_data_send_ > current_rto())
+    // A restart after idleness finds no ACKs under way to clock it; nor does one after a window was shut.
+    // [RFC 5681 4.1]
+    if (flight() == 0 && queued != 0 && last_data_send_ != instant{} && now - last_data_send_ > current_rto())
         congestion_.after_idle(full, stack_->config_.initial_window_segments);
 
     std::uint32_t cwnd = congestion_.cwnd();

@@ -36,9 +36,26 @@ void tcb::challenge(instant now) {
         ++stack_->counters_.challenge_acks_suppressed;
         return;
     }
+    if (!stack_->may_challenge(now)) {
+        ++stack_->counters_.challenge_acks_total_suppressed;
+        return;
+    }
     ++challenges_;
     ++stack_->counters_.challenge_acks;
     owe_ack();
+}
+
+// [RFC 5961 7], with a limit that nobody can know: see config.
+bool stack::may_challenge(instant now) {
+    const std::uint32_t second = tcb::second_of(now);
+    if (second != challenge_second_) {
+        challenge_second_ = second;
+        const std::uint32_t average = std::max(config_.challenge_acks_total_per_second, 1u);
+        challenges_left_ = (average + 1) / 2 + random_.below(average);
+    }
+    if (challenges_left_ == 0) return false;
+    --challenges_left_;
+    return true;
 }
 
 verdict tcb::on_segment(const segment& s, instant now) {
@@ -227,6 +244,8 @@ verdict tcb::arrives_synchronized(const segment& original, instant now) {
     if (state_ == state::closed) return verdict::done;
     const bool fin_acked_now = fin_acked() && !fin_was_acked;
 
+    // Sixth, URG: for information only.
+    if (has(h.flags, flags::urg) && may_receive(state_)) note_urgent(h);
     // Seventh and eighth, text and FIN.
     const bool had_fin = user_->peer_fin_;
     if (!s.payload.empty() || h.fin()) {
@@ -360,6 +379,27 @@ void tcb::came_twice(seq begin, seq end) {
 
 void tcb::settle_ahead() {
     if (ahead_ && ahead_->empty() && ahead_->sack().empty()) ahead_.reset();
+}
+
+std::uint32_t tcb::urgent_ahead() const {
+    if (user_->urgent_segments_ == 0) return 0;
+    const auto unread = static_cast<std::uint32_t>(user_->unread_.size());
+    const std::uint32_t ahead = user_->urgent_end_ - (rcv_nxt_ - (user_->peer_fin_ ? 1u : 0u) - unread);
+    // Farther than any pointer into the window reaches: it lies behind.
+    return ahead <= unread + (rcv_adv_ - rcv_nxt_) + 0xffff ? ahead : 0;
+}
+
+// The urgent pointer says where urgent data ends, one past its last byte. What lies before it is delivered
+// like any other: no byte is taken out of the stream, whatever the pointer says. The user may learn how far
+// it is. [RFC 9293 3.8.5 MUST-30, MUST-31, MUST-32, MUST-33, MUST-62] [RFC 6093 3]
+void tcb::note_urgent(const header& h) {
+    const seq end = h.seq + h.urgent;
+    const bool news = urgent_ahead() == 0 || end > user_->urgent_end_;
+    ++stack_->counters_.urgent_segments;
+    ++user_->urgent_segments_;
+    if (!news) return;
+    user_->urgent_end_ = end;
+    user_->notify();
 }
 
 void tcb::take_in_order(chunk payload) {

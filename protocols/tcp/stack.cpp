@@ -240,6 +240,7 @@ void stack::forget(tcb& c) {
     user.last_info_ = std::make_unique<info>(c.info());
     user.tcb_ = nullptr;
     c.give_back();
+    if (c.orphan_) --orphans_;
     --connection_count_;
     delete &c;
 }

@@ -127,6 +127,8 @@ class stack {
     /// What all buffers cost now.
     const tcp::memory& memory() const { return *memory_; }
     std::size_t connections() const { return connection_count_; }
+    /// Of these, closing in the background.
+    std::size_t orphans() const { return orphans_; }
     std::size_t half_open() const { return half_open_.size(); }
     std::size_t time_waits() const { return time_wait_.size(); }
     /// Memory of what strangers can fill: the tables of half-open and TIME_WAIT entries, demultiplexing, and
@@ -286,6 +288,8 @@ class stack {
     void announce_output();
     void timer_fired(tcb& c, instant now);
     void arm(tcb& c);
+    /// Whether the limit over all connections lets one more challenge ACK go.
+    bool may_challenge(instant now);
     /// Sheds what others hold until `bytes` fit, if it can. memory_pressure.cpp
     bool make_room(std::size_t bytes, const tcb& asking, instant now);
     void half_open_timeout(instant now);
@@ -322,6 +326,9 @@ class stack {
     intrusive_list<tcb, holder_tag> holders_; ///< of buffers; the one without progress for longest is first
     std::shared_ptr<tcp::memory> memory_;
     std::size_t connection_count_ = 0;
+    std::size_t orphans_ = 0;
+    std::uint32_t challenge_second_ = 0;
+    std::uint32_t challenges_left_ = 0; ///< in that second
     std::uint64_t next_id_ = 1;
     std::uint32_t next_port_ = 0;
     instant now_{}; ///< the last `now` handed in, for destructors, which get none

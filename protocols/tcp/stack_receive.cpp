@@ -76,6 +76,7 @@ void stack::arrives(const path& p, const segment& s, const flow_key& flow, insta
 }
 
 void stack::arrives_at_connection(tcb& c, const path& p, const segment& s, instant now) {
+    c.follow_path(p, now);
     if (c.on_segment(s, now) == verdict::reset) reply_rst(p, s, now);
     settle(c, now);
 }

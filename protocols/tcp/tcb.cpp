@@ -7,13 +7,11 @@ namespace tapir::tcp {
 // An idle connection: everything but the buffers and records that data in flight needs.
 static_assert(sizeof(tcb) <= 512);
 
-namespace {
-std::chrono::duration<std::uint32_t, std::milli> compact(duration d) {
+tcb::limits::milliseconds tcb::compact(duration d) {
     const auto ms = std::chrono::duration_cast<std::chrono::milliseconds>(d).count();
-    return std::chrono::duration<std::uint32_t, std::milli>(
+    return limits::milliseconds(
         static_cast<std::uint32_t>(std::clamp<std::int64_t>(ms, d > duration{0} ? 1 : 0, UINT32_MAX)));
 }
-} // namespace
 
 void tcb::fired(timer& t, instant now) {
     tcb& c = static_cast<tcb&>(t);
@@ -24,13 +22,16 @@ tcb::limits::limits(const connection_options& o)
     : receive_buffer(std::clamp<std::uint32_t>(o.receive_buffer, 1, 1u << 30)),
       keepalive_idle(compact(o.keepalive_idle)), keepalive_interval(compact(o.keepalive_interval)),
       close_timeout(compact(o.close_timeout)), give_up_after(compact(o.give_up_after)),
-      connect_timeout(compact(o.connect_timeout)), keepalive_probes(o.keepalive_probes) {}
+      user_timeout(compact(o.user_timeout)), connect_timeout(compact(o.connect_timeout)),
+      keepalive_probes(o.keepalive_probes), syn_retries(o.syn_retries) {}
 
 tcb::tcb(stack& s, endpoint& user, const tcp::path& p, const connection_options& options)
     : timer(&fired), stack_(&s), user_(&user), network_header_(static_cast<std::uint8_t>(p.network_header)),
       mtu_(p.mtu), pseudo_header_sum_(p.pseudo_header_sum), no_delay_(options.no_delay),
       peer_mss_(s.config_.default_mss), rcv_mss_(std::min<std::uint16_t>(s.config_.default_mss, p.mss())),
-      rtt_(rto_limits()), buffer_(std::min<std::uint32_t>(options.send_buffer, 1u << 30)), limits_(options) {}
+      rtt_(rto_limits()), buffer_(std::min<std::uint32_t>(options.send_buffer, 1u << 30)), limits_(options) {
+    if (options.initial_rto > duration{0}) rtt_.set_rto(std::min(options.initial_rto, s.config_.max_rto));
+}
 
 rtt_estimator::limits tcb::rto_limits() const {
     const config& c = stack_->config_;
@@ -70,7 +71,7 @@ close_report tcb::report() const {
         r.unacked = sent_bytes;
         r.unsent -= sent_bytes;
     }
-    r.unread = user_->report_.unread + user_->unread_.size();
+    r.unread = user_->report_.unread; // dropped; endpoint::report() adds what is still to be read
     return r;
 }
 
@@ -104,6 +105,9 @@ bool tcb::fin_unsent() const {
 info tcb::info() const {
     tcp::info i;
     i.state = state_;
+    i.snd_una = snd_una_;
+    i.snd_nxt = snd_nxt_;
+    i.rcv_nxt = rcv_nxt_;
     i.send_queue = buffer_.size();
     i.unsent = static_cast<std::uint32_t>(report().unsent);
     i.receive_queue = static_cast<std::uint32_t>(user_->unread_.size());
@@ -132,6 +136,10 @@ info tcb::info() const {
     i.window_scaling = scaling_;
     i.sack_permitted = sack_permitted_;
     i.no_delay = no_delay_;
+    i.path_mtu = mtu_;
+    i.orphan = orphan_;
+    i.urgent_segments = user_->urgent_segments_;
+    i.urgent_ahead = urgent_ahead();
     i.from_cookie = from_cookie_;
     i.bytes_sent = bytes_sent_;
     i.bytes_acked = bytes_acked_;

@@ -73,8 +73,11 @@ class tcb : public list_hook<stack::dirty_tag>,
     void close(instant now, instant deadline);
     void abort(event cause, ending how, std::error_code why, instant now);
     void set_no_delay(bool on) { no_delay_ = on; }
+    void set_user_timeout(duration timeout);
     void soft_error(std::error_code why);
     void lower_path_mtu(std::uint16_t mtu, instant now);
+    /// What whoever routes knows of the path now.
+    void follow_path(const tcp::path& p, instant now);
     tcp::info info() const;
     tcp::close_report report() const;
 
@@ -108,9 +111,17 @@ class tcb : public list_hook<stack::dirty_tag>,
         milliseconds keepalive_interval;
         milliseconds close_timeout;
         milliseconds give_up_after;
+        milliseconds user_timeout;
         milliseconds connect_timeout;
         std::uint8_t keepalive_probes;
+        std::uint8_t syn_retries;
     };
+
+    static limits::milliseconds compact(duration d);
+
+    // --- calls.cpp ---
+    /// Nobody waits for this connection any more but the peer: it is one of a bounded number.
+    void may_be_orphaned(instant now);
 
     // --- the one way to another state ---
     void enter(event cause, instant now);
@@ -134,6 +145,9 @@ class tcb : public list_hook<stack::dirty_tag>,
     /// In FIN_WAIT_2 with nobody who reads, the wait for the peer's FIN gets an end.
     void bound_fin_wait_2(instant now);
     void accept_syn_options(const options& o, bool syn_ack_or_first);
+    void note_urgent(const header& h);
+    /// Bytes from the next that the user reads to the end of urgent data.
+    std::uint32_t urgent_ahead() const;
     void owe_ack();
     void challenge(instant now);
     void drop(std::uint64_t counters::* reason, std::string_view name, const segment& s, instant now);
@@ -201,6 +215,10 @@ class tcb : public list_hook<stack::dirty_tag>,
         return static_cast<std::uint32_t>((at.time_since_epoch() / 1s) & 0xffffffff);
     }
     rtt_estimator::limits rto_limits() const;
+    /// R2, or what the user said instead.
+    duration give_up_after() const {
+        return limits_.user_timeout.count() != 0 ? limits_.user_timeout : limits_.give_up_after;
+    }
     duration current_rto() const { return rtt_.backed_off(backoff_, rto_limits()); }
     std::uint32_t largest_window() const;
 
@@ -252,6 +270,7 @@ class tcb : public list_hook<stack::dirty_tag>,
     bool syn_acked_ : 1 = false; ///< a comparison with iss_ would not do: after 4 GiB snd_una is back there
     bool una_timed_out_ : 1 = false; ///< what stands at snd_una was sent again by a timeout
     bool partial_acked_ : 1 = false; ///< in this recovery [RFC 6582 3.2, step 5]
+    bool orphan_ : 1 = false;        ///< counted in the stack
     bool from_cookie_ : 1 = false;   ///< opened by the ACK of a SYN cookie
     std::uint16_t peer_mss_ = 0;
     std::uint16_t rcv_mss_ = 0; ///< largest payload seen: what counts as a full segment on the way in
@@ -274,7 +293,8 @@ class tcb : public list_hook<stack::dirty_tag>,
     limits limits_;
     instant last_data_send_{};
     instant last_receive_{};
-    std::uint32_t ts_recent_at_ = 0; ///< second
+    std::uint32_t ts_recent_at_ = 0;   ///< second
+    std::uint32_t mtu_lowered_at_ = 0; ///< second; 0: never
     std::uint64_t bytes_sent_ = 0;
     std::uint64_t bytes_acked_ = 0;
     std::uint64_t bytes_received_ = 0;

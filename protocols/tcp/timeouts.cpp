@@ -18,6 +18,7 @@ void tcb::on_timer(instant now) {
     }
     if (timers_.expire(timer_id::delayed_ack, now)) ack_now_ = true;
     if (timers_.expire(timer_id::retransmit, now)) retransmission_timeout(now);
+    if (state_ == state::closed) return;
     if (timers_.expire(timer_id::persist, now)) persist_timeout(now);
     if (timers_.expire(timer_id::keepalive, now)) keepalive_timeout(now);
 }
@@ -32,6 +33,10 @@ void tcb::retransmission_timeout(instant now) {
     if (stack_->trace_ != nullptr)
         stack_->trace_->retransmission_timeout(flow(), current_rto(), backoff_, now);
     if (!syn_acked()) {
+        if (backoff_ > limits_.syn_retries) {
+            abort(event::timeout, ending::timed_out, make_error_code(errc::timed_out), now);
+            return;
+        }
         syn_retransmitted_ = true;
         snd_nxt_ = iss_;
         return;
@@ -49,7 +54,7 @@ void tcb::retransmission_timeout(instant now) {
 void tcb::persist_timeout(instant now) {
     probe_ = true;
     if (persist_backoff_ < 0xff) ++persist_backoff_; // [RFC 9293 3.8.6.1 SHLD-30]
-    if (!timers_.armed(timer_id::give_up)) timers_.set(timer_id::give_up, now + limits_.give_up_after);
+    if (!timers_.armed(timer_id::give_up)) timers_.set(timer_id::give_up, now + give_up_after());
 }
 
 // [RFC 9293 3.8.4]
@@ -61,11 +66,16 @@ void tcb::keepalive_timeout(instant now) {
     }
     timers_.set(timer_id::keepalive, now + limits_.keepalive_interval);
     if (snd_una_ != snd_max_) return; // retransmission asks already
-    if (unanswered_keepalives_ >= limits_.keepalive_probes) {
+    const bool by_time = limits_.user_timeout.count() != 0;
+    const instant silent_until = last_receive_ + limits_.user_timeout;
+    if (by_time && silent_until > now)
+        timers_.set(timer_id::keepalive, std::min(timers_.deadline(timer_id::keepalive), silent_until));
+    if (by_time ? unanswered_keepalives_ != 0 && silent_until <= now
+                : unanswered_keepalives_ >= limits_.keepalive_probes) {
         abort(event::timeout, ending::timed_out, make_error_code(errc::timed_out), now);
         return;
     }
-    ++unanswered_keepalives_;
+    if (unanswered_keepalives_ < 0xff) ++unanswered_keepalives_;
     keepalive_probe_ = true;
 }
 

@@ -1,6 +1,8 @@
 #include <tapir/framework/reactor.hpp> // parked::wake()
 #include <tapir/protocols/udp/socket.hpp>
 
+#include <utility>
+
 namespace tapir::udp {
 
 namespace detail {

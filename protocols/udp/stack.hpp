@@ -82,7 +82,7 @@ class stack {
     /// Calls f(const binding&) for each, ordered by port, then address.
     template <class F>
     void for_each(F f) const {
-        for (const auto& [key, b] : bound_) f(static_cast<const binding&>(*b));
+        for (const auto& [where, b] : bound_) f(static_cast<const binding&>(*b));
     }
     /// The first one, or the next behind `at` in that order, bound or not: for whoever looks at them over
     /// several turns. Null behind the last.

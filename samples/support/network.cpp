@@ -12,7 +12,13 @@
 
 namespace samples {
 
-network_options::network_options(command_line& line, std::uint16_t default_port) : port(default_port) {
+control_options::control_options(command_line& line) {
+    line.option("--control", path, "path of the socket that tapstat asks (default: one that it finds)");
+    line.flag("--no-control", none, "no such socket");
+}
+
+network_options::network_options(command_line& line, std::uint16_t default_port)
+    : port(default_port), control(line) {
     line.option("--stack", stack, "whose TCP: tapir's own over a TAP, or the kernel's")
         .one_of({"tap", "kernel"});
     line.option("--tap", tap, "name of the TAP device");
@@ -23,8 +29,6 @@ network_options::network_options(command_line& line, std::uint16_t default_port)
     line.option("--port", port, "TCP port").within(1, 65535);
     line.option("--tap-io", tap_io_name, "how frames are moved").one_of({"automatic", "poll", "multishot"});
     line.option("--pcap", pcap, "write every frame to this file, for Wireshark");
-    line.option("--control", control, "path of the socket that tapstat asks (default: one that it finds)");
-    line.flag("--no-control", no_control, "no such socket");
 }
 
 tap_io network_options::io() const {
@@ -132,9 +136,9 @@ task<result<kernel::stream>> kernel_network::connect(std::string to) {
     co_return co_await kernel::connect(*where);
 }
 
-task<bool> control_socket::open(const network_options& o) {
-    if (o.no_control) co_return true;
-    std::string path = o.control;
+task<bool> control_socket::open(const control_options& o) {
+    if (o.none) co_return true;
+    std::string path = o.path;
     if (path.empty()) {
         const auto own = control::default_path();
         if (!own) {
@@ -147,7 +151,7 @@ task<bool> control_socket::open(const network_options& o) {
     auto opened = co_await control::open_socket(path, config_.backlog);
     if (opened) {
         listener_ = std::move(*opened);
-    } else if (o.control.empty()) {
+    } else if (o.path.empty()) {
         log::warn(opened.error() + "; tapstat will not find this program");
     } else {
         log::error("--control " + opened.error());

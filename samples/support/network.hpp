@@ -37,6 +37,27 @@ namespace samples {
 
 using namespace tapir;
 
+struct control_options {
+    explicit control_options(command_line& line);
+
+    std::string path; ///< empty: where tapstat looks for it
+    bool none = false;
+};
+
+/// Where tapstat asks. The error has been printed when the program is to end: the path that it was told
+/// cannot be had. Without one it goes on, and says so.
+class control_socket {
+  public:
+    task<bool> open(const control_options& o);
+    /// Until it is stopped.
+    task<> serve(host* of);
+
+  private:
+    std::optional<kernel::listener> listener_;
+    control::config config_;
+    control::counters counters_;
+};
+
 struct network_options {
     network_options(command_line& line, std::uint16_t default_port);
 
@@ -47,8 +68,7 @@ struct network_options {
     std::uint16_t port;
     std::string tap_io_name = "automatic";
     std::string pcap;
-    std::string control; ///< empty: where tapstat looks for it
-    bool no_control = false;
+    control_options control;
 
     tap_io io() const;
 };
@@ -93,27 +113,13 @@ class kernel_network {
     std::string address_;
 };
 
-/// Where tapstat asks. The error has been printed when the program is to end: the path that it was told
-/// cannot be had. Without one it goes on, and says so.
-class control_socket {
-  public:
-    task<bool> open(const network_options& o);
-    /// Until it is stopped.
-    task<> serve(host* of);
-
-  private:
-    std::optional<kernel::listener> listener_;
-    control::config config_;
-    control::counters counters_;
-};
-
 template <class Network, class F>
 task<int> open_and_run(const network_options& options, F work) {
     auto network = co_await Network::open(options);
     if (!network) co_return 1;
     if constexpr (requires { network->our_host(); }) {
         control_socket control;
-        if (!co_await control.open(options)) co_return 1;
+        if (!co_await control.open(options.control)) co_return 1;
         int status = 1;
         auto both = [&](scope& s) -> task<> {
             s.spawn([&] { return control.serve(network->our_host()); });

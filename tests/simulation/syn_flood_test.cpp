@@ -3,6 +3,7 @@
 
 #include <tapir/framework/log.hpp>
 #include <tapir/framework/scope.hpp>
+#include <tapir/framework/sim_backend.hpp>
 #include <tapir/framework/sleep.hpp>
 #include <tapir/protocols/ethernet/header.hpp>
 #include <tapir/protocols/ip/checksum.hpp>

@@ -356,9 +356,8 @@ TEST_CASE("udp: a sender that is faster than the link waits for it, and nothing 
 }
 
 TEST_CASE("udp: over wires that lose, repeat, reorder and corrupt, what comes is as it was sent") {
-    const auto one = [](std::uint64_t seed, const std::string& pcap) {
-        world w(seed, network_of(seed));
-        seed_outcome out;
+    const auto one = [](const seed_run& run) {
+        world w(run, network_of(run.seed));
         std::vector<std::string> sent;
         std::size_t came = 0;
         auto scenario = [&]() -> task<> {
@@ -370,7 +369,7 @@ TEST_CASE("udp: over wires that lose, repeat, reorder and corrupt, what comes is
                     ++came;
                     const std::string_view text = as_text(bytes(room).first(d->size));
                     const bool known = std::ranges::find(sent, text) != sent.end();
-                    if (!known || d->from != client_endpoint(w, client)) out.wrong = "not as it was sent";
+                    if (!known || d->from != client_endpoint(w, client)) w.fail("not as it was sent");
                 }
             };
             auto body = [&](scope& s) -> task<> {
@@ -388,12 +387,9 @@ TEST_CASE("udp: over wires that lose, repeat, reorder and corrupt, what comes is
             co_await with_scope(body);
         };
         w.run(scenario());
-        if (came == 0) out.wrong += "nothing came";
-        out.wrong += w.quiet();
-        out.hash = w.hash();
-        out.ladder = w.ladder();
-        if (!pcap.empty()) w.save_pcap(pcap);
-        return out;
+        if (came == 0) w.fail("nothing came");
+        w.net().check_quiet();
+        return w.net().outcome();
     };
-    for_each_seed("udp", std::min<std::uint64_t>(seeds_per_run(), 100), one);
+    for_each_seed("udp", seeds_per_run(), one);
 }

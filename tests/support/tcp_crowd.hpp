@@ -83,6 +83,7 @@ class tcp_crowd : public tcp::output_sink {
         flush();
     }
     const tcp::counters& counted() const { return stack.counted(); }
+    tcp::seq isn(std::uint16_t port) { return isn_[port]; } ///< ours
 
     bool ready() override { return true; }
     std::size_t max_payload() override { return 1460; }

@@ -170,6 +170,7 @@ class tcp_world {
         return {here, there, ip::pseudo_header_sum(here, there, ip::protocol::tcp), mtu};
     }
     std::uint16_t mtu = 1500;
+    std::size_t most = 1460; ///< payload of one segment; 0: an MSS
 
   private:
     struct node final : tcp::output_sink, tcp::trace_sink {
@@ -178,7 +179,7 @@ class tcp_world {
               stack(c, siphash_key{1, static_cast<std::uint64_t>(s)}, random(static_cast<std::uint64_t>(s)),
                     w.pool_, wheel, this) {}
         bool ready() override { return true; }
-        std::size_t max_payload() override { return 1460; }
+        std::size_t max_payload() override { return world.most; }
         void emit(const tcp::path& to, const tcp::outgoing_segment& s) override { world.carry(which, to, s); }
         void state_changed(const tcp::flow_key&, const tcp::edge& e) override {
             world.edges_.insert({e.from, e.cause, e.to});

@@ -205,9 +205,10 @@ outcome synchronized(const connection& c, segment s) { // [RFC 9293 3.10.7.4]
     }
     o.discarded = false;
     o.acked = std::max<offset>(s.ack, 0);
-    if (c.state == state::syn_received)
-        o.send_window = s.window; // whatever came before
-    else if (s.ack >= 0 && (c.wl1 < s.seq || (c.wl1 == s.seq && c.wl2 <= s.ack)))
+    if (c.state == state::syn_received) o.send_window = s.window; // whatever came before
+    // Deviation: a higher SEG.ACK was sent later and counts wherever its segment stands: a segment sent again
+    // may be the only one to tell that the window has opened.
+    else if (s.ack >= 0 && (c.wl2 < s.ack || c.wl1 < s.seq || (c.wl1 == s.seq && c.wl2 <= s.ack)))
         o.send_window = s.window;
     const bool fin_acked = c.fin_sent && !c.fin_acked && o.acked == c.in_flight;
 

@@ -2,6 +2,9 @@
 
 #include <doctest/doctest.h>
 
+#include <set>
+
+#include "tests/support/tcp_crowd.hpp"
 #include "tests/support/tcp_lab.hpp"
 
 namespace tapir::test {
@@ -172,6 +175,39 @@ TEST_CASE("challenge ACKs of one connection are limited to ten a second") { // [
 }
 
 // --- ACK ---------------------------------------------------------------------------------------------------
+
+TEST_CASE("challenge ACKs of all connections are limited, by a number that nobody can know") { // [RFC 5961 7]
+    // CVE-2016-5696: what is left of a known limit tells of others' connections.
+    tcp::config c = tcp_lab::plain();
+    c.challenge_acks_total_per_second = 100;
+    const auto per_second = [&c](std::uint64_t seed) {
+        tcp_crowd crowd(c, {}, seed);
+        std::vector<std::unique_ptr<tcp::endpoint>> all;
+        for (std::uint16_t port = 5001; port <= 5030; ++port) all.push_back(crowd.establish(port));
+        std::vector<std::uint64_t> counts;
+        std::uint64_t before = 0;
+        for (int second = 0; second < 12; ++second) {
+            for (int i = 0; i < 10; ++i) // as many as each connection would answer
+                for (std::uint16_t port = 5001; port <= 5030; ++port)
+                    crowd.in(port, {.flags = RST, .seq = 500});
+            counts.push_back(crowd.counted().challenge_acks - before);
+            before = crowd.counted().challenge_acks;
+            crowd.wait(1s);
+        }
+        CHECK(crowd.counted().challenge_acks + crowd.counted().challenge_acks_total_suppressed == 12 * 300);
+        CHECK(crowd.counted().challenge_acks_suppressed == 0);
+        return counts;
+    };
+    const auto counts = per_second(1);
+    for (const std::uint64_t n : counts) {
+        CHECK(n >= 50);
+        CHECK(n < 150);
+    }
+    std::set<std::uint64_t> different(counts.begin(), counts.end());
+    CHECK(different.size() >= 8);
+    CHECK(per_second(1) == counts); // from the seed, and
+    CHECK(per_second(2) != counts); // from nothing else
+}
 
 TEST_CASE("an ACK of what was never sent, or far in the past, draws an ACK and is not believed") {
     tcp_lab lab; // [RFC 9293 3.10.7.4, fifth] [RFC 5961 5]

@@ -128,6 +128,109 @@ TEST_CASE("only the newest segment speaks for the window") { // SND.WL1, SND.WL2
     CHECK(lab.e->info().send_window == 3000);
 }
 
+TEST_CASE("a segment sent again may tell of a window that has opened since") { // SND.WL1, SND.WL2
+    tcp_lab lab;
+    lab.establish();
+    lab.write(bulk(1000));
+    lab.out();
+    // The peer's first segment is lost, its second shuts the window; the first comes again, sent after our
+    // data had arrived and been read.
+    lab.in({.flags = ACK, .seq = 11, .ack = 1, .text = "0123456789", .window = 0});
+    lab.in({.flags = ACK, .seq = 1, .ack = 1001, .text = "0123456789", .window = 5000});
+    CHECK(lab.e->info().send_window == 5000);
+    lab.write("hello");
+    CHECK(lab.out().back() == seg{.flags = ACK, .seq = 1001, .ack = 21, .text = "hello"});
+}
+
+// --- windows that shrink -----------------------------------------------------------------------------------
+
+TEST_CASE(
+    "a window pulled back over data in flight lets nothing new out") { // [RFC 9293 3.8.6 MUST-34, SHLD-15]
+    tcp_lab lab;
+    lab.establish({}, 8000);
+    lab.write(bulk(10'000));
+    CHECK(lab.out().size() == 8);
+    lab.in({.flags = ACK, .seq = 1, .ack = 1001, .window = 2000}); // the right edge goes from 8001 to 3001
+    CHECK(lab.out().empty());
+    CHECK(lab.e->info().send_window == 2000);
+    CHECK(lab.e->info().in_flight == 7000);
+    lab.in({.flags = ACK, .seq = 1, .ack = 7001, .window = 2000});
+    const segs next = lab.out(); // one is in flight, one more fits
+    REQUIRE(next.size() == 1);
+    CHECK(next[0].seq == 8001);
+}
+
+TEST_CASE("within a window pulled back data goes again; beyond it, it does not time the connection out") {
+    tcp_lab lab; // [RFC 9293 3.8.6 SHLD-16, SHLD-17]
+    lab.establish({}, 8000);
+    lab.write(bulk(8000));
+    CHECK(lab.out().size() == 8);
+    // It takes 500 bytes at a time from now on, late, and never what lies beyond.
+    std::uint32_t have = 1;
+    for (int i = 0; i < 16; ++i) {
+        lab.in({.flags = ACK, .seq = 1, .ack = have, .window = 500});
+        lab.wait(40s);
+        const segs sent = lab.out();
+        REQUIRE_FALSE(sent.empty());
+        for (const seg& s : sent) {
+            CHECK(s.seq == have);
+            CHECK(s.text.size() <= 500);
+        }
+        have += 500;
+    }
+    CHECK(lab.e->state() == tcp::state::established);
+    lab.in({.flags = ACK, .seq = 1, .ack = have, .window = 500});
+    CHECK(lab.e->flushed());
+}
+
+TEST_CASE(
+    "a window pulled back to nothing is probed, and the probe is old data") { // [RFC 9293 3.8.6 MUST-35]
+    tcp_lab lab;
+    lab.establish({}, 4000);
+    lab.write(bulk(4000));
+    CHECK(lab.out().size() == 4);
+    lab.in({.flags = ACK, .seq = 1, .ack = 2001, .window = 0});
+    int probes = 0;
+    for (int i = 0; i < 1200; ++i) { // five minutes, beyond R2
+        lab.wait(250ms);
+        for (const seg& s : lab.out()) {
+            CHECK(s.seq == 2001);
+            CHECK(s.text.size() == 1);
+            ++probes;
+            lab.in({.flags = ACK, .seq = 1, .ack = 2001, .window = 0});
+        }
+    }
+    CHECK(probes >= 8);
+    CHECK(lab.e->state() == tcp::state::established);
+    lab.in({.flags = ACK, .seq = 1, .ack = 2001, .window = 4000});
+    const segs rest = lab.out();
+    REQUIRE_FALSE(rest.empty());
+    CHECK(rest[0].seq == 2001);
+    CHECK(rest[0].text.size() == 1000);
+}
+
+TEST_CASE("after a window was shut for long the restart is a slow one") { // [RFC 5681 4.1]
+    tcp_lab lab;
+    lab.establish();
+    std::uint32_t acked = 1;
+    for (int round = 0; round < 4; ++round) { // cwnd grows well beyond ten segments
+        lab.write(bulk(60'000));
+        for (segs sent = lab.out(); !sent.empty(); sent = lab.out()) {
+            acked = sent.back().seq + static_cast<std::uint32_t>(sent.back().text.size());
+            lab.in({.flags = ACK, .seq = 1, .ack = acked, .window = 65535});
+        }
+    }
+    CHECK(lab.e->info().cwnd > 30'000);
+    lab.in({.flags = ACK, .seq = 1, .ack = acked, .window = 0});
+    lab.write(bulk(60'000));
+    for (int i = 0; i < 240; ++i) {
+        lab.wait(250ms);
+        if (!lab.out().empty()) lab.in({.flags = ACK, .seq = 1, .ack = acked, .window = 0});
+    }
+    lab.in({.flags = ACK, .seq = 1, .ack = acked, .window = 65535});
+    CHECK(lab.out().size() == 10);
+}
+
 // --- Nagle -------------------------------------------------------------------------------------------------
 
 TEST_CASE("Nagle: with small data in flight more small data waits and is sent together") {
@@ -368,6 +471,30 @@ TEST_CASE("we announce what fits the path, and timestamps take their place from 
     lab.in({.flags = ACK, .seq = 1, .ack = 1, .options = o});
     lab.e = lab.listening->accept();
     CHECK(lab.e->info().send_mss == 1360 - 12);
+}
+
+TEST_CASE("the smallest MSS leaves room for data beside timestamps and SACK blocks") { // [RFC 9293 3.7.1]
+    tcp::config c = tcp_lab::plain();
+    c.use_timestamps = true;
+    c.use_sack = true;
+    tcp_lab lab(c);
+    lab.most = 0;
+    tcp::options o;
+    o.mss = std::uint16_t{1};
+    o.ts = tcp::timestamps{1, 0};
+    o.sack_permitted = true;
+    lab.establish({}, 65535, o);
+    tcp::options ts;
+    ts.ts = o.ts;
+    lab.in({.flags = ACK, .seq = 101, .ack = 1, .text = "ahead", .options = ts});
+    lab.out();
+    lab.write(bulk(200));
+    const segs sent = lab.out();
+    REQUIRE(sent.size() == 2); // the rest waits for company
+    for (const seg& s : sent) {
+        CHECK(s.text.size() == 76);
+        CHECK(s.options->size() + s.text.size() <= 88);
+    }
 }
 
 TEST_CASE("a peer that fills a full buffer with crumbs gains nothing from the rounding of the window") {

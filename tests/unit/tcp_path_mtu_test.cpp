@@ -1,0 +1,151 @@
+// The path MTU changes under a connection: routers say so (ICMP), or a cache of the host's does.
+// [RFC 1191] [RFC 5927 7]
+#include <doctest/doctest.h>
+
+#include "tests/support/tcp_lab.hpp"
+#include "tests/support/tcp_world.hpp"
+
+namespace tapir::test {
+namespace {
+using namespace std::chrono_literals;
+
+/// ICMP "fragmentation needed" about the segment at `seq`.
+void too_big(tcp_lab& lab, std::uint32_t seq, std::uint16_t mtu) {
+    std::array<std::byte, 8> quoted{};
+    store_be16(quoted, 0, lab.our_port);
+    store_be16(quoted, 2, tcp_lab::peer_port);
+    store_be32(quoted, 4, (lab.isn() + seq).value());
+    lab.stack.icmp_error(tcp::icmp_kind::packet_too_big, tcp_lab::here(), tcp_lab::there(), quoted, mtu,
+                         lab.now);
+}
+
+struct mtu_lab : tcp_lab {
+    explicit mtu_lab(const tcp::config& c = tcp_lab::plain()) : tcp_lab(c) {
+        most = 0;
+        tcp::options o;
+        o.mss = std::uint16_t{1460};
+        establish({}, 65535, o);
+    }
+};
+
+TEST_CASE("the path MTU drops in mid-transfer and the transfer completes") { // [RFC 1191 6.3, 6.4]
+    for (const std::uint16_t narrow : {std::uint16_t{1400}, std::uint16_t{600}}) {
+        tcp_world w;
+        w.most = 0;
+        w.establish();
+        bool dropped_yet = false;
+        std::size_t seen = 0;
+        std::vector<std::uint32_t> errors; // sequence numbers that the router will complain about
+        w.network = [&](std::size_t, tcp_world::side from, const tcp::outgoing_segment& s) {
+            fate f;
+            if (from != tcp_world::side::client || ++seen < 30) return f;
+            if (20 + s.size() <= narrow) return f;
+            dropped_yet = true;
+            errors.push_back(s.header.seq.value());
+            f.dropped = true;
+            return f;
+        };
+        const std::string text(400'000, 't');
+        std::size_t written = 0;
+        std::size_t received = 0;
+        w.each_step = [&] {
+            for (const std::uint32_t seq : std::exchange(errors, {})) {
+                std::array<std::byte, 8> quoted{};
+                store_be16(quoted, 0, w.c().local().port);
+                store_be16(quoted, 2, 80);
+                store_be32(quoted, 4, seq);
+                w.client().icmp_error(tcp::icmp_kind::packet_too_big, tcp_world::client_address(),
+                                      tcp_world::server_address(), quoted, narrow, w.now);
+            }
+            written += w.c().write(as_bytes(text).subspan(written));
+            for (chunk c = w.s().read_chunk(); !c.empty(); c = w.s().read_chunk()) received += c.size();
+        };
+        w.c().write(as_bytes("x"));
+        const instant begin = w.now;
+        INFO("MTU ", narrow);
+        REQUIRE(w.run_until([&] { return received == text.size() + 1; }));
+        w.each_step = nullptr;
+        CHECK(dropped_yet);
+        CHECK(w.client().counted().rto_fired == 0); // nobody waited for a timeout
+        CHECK(w.client().counted().path_mtu_lowered >= 1);
+        CHECK(w.c().info().path_mtu == narrow);
+        CHECK(w.now - begin < 2s);
+    }
+}
+
+TEST_CASE("what was too big goes again at once, in pieces that fit") { // [RFC 1191 6.4]
+    mtu_lab lab;
+    lab.write(std::string(4380, 'x'));
+    CHECK(lab.out().size() == 3);
+    too_big(lab, 1, 1000);
+    const segs again = lab.out();
+    REQUIRE(again.size() == 5);
+    CHECK(again[0].seq == 1);
+    for (std::size_t i = 0; i < 4; ++i) CHECK(again[i].text.size() == 960);
+    CHECK(lab.e->info().send_mss == 960);
+    too_big(lab, 1461, 1000); // the second of the large ones: no news
+    CHECK(lab.out().empty());
+    CHECK(lab.counted().path_mtu_lowered == 1);
+}
+
+TEST_CASE("a message that quotes nothing in flight, or no smaller MTU, is ignored") { // [RFC 5927 4.1, 7.2]
+    mtu_lab lab;
+    too_big(lab, 1, 600); // nothing is in flight
+    CHECK(lab.counted().icmp_ignored == 1);
+    lab.write(std::string(2920, 'x'));
+    lab.out();
+    too_big(lab, 2921, 600); // not yet sent
+    too_big(lab, 0, 600);    // acknowledged
+    CHECK(lab.counted().icmp_ignored == 3);
+    too_big(lab, 1, 1500);
+    too_big(lab, 1, 9000);
+    CHECK(lab.e->info().path_mtu == 1500);
+    CHECK(lab.out().empty());
+}
+
+TEST_CASE("no message pushes the path MTU below its floor") { // [RFC 5927 7.2]
+    mtu_lab lab;
+    lab.write(std::string(2920, 'x'));
+    lab.out();
+    too_big(lab, 1, 68);
+    CHECK(lab.e->info().path_mtu == 552);
+    CHECK(lab.out().size() == 6);
+}
+
+TEST_CASE("the path MTU may rise again ten minutes after it was lowered, not before") { // [RFC 1191 6.3]
+    mtu_lab lab;
+    lab.write("x");
+    lab.out();
+    too_big(lab, 1, 1000);
+    lab.out();
+    lab.in({.flags = ACK, .seq = 1, .ack = 2}); // the path that comes with it says 1500
+    CHECK(lab.e->info().path_mtu == 1000);
+    lab.wait(599s);
+    lab.in({.flags = ACK, .seq = 1, .ack = 2});
+    CHECK(lab.e->info().path_mtu == 1000);
+    lab.wait(1s);
+    lab.in({.flags = ACK, .seq = 1, .ack = 2});
+    CHECK(lab.e->info().path_mtu == 1500);
+    CHECK(lab.counted().path_mtu_raised == 1);
+    lab.write(std::string(1460, 'x'));
+    const segs sent = lab.out();
+    REQUIRE(sent.size() == 1);
+    CHECK(sent[0].text.size() == 1460);
+    too_big(lab, 2, 1000); // still narrow
+    CHECK(lab.out().size() == 2);
+    CHECK(lab.e->info().path_mtu == 1000);
+}
+
+TEST_CASE("what a cache has learnt from others about the path holds for this connection too") {
+    mtu_lab lab;
+    lab.mtu = 1200;
+    lab.in({.flags = ACK, .seq = 1, .ack = 1});
+    CHECK(lab.e->info().path_mtu == 1200);
+    lab.write(std::string(1160, 'x'));
+    const segs sent = lab.out();
+    REQUIRE(sent.size() == 1);
+    CHECK(sent[0].text.size() == 1160);
+}
+
+} // namespace
+} // namespace tapir::test
