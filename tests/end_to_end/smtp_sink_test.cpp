@@ -29,8 +29,8 @@ void end_in_order(process& server) {
 void on_both_stacks(const std::function<void(process&, const std::string&)>& body) {
     const auto outcome = in_own_network(
         [&] {
-            const auto server = start({sample("smtp_sink"), "--stack", "kernel", "--address", "127.0.0.1"},
-                                      "taking mail");
+            const auto server =
+                start({sample("smtp_sink"), "--stack", "kernel", "--address", "127.0.0.1"}, "taking mail");
             body(*server, "127.0.0.1");
         },
         60);

@@ -66,8 +66,8 @@ class kernel_udp {
     }
     void send(bytes payload, const ip::endpoint& to) const {
         const sockaddr_in a = address_of(to);
-        const ssize_t n = ::sendto(fd_, payload.data(), payload.size(), 0,
-                                   reinterpret_cast<const sockaddr*>(&a), sizeof a);
+        const ssize_t n =
+            ::sendto(fd_, payload.data(), payload.size(), 0, reinterpret_cast<const sockaddr*>(&a), sizeof a);
         expect(n == static_cast<ssize_t>(payload.size()), std::string("sendto: ") + std::strerror(errno));
     }
     struct datagram {
@@ -105,7 +105,8 @@ class kernel_udp {
 class tap_host {
   public:
     explicit tap_host(const std::string& io) : reactor_(make_uring_backend()) {
-        auto opened = reactor_.run(open_tap(tap_config("tapir0", io == "poll" ? tap_io::poll : tap_io::multishot)));
+        auto opened =
+            reactor_.run(open_tap(tap_config("tapir0", io == "poll" ? tap_io::poll : tap_io::multishot)));
         if (!opened && opened.error() == tap_errc::no_multishot) throw lacking(opened.error().message());
         expect(opened.has_value(), opened ? "" : opened.error().message());
         tap_ = std::move(*opened);
