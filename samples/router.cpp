@@ -24,8 +24,8 @@ namespace {
 
 /// One of the two networks.
 struct side {
-    side(samples::command_line& line, const std::string& name, std::string device, std::string own)
-        : option("--" + name), tap(std::move(device)), address(std::move(own)) {
+    side(samples::command_line& line, const std::string& name, std::string device, std::string own_address)
+        : option("--" + name), tap(std::move(device)), address(std::move(own_address)) {
         line.option(option, tap, "name of the TAP device on the " + name);
         line.option(option + "-address", address, "our address and network there");
         line.option(option + "-kernel", kernel,

@@ -164,7 +164,24 @@ void host::emit(const tcp::path& to, const tcp::outgoing_segment& s) {
     ip.protocol = ip::protocol::tcp;
     ip.source = to.local;
     ip.destination = to.remote;
-    (void)output_.send(ip, std::move(f)); // counted; TCP finds out as it does of any loss
+    const auto sent = output_.send(ip, std::move(f)); // counted; TCP finds out of a loss as of any other
+    if (sent || sent.error() != errc::too_large) return;
+    too_large t{to, {}};
+    store_be16(t.begins, 0, s.header.source_port);
+    store_be16(t.begins, 2, s.header.destination_port);
+    store_be32(t.begins, 4, s.header.seq.value());
+    // The segments of one connection come one after the other, and the first tells enough.
+    if (too_large_.empty() || too_large_.back().way.remote != to.remote ||
+        !std::ranges::equal(std::span(too_large_.back().begins).first(4), std::span(t.begins).first(4)))
+        too_large_.push_back(t);
+}
+
+// The MTU of a link has shrunk under its connections. To them it is what a router would say.
+void host::tell_too_large(instant now) {
+    const auto all = std::exchange(too_large_, {});
+    for (const too_large& t : all)
+        tcp_.icmp_error(tcp::icmp_kind::packet_too_big, t.way.local, t.way.remote, t.begins,
+                        output_.path_to(t.way.remote, t.way.local).mtu, now);
 }
 
 tcp::path host::path_between(ip::address local, ip::address remote) const {
@@ -197,6 +214,7 @@ void host::send_icmp(const icmp::outgoing& message) {
 void host::flush(instant now) {
     if (!interfaces_.empty()) {
         tcp_.flush(now, *this);
+        if (!too_large_.empty()) tell_too_large(now);
         udp_.flush();
     }
     for (const auto& i : interfaces_) i->flush(now);

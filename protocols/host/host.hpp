@@ -39,6 +39,7 @@
 #include <tapir/protocols/udp/socket.hpp>
 #include <tapir/protocols/udp/stack.hpp>
 
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <functional>
@@ -181,6 +182,13 @@ class host final : private interface_owner, private tcp::output_sink, private ud
               owner(h) {}
         host* owner;
     };
+    /// A segment of ours that its link no longer takes.
+    struct too_large {
+        tcp::path way;
+        std::array<std::byte, 8> begins; ///< as an ICMP error would quote it
+    };
+    void tell_too_large(instant now);
+
     struct flush_hook : turn_hook {
         explicit flush_hook(host* h)
             : turn_hook(
@@ -205,6 +213,7 @@ class host final : private interface_owner, private tcp::output_sink, private ud
     forwarder forwarder_;
     tcp::stack tcp_;
     udp::stack udp_;
+    std::vector<too_large> too_large_; ///< one for each connection, until the end of a flush
     flush_hook flush_{this};
     reassembly_timer reassembly_timer_{this};
     counters counters_;

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <limits>
 
 namespace tapir::ipv4 {
 
@@ -105,11 +106,12 @@ const route* routes::connected(ip::address a) const {
 
 std::optional<hop> routes::lookup(ip::address destination, std::optional<ip::address> from) const {
     if (!destination.is_v4()) return std::nullopt;
-    const std::optional<std::size_t> link = from ? link_of(*from) : std::nullopt;
+    constexpr std::size_t any = std::numeric_limits<std::size_t>::max();
+    const std::size_t link = from ? link_of(*from).value_or(any) : any;
     // Groups and the limited broadcast stay on the link, whatever the routes say.
     if (destination.is_multicast() || destination.is_broadcast()) {
-        const auto ours =
-            std::ranges::find_if(addresses_, [&](const own_address& o) { return !link || o.link == *link; });
+        const auto ours = std::ranges::find_if(
+            addresses_, [&](const own_address& o) { return link == any || o.link == link; });
         if (ours == addresses_.end()) return std::nullopt;
         return hop{.next_hop = destination, .source = ours->prefix.addr, .link = ours->link};
     }
@@ -118,7 +120,7 @@ std::optional<hop> routes::lookup(ip::address destination, std::optional<ip::add
     for (const route& r : routes_) {
         if (best != nullptr && r.destination.length < best->destination.length) break;
         if (!r.destination.contains(destination)) continue;
-        if (best == nullptr || (link && r.link == *link && best->link != *link)) best = &r;
+        if (best == nullptr || (r.link == link && best->link != link)) best = &r;
     }
     if (best == nullptr) return std::nullopt;
     return hop{.next_hop = best->gateway.value_or(destination), .source = best->source, .link = best->link};

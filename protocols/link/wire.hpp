@@ -43,6 +43,10 @@ class wire {
     void set_carrier(bool up);
     bool carrier() const { return carrier_; }
 
+    /// Another MTU from now on, as when a link is configured anew: who asks for capabilities() learns of it,
+    /// larger frames are dropped and counted, and what is under way arrives.
+    void set_mtu(std::size_t mtu) { config_.mtu = mtu; }
+
   private:
     /// One end, and the frames under way from it.
     class end final : public link, timer, turn_hook {

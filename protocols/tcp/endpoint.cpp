@@ -94,6 +94,13 @@ void endpoint::stop_reading(instant now) {
     stack_->settle(*tcb_, now);
 }
 
+// Bytes may be read after the connection has ended: those are not lost.
+close_report endpoint::report() const {
+    tcp::close_report r = report_;
+    r.unread += unread_.size();
+    return r;
+}
+
 void endpoint::close(instant now, instant deadline) {
     finished_ = true;
     if (tcb_ == nullptr) return;

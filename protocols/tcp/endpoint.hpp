@@ -68,6 +68,9 @@ using tapir::ending;
 struct info {
     info() = default;
     tcp::state state = state::closed;
+    seq snd_una;                           ///< oldest not acknowledged [RFC 9293 3.3.1]
+    seq snd_nxt;                           ///< next to be sent
+    seq rcv_nxt;                           ///< next expected
     std::uint32_t send_queue = 0;          ///< bytes not acknowledged
     std::uint32_t unsent = 0;              ///< of these, never sent
     std::uint32_t receive_queue = 0;       ///< bytes unread
@@ -168,9 +171,9 @@ class endpoint {
     void close(instant now, instant deadline = never);
     /// RST to the peer, everything queued is dropped, error() is `reason`.
     void abort(instant now, errc reason = errc::aborted);
-    /// TIME_WAIT or CLOSED has been entered: close_report() is final.
+    /// TIME_WAIT or CLOSED has been entered: report() is final, but for what may still be read.
     bool ended() const { return report_.how != ending::open; }
-    const tcp::close_report& report() const { return report_; }
+    tcp::close_report report() const;
 
     // --- looking ---------------------------------------------------------------------------------------
     /// How the connection broke: refused, reset, timed_out, host_unreachable, network_unreachable, aborted,
@@ -204,6 +207,7 @@ class endpoint {
   private:
     friend class stack;
     friend class tcb;
+    friend struct tcb_inspection;
     endpoint(stack& s, std::shared_ptr<memory> budgets, const flow_key& flow, tcp::state start,
              std::uint64_t id)
         : stack_(&s), id_(id), flow_(flow), memory_(std::move(budgets)), path_(start) {}

@@ -71,7 +71,7 @@ close_report tcb::report() const {
         r.unacked = sent_bytes;
         r.unsent -= sent_bytes;
     }
-    r.unread = user_->report_.unread + user_->unread_.size();
+    r.unread = user_->report_.unread; // dropped; endpoint::report() adds what is still to be read
     return r;
 }
 
@@ -105,6 +105,9 @@ bool tcb::fin_unsent() const {
 info tcb::info() const {
     tcp::info i;
     i.state = state_;
+    i.snd_una = snd_una_;
+    i.snd_nxt = snd_nxt_;
+    i.rcv_nxt = rcv_nxt_;
     i.send_queue = buffer_.size();
     i.unsent = static_cast<std::uint32_t>(report().unsent);
     i.receive_queue = static_cast<std::uint32_t>(user_->unread_.size());

@@ -106,8 +106,16 @@ std::string conversation(std::string_view text, const cuts& how, const http::ser
     return heard;
 }
 
+/// 100 Continue is sent unless the body has begun to come: only that depends on how words are cut.
+/// [RFC 9110 10.1.1]
+std::string without_interim(std::string text) {
+    constexpr std::string_view interim = "HTTP/1.1 100 Continue\r\n\r\n";
+    for (std::size_t at; (at = text.find(interim)) != std::string::npos;) text.erase(at, interim.size());
+    return text;
+}
+
 /// How many final responses `text` holds; all of it must be responses, whole.
-std::uint64_t responses_in(std::string_view text, bool head_was_asked) {
+std::uint64_t responses_in(std::string_view text) {
     std::uint64_t n = 0;
     while (!text.empty()) {
         must(text.starts_with("HTTP/1.1 "));
@@ -119,7 +127,6 @@ std::uint64_t responses_in(std::string_view text, bool head_was_asked) {
         must(status >= '1' && status <= '5');
         if (status != '1') ++n;
         text.remove_prefix(end + 4);
-        if (head_was_asked) continue; // where a body would begin is not known here
         const std::size_t length = head.find("Content-Length: ");
         if (length != std::string_view::npos) {
             std::size_t bytes = 0;
@@ -155,17 +162,16 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     const cuts pieces{data[0], static_cast<std::uint8_t>(data[1] % 3), 16 + std::size_t{data[1]} * 4};
     http::server_control first;
     http::server_control second;
-    const std::string at_once = conversation(text, whole, config, first);
-    const std::string cut = conversation(text, pieces, config, second);
+    const std::string at_once = without_interim(conversation(text, whole, config, first));
+    const std::string cut = without_interim(conversation(text, pieces, config, second));
     must(first.counters().requests == second.counters().requests);
     must(at_once == cut);
-    const bool head = text.find("HEAD") != std::string_view::npos;
-    const std::uint64_t answered = responses_in(at_once, head);
     std::uint64_t refused = 0;
     for (const std::uint64_t n : first.counters().malformed) refused += n;
     must(refused <= 1);
-    must(answered <= first.counters().requests + refused + first.counters().header_timeouts +
-                         first.counters().body_timeouts);
+    if (text.find("HEAD") == std::string_view::npos) // whose answers have no body: not to be told from here
+        must(responses_in(at_once) <= first.counters().requests + refused + first.counters().header_timeouts +
+                                          first.counters().body_timeouts);
     must(first.counters().malformed == second.counters().malformed);
     return 0;
 }

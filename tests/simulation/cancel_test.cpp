@@ -1,6 +1,8 @@
 // What cancelling a waiting call leaves behind, on the wire and in the stack; and what the end of a host
 // means to whoever waits.
 
+#include <tapir/framework/sim_backend.hpp>
+
 #include <array>
 #include <memory>
 #include <string>

@@ -7,6 +7,8 @@
 #include <tapir/protocols/http/server.hpp>
 #include <tapir/protocols/http/static_files.hpp>
 
+#include <doctest/doctest.h>
+
 #include <charconv>
 #include <filesystem>
 #include <fstream>
@@ -16,6 +18,7 @@
 #include <vector>
 
 #include "tests/simulation/seeds.hpp"
+#include "tests/simulation/world.hpp"
 
 using namespace tapir;
 using namespace tapir::test;
@@ -97,8 +100,9 @@ constexpr std::uint32_t styles = 4;
 struct visit {
     visit_style style{};
     std::uint64_t requests = 0;
-    std::string wrong;
-    void fail(const std::string& what) { wrong += what + "\n"; }
+    topology* in = nullptr;
+    void fail(const std::string& what) { in->fail(what); }
+    bool well() const { return in->wrong().empty(); }
 };
 
 /// What the network may cost must not look like a lazy peer.
@@ -150,7 +154,7 @@ task<> get(tcp::connection* c, std::string target, bool keep_alive, visit* v) {
 task<> keep_alive(tcp::connection* c, visit* v, world* w) {
     constexpr std::array kinds = {"/text/", "/shared/", "/stream/", "/chunked/"};
     const std::uint32_t n = 1 + w->rng().below(6);
-    for (std::uint32_t i = 0; i < n && v->wrong.empty(); ++i) {
+    for (std::uint32_t i = 0; i < n && v->well(); ++i) {
         // One draw to a statement: compilers differ in the order of operands.
         std::string target = kinds[w->rng().below(kinds.size())];
         target += std::to_string(random_size(w));
@@ -238,7 +242,7 @@ task<> visit_once(visit* v, http::server_control* control, world* w) {
     case visit_style::half_closed: co_await pipelined(&*c, true, v, w); break;
     case visit_style::stopped: co_await stopped(&*c, control, v, w); break;
     }
-    if (v->wrong.empty())
+    if (v->well())
         co_await end_in_order(&*c, v);
     else
         c->abort();
@@ -273,29 +277,21 @@ task<> http_run(visit* v, http::handler pages, http::server_control* control, wo
     co_await with_scope(body);
 }
 
-seed_outcome http_over_a_bad_network(std::uint64_t seed, const std::string& pcap) {
-    seed_outcome out;
-    world w(seed, network_of(seed));
+seed_outcome http_over_a_bad_network(const seed_run& run) {
+    world w(run, network_of(run.seed));
     visit v;
+    v.in = &w.net();
     http::server_control control;
     v.style = static_cast<visit_style>(w.rng().below(styles));
-    try {
-        w.run(http_run(&v, site, &control, &w));
-        const http::server_counters& counted = control.counters();
-        if (counted.requests != v.requests)
-            v.fail("the server saw " + std::to_string(counted.requests) + " of " +
-                   std::to_string(v.requests) + " requests");
-        if (counted.responses[2] != v.requests) v.fail("not every answer was 200");
-        if (counted.lost != 0 || counted.aborted != 0) v.fail("a connection did not end in order");
-        v.wrong += w.quiet();
-    } catch (const std::exception& e) {
-        v.fail(e.what());
-    }
-    if (!pcap.empty()) w.save_pcap(pcap);
-    out.hash = w.hash();
-    out.wrong = v.wrong;
-    if (!v.wrong.empty()) out.ladder = w.ladder();
-    return out;
+    w.run(http_run(&v, site, &control, &w));
+    const http::server_counters& counted = control.counters();
+    if (counted.requests != v.requests)
+        v.fail("the server saw " + std::to_string(counted.requests) + " of " + std::to_string(v.requests) +
+               " requests");
+    if (counted.responses[2] != v.requests) v.fail("not every answer was 200");
+    if (counted.lost != 0 || counted.aborted != 0) v.fail("a connection did not end in order");
+    w.net().check_quiet();
+    return w.net().outcome();
 }
 
 } // namespace
@@ -306,7 +302,7 @@ TEST_CASE("http over wires that lose, delay, reorder, duplicate and corrupt: eve
 
 TEST_CASE("the same seed gives the same HTTP twice") {
     for (std::uint64_t seed = 1; seed <= 10; ++seed)
-        CHECK(http_over_a_bad_network(seed, "").hash == http_over_a_bad_network(seed, "").hash);
+        CHECK(http_over_a_bad_network(seed_run(seed)).hash == http_over_a_bad_network(seed_run(seed)).hash);
 }
 
 TEST_CASE("files of a directory arrive whole over bad networks") {
@@ -323,6 +319,7 @@ TEST_CASE("files of a directory arrive whole over bad networks") {
         CAPTURE(seed);
         world w(seed, network_of(seed));
         visit v;
+        v.in = &w.net();
         http::server_control control;
         auto fetch_all = [&](scope& s) -> task<> {
             auto listening = w.server().listen(w.server_at(port));
@@ -340,7 +337,7 @@ TEST_CASE("files of a directory arrive whole over bad networks") {
             while (control.connections() != 0) (void)co_await sleep_for(1s);
         };
         w.run(with_scope(fetch_all));
-        CHECK(v.wrong == "");
+        CHECK(w.net().wrong() == "");
         CHECK(w.quiet() == "");
     }
     std::filesystem::remove_all(root);

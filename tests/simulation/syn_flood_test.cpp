@@ -2,6 +2,7 @@
 // bytes, and the honest in waiting. And old SYNs, which must never make a connection.
 
 #include <tapir/framework/scope.hpp>
+#include <tapir/framework/sim_backend.hpp>
 #include <tapir/framework/sleep.hpp>
 #include <tapir/protocols/ethernet/header.hpp>
 #include <tapir/protocols/ip/checksum.hpp>

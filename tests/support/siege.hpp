@@ -115,7 +115,7 @@ class siege {
 
   private:
     struct node final : tcp::output_sink {
-        node(siege& s, bool is_victim) : owner(s), is_victim(is_victim) {}
+        node(siege& s, bool victims) : owner(s), is_victim(victims) {}
         bool ready() override { return true; }
         std::size_t max_payload() override { return 0; }
         void emit(const tcp::path& to, const tcp::outgoing_segment& s) override {

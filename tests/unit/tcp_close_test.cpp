@@ -1,5 +1,7 @@
 #include <doctest/doctest.h>
 
+#include <array>
+
 #include "tests/support/tcp_lab.hpp"
 
 namespace tapir::test {
@@ -68,6 +70,24 @@ TEST_CASE("data that comes after close resets") {
     CHECK(lab.e->report().unread == 8);
     CHECK(lab.e->report().unacked == 4);
     CHECK(lab.out() == segs{{.flags = RST, .seq = 6}});
+}
+
+TEST_CASE("bytes that are read after the connection has ended are not reported as unread") {
+    tcp_lab lab;
+    lab.establish();
+    lab.e->finish(lab.now);
+    lab.out();
+    lab.in({.flags = ACK, .seq = 1, .ack = 2});
+    lab.in({.flags = FIN | ACK, .seq = 1, .ack = 2, .text = "the last"});
+    CHECK(lab.e->state() == tcp::state::time_wait);
+    CHECK(lab.e->report().unread == 8);
+    std::array<std::byte, 5> some{};
+    CHECK(lab.e->read(some) == 5);
+    CHECK(lab.e->report().unread == 3);
+    CHECK(lab.e->read(some) == 3);
+    lab.e->close(lab.now);
+    CHECK(lab.e->report().how == tcp::ending::orderly);
+    CHECK(lab.e->report().unread == 0);
 }
 
 TEST_CASE("close ends in TIME_WAIT with an orderly report") {

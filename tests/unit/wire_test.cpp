@@ -153,6 +153,23 @@ TEST_CASE("a frame above the MTU is dropped and counted") {
     CHECK(w.left().capabilities().mtu == 576);
 }
 
+TEST_CASE("the MTU may change while frames are under way: those arrive, larger ones after it do not") {
+    reactor r(make_sim_backend());
+    wire w(r, {.latency = 1ms});
+    recording_receiver right;
+    w.right().attach(&right);
+    buffer_pool pool;
+    w.left().send(numbered_frame(pool, 1, 1514));
+    w.set_mtu(1280);
+    CHECK(w.left().capabilities().mtu == 1280);
+    CHECK(w.right().capabilities().mtu == 1280);
+    w.left().send(numbered_frame(pool, 2, 1280 + 15));
+    w.left().send(numbered_frame(pool, 3, 1280 + 14));
+    r.run(pass_time(2ms));
+    CHECK(right.numbers() == std::vector<std::uint32_t>{1, 3});
+    CHECK(w.left().counters().dropped_too_big == 1);
+}
+
 TEST_CASE("cutting the cable loses what is under way, and both ends are told") {
     reactor r(make_sim_backend());
     wire w(r, {.latency = 1ms});

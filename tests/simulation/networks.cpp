@@ -1,0 +1,152 @@
+#include "tests/simulation/networks.hpp"
+
+#include <algorithm>
+#include <array>
+
+#include "tests/simulation/topology.hpp"
+
+namespace tapir::test {
+
+namespace {
+
+/// Uniform below `most`.
+duration below(random& draw, duration most) {
+    if (most <= duration::zero()) return {};
+    return duration(static_cast<std::int64_t>(draw.next() % static_cast<std::uint64_t>(most.count())));
+}
+
+/// One way, without jitter: ordinary in three seeds of four, else anything from 5 us to half an hour.
+duration draw_delay(random& draw) {
+    constexpr std::array<duration, 9> scales = {10us, 100us, 1ms, 10ms, 100ms, 1s, 10s, 300s, 1700s};
+    if (draw.below(4) != 0) return below(draw, 50ms);
+    const duration scale = scales[draw.below(static_cast<std::uint32_t>(scales.size()))];
+    return scale / 2 + below(draw, scale / 2);
+}
+
+void draw_way(random& draw, duration delay, impairment& way) {
+    if (draw.below(3) != 0) way.loss_ppm = draw.below(80'000);
+    if (draw.below(2) != 0) way.duplicate_ppm = draw.below(50'000);
+    if (draw.below(3) == 0) way.corrupt_ppm = draw.below(30'000);
+    if (draw.below(2) != 0) way.reorder_ppm = draw.below(100'000);
+    way.delay = delay;
+    if (draw.below(2) != 0) way.jitter = below(draw, delay / 2);
+    way.keep_order = draw.below(4) == 0;
+    if (draw.below(3) == 0) way.rate = 50'000 + draw.below(10'000'000);
+    way.queue = 5'000 + draw.below(200'000);
+}
+
+/// What happens to a link while it is used, within the first round trips or so.
+void draw_changes(random& draw, duration rtt, link_plan& plan) {
+    const duration soon = 200ms + below(draw, 3s + 10 * rtt);
+    const duration lasts = below(draw, 2s + 3 * rtt);
+    switch (draw.below(8)) {
+    case 0: // the cable is pulled, and put back
+        at(soon, down())(plan);
+        at(soon + lasts, up())(plan);
+        break;
+    case 1: // nothing passes, and nobody is told
+        at(soon, loss(1'000'000))(plan);
+        at(soon + lasts, loss(0))(plan);
+        break;
+    case 2: // another route, one way only
+        at(soon, to_right(delay(below(draw, plan.to_right.delay))))(plan);
+        break;
+    case 3: at(soon, to_left(rate(20'000), tail_drop_queue(10'000)))(plan); break;
+    case 4: at(soon, mtu(1280))(plan); break;
+    case 5: // narrow, and wide again
+        at(soon, mtu(600 + draw.below(800)))(plan);
+        at(soon + lasts, mtu(1500))(plan);
+        break;
+    default: break;
+    }
+}
+
+} // namespace
+
+void suit(tcp::config& c, duration rtt) {
+    c.initial_rto = std::max<duration>(c.initial_rto, 2 * rtt);
+    c.max_rto = std::max<duration>(c.max_rto, 8 * rtt);
+    c.persist_max = std::max<duration>(c.persist_max, 2 * rtt);
+    // A FIN whose ACK is lost comes again within 2 MSL, also when it is lost several times.
+    c.msl = std::max<duration>(c.msl, 32 * rtt);
+    c.connections.give_up_after = 10min + 64 * rtt;
+    c.connections.connect_timeout = 10min + 64 * rtt;
+    c.connections.close_timeout = 10min + 64 * rtt;
+}
+
+void suit(arp::cache_config& c, duration rtt) {
+    c.retry_interval = std::max<duration>(c.retry_interval, 2 * rtt);
+    c.reachable_time = std::max<duration>(c.reachable_time, 16 * rtt);
+    c.idle_lifetime = std::max<duration>(c.idle_lifetime, 64 * rtt);
+}
+
+drawn_network draw_network(std::uint64_t seed) {
+    random draw(seed * 104'729 + 7);
+    drawn_network n;
+    const duration to_server = draw_delay(draw);
+    // Asymmetric in one seed of four: one way is another network.
+    const duration to_client = draw.below(4) == 0 ? draw_delay(draw) : to_server;
+    // A cable in most, else one router or two.
+    const std::uint32_t count = draw.below(3) != 0 ? 1 : 2 + draw.below(2);
+    for (std::uint32_t i = 0; i < count; ++i) {
+        link_plan plan;
+        draw_way(draw, to_server / count, plan.to_right);
+        draw_way(draw, to_client / count, plan.to_left);
+        for (impairment* way : {&plan.to_right, &plan.to_left}) {
+            way->loss_ppm /= count;
+            // Two bits flipped in one packet may cancel each other in a 16-bit sum: one link only.
+            if (i > 0) way->corrupt_ppm = 0;
+        }
+        n.rtt += plan.to_right.delay + plan.to_right.jitter + plan.to_left.delay + plan.to_left.jitter;
+        constexpr std::array<std::size_t, 4> mtus = {1500, 1400, 1280, 576};
+        if (draw.below(3) == 0) plan.mtu = mtus[draw.below(static_cast<std::uint32_t>(mtus.size()))];
+        n.links.push_back(std::move(plan));
+    }
+    draw_changes(draw, n.rtt, n.links[draw.below(count)]);
+
+    constexpr std::array<instant, 3> starts = {instant(20min), sequence_clock_wraps, timestamps_wrap};
+    n.start =
+        starts[draw.below(static_cast<std::uint32_t>(starts.size()))] - below(draw, 10s + 20 * n.rtt) / 4;
+    n.start = std::max(n.start, instant(1s));
+    suit(n.arp, n.rtt);
+    for (tcp::config* c : {&n.client, &n.server}) {
+        suit(*c, n.rtt);
+        if (draw.below(4) == 0) c->use_timestamps = false;
+        if (draw.below(4) == 0) c->use_window_scale = false;
+        c->connections.no_delay = draw.below(2) == 0;
+        // Tiny windows, small buffers, or plenty.
+        switch (draw.below(6)) {
+        case 0: c->connections.receive_buffer = 1 + draw.below(600); break;
+        case 1:
+        case 2: c->connections.receive_buffer = 2'000 + draw.below(20'000); break;
+        default: break;
+        }
+        switch (draw.below(6)) {
+        case 0: c->connections.send_buffer = 1 + draw.below(600); break;
+        case 1:
+        case 2: c->connections.send_buffer = 2'000 + draw.below(20'000); break;
+        default: break;
+        }
+    }
+    return n;
+}
+
+void drawn_network::build(topology& t) const {
+    host_config left;
+    left.tcp = client;
+    left.arp = arp;
+    host_config right;
+    right.tcp = server;
+    right.arp = arp;
+    host_config between;
+    between.arp = arp;
+    between.forwarding = true;
+    t.host("client", left);
+    for (std::size_t i = 0; i < links.size(); ++i) {
+        if (i > 0) t.host("router-" + std::to_string(i), between);
+        t.link(links[i]);
+    }
+    t.host("server", right);
+}
+
+} // namespace tapir::test
