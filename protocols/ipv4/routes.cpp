@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <limits>
 
 namespace tapir::ipv4 {
 
@@ -105,7 +106,7 @@ const route* routes::connected(ip::address a) const {
 
 std::optional<hop> routes::lookup(ip::address destination, std::optional<ip::address> from) const {
     if (!destination.is_v4()) return std::nullopt;
-    constexpr std::size_t any = static_cast<std::size_t>(-1);
+    constexpr std::size_t any = std::numeric_limits<std::size_t>::max();
     const std::size_t link = from ? link_of(*from).value_or(any) : any;
     // Groups and the limited broadcast stay on the link, whatever the routes say.
     if (destination.is_multicast() || destination.is_broadcast()) {

@@ -65,8 +65,9 @@ shrunk_failure shrink(const scenario& one, const seed_run& run, const seed_outco
                       std::size_t most_runs = 300);
 
 /// Runs seeds 1 to `count`, checks that nothing is wrong with any, and returns the combined hash of the first
-/// `hashed_seeds`, which it prints: it is the same on every compiler.
-std::uint64_t for_each_seed(const char* name, std::uint64_t count, const scenario& one);
+/// `hashed_seeds`, which it prints: it is the same on every compiler. What is dear takes one seed in `every`.
+std::uint64_t for_each_seed(const char* name, std::uint64_t count, const scenario& one,
+                            std::uint64_t every = 1);
 inline constexpr std::uint64_t hashed_seeds = 200;
 
 /// How many seeds a run takes (TAPIR_SEEDS, default 2000), and the one seed to replay (TAPIR_SEED), if any.
