@@ -207,6 +207,7 @@ class endpoint {
   private:
     friend class stack;
     friend class tcb;
+    friend struct tcb_inspection;
     endpoint(stack& s, std::shared_ptr<memory> budgets, const flow_key& flow, tcp::state start,
              std::uint64_t id)
         : stack_(&s), id_(id), flow_(flow), memory_(std::move(budgets)), path_(start) {}

@@ -99,6 +99,7 @@ class tcb : public list_hook<stack::dirty_tag>,
 
   private:
     friend class stack;
+    friend struct tcb_inspection; ///< of whoever tests: reads, and changes nothing
 
     static void fired(timer& t, instant now);
 

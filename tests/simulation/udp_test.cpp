@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cstring>
 #include <functional>
 #include <string>
 #include <vector>
@@ -355,6 +356,27 @@ TEST_CASE("udp: a sender that is faster than the link waits for it, and nothing 
         quiet_path(0ms));
 }
 
+TEST_CASE("udp: the largest datagram there is goes both ways, and one byte more is too large") {
+    on_two_hosts([](world& w) -> task<> {
+        co_await resolve_next_hops(&w);
+        udp::socket server = bound(w.server(), 7);
+        udp::socket client = bound(w.client(), 0);
+        auto body = [&](scope& s) -> task<> {
+            s.spawn(echo, &server);
+            std::vector<std::byte> room(65536);
+            const std::string text(udp::header::max_payload, 'x'); // 65,507 bytes in 45 fragments
+            CHECK(co_await client.send_to(text, w.server_at(7)));
+            const auto got = co_await client.receive_from(room);
+            REQUIRE(got);
+            CHECK(as_text(bytes(room).first(got->size)) == text);
+            const auto more = co_await client.send_to(text + "x", w.server_at(7));
+            CHECK(more.error() == errc::too_large);
+            server.close();
+        };
+        co_await with_scope(body);
+    });
+}
+
 TEST_CASE("udp: over wires that lose, repeat, reorder and corrupt, what comes is as it was sent") {
     const auto one = [](const seed_run& run) {
         world w(run, network_of(run.seed));
@@ -364,7 +386,7 @@ TEST_CASE("udp: over wires that lose, repeat, reorder and corrupt, what comes is
             udp::socket server = bound(w.server(), 7);
             udp::socket client = bound(w.client(), 0);
             auto listen = [&]() -> task<> {
-                std::array<std::byte, 2000> room;
+                std::vector<std::byte> room(9000);
                 while (const auto d = co_await server.receive_from(room)) {
                     ++came;
                     const std::string_view text = as_text(bytes(room).first(d->size));
@@ -374,9 +396,14 @@ TEST_CASE("udp: over wires that lose, repeat, reorder and corrupt, what comes is
             };
             auto body = [&](scope& s) -> task<> {
                 s.spawn(listen);
-                for (int i = 0; i < 40; ++i) {
-                    std::string text(w.rng().below(1473), ' ');
-                    for (char& c : text) c = static_cast<char>(w.rng().next());
+                for (int i = 0; i < 12; ++i) {
+                    // Every fourth is cut in pieces on the way.
+                    std::string text(w.rng().below(i % 4 == 0 ? 9000 : 1473), ' ');
+                    const std::uint64_t noise = w.rng().next();
+                    for (std::size_t at = 0; at + 8 <= text.size(); at += 8) {
+                        const std::uint64_t eight = noise + at * 0x9e3779b97f4a7c15u;
+                        std::memcpy(text.data() + at, &eight, sizeof eight);
+                    }
                     sent.push_back(std::move(text));
                     (void)co_await client.send_to(sent.back(), w.server_at(7));
                     (void)co_await sleep_for(duration(w.rng().below(20'000'000)));
