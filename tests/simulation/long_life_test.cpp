@@ -132,7 +132,7 @@ seed_outcome fifty_days_over_a_bad_network(const seed_run& run) {
 } // namespace
 
 TEST_CASE("fifty days over wires that lose, delay and reorder: what was idle for days goes on") {
-    for_each_seed("fifty-days", seeds_per_run(), fifty_days_over_a_bad_network);
+    for_each_seed("fifty-days", seeds_per_run(), fifty_days_over_a_bad_network, 4);
 }
 
 TEST_CASE("long life: the clocks of timestamps and of initial sequence numbers wrap in mid-connection") {

@@ -71,7 +71,7 @@ void suit(tcp::config& c, duration rtt) {
     c.msl = std::max<duration>(c.msl, 32 * rtt);
     c.connections.give_up_after = 10min + 64 * rtt;
     c.connections.connect_timeout = 10min + 64 * rtt;
-    c.connections.close_timeout = 10min + 64 * rtt;
+    c.connections.close_timeout = 10min + 400 * rtt; // what is queued may take a round trip for each window
 }
 
 void suit(arp::cache_config& c, duration rtt) {

@@ -1,6 +1,7 @@
 // A flood of SYNs from random addresses beside honest clients, in virtual time: what it costs the server in
 // bytes, and the honest in waiting. And old SYNs, which must never make a connection.
 
+#include <tapir/framework/log.hpp>
 #include <tapir/framework/scope.hpp>
 #include <tapir/framework/sim_backend.hpp>
 #include <tapir/framework/sleep.hpp>
@@ -11,6 +12,8 @@
 
 #include <algorithm>
 #include <cstdio>
+#include <string>
+#include <string_view>
 #include <vector>
 
 #include "tests/simulation/pair.hpp"
@@ -159,6 +162,15 @@ task<> serve_all(tcp::listener* port, scope* s) {
     while (auto peer = co_await port->accept()) s->spawn(serve_one, std::move(*peer));
 }
 
+/// What the hosts log meanwhile, instead of printing it.
+struct logged {
+    logged() {
+        log::set_sink([this](log::level, std::string_view line) { lines.emplace_back(line); });
+    }
+    ~logged() { log::set_sink(nullptr); }
+    std::vector<std::string> lines;
+};
+
 struct seen_events {
     std::vector<tcp::listener_event> list;
     std::error_code end;
@@ -206,6 +218,7 @@ TEST_CASE(
     constexpr unsigned syns = sanitized ? 100'000 : 1'000'000;
     constexpr unsigned per_ms = 100; // 100,000 a second
     constexpr unsigned milliseconds = syns / per_ms;
+    const logged log;
     network net;
     std::vector<duration> took;
     seen_events first;
@@ -269,6 +282,11 @@ TEST_CASE(
     CHECK_FALSE(first.list[1].began);
     CHECK(first.list[1].count == n.syn_cookies_sent);
     CHECK(first.end == errc::closed);
+    REQUIRE(log.lines.size() == 2);
+    CHECK(log.lines[0] ==
+          "server: 0.0.0.0:80: SYN cookies began: 1024 connections half-open, 0 to be accepted");
+    CHECK(log.lines[1] ==
+          "server: 0.0.0.0:80: SYN cookies ended: " + std::to_string(n.syn_cookies_sent) + " sent");
     std::printf(
         "flood: %u SYNs, %llu cookies, %zu honest clients; at most %zu half-open, %zu bytes of tables\n",
         syns, static_cast<unsigned long long>(n.syn_cookies_sent), took.size(), most_half_open, most_bytes);
@@ -312,6 +330,7 @@ task<> close_in_order(tcp::connection* first, tcp::connection* second) {
 
 template <class F>
 void with_one_connection(const tcp::config& server_config, F scenario) {
+    const logged log;
     network net(server_config);
     auto run = [&]() -> task<> {
         one_connection c;
@@ -397,6 +416,7 @@ TEST_CASE("a duplicate SYN in TIME_WAIT neither opens nor ends anything, nor doe
 }
 
 TEST_CASE("an accept queue that overflows can be awaited, and so can its relief") {
+    const logged log;
     network net;
     auto run = [&]() -> task<> {
         co_await introduce(&net);
@@ -432,6 +452,7 @@ TEST_CASE("an accept queue that overflows can be awaited, and so can its relief"
 }
 
 TEST_CASE("a reader of events that is cancelled has lost none, and a late one sees those that are kept") {
+    const logged log;
     network net;
     auto run = [&]() -> task<> {
         tcp::listen_options o;

@@ -61,6 +61,7 @@ struct holdings {
     std::size_t connections = 0;
     std::size_t half_open = 0;
     std::size_t time_waits = 0;
+    std::size_t orphans = 0; ///< of the connections: nobody reads or writes any more
     std::size_t charged = 0; ///< to the memory budgets
     std::size_t timers = 0;
     std::size_t coroutines = 0;
@@ -68,9 +69,10 @@ struct holdings {
 };
 std::string to_string(const holdings& h) {
     return std::to_string(h.buffer_bytes) + " bytes in " + std::to_string(h.buffer_blocks) + " buffers (" +
-           std::to_string(h.charged) + " charged), " + std::to_string(h.connections) + " connections, " +
-           std::to_string(h.half_open) + " half-open, " + std::to_string(h.time_waits) + " TIME_WAIT, " +
-           std::to_string(h.timers) + " timers, " + std::to_string(h.coroutines) + " coroutines";
+           std::to_string(h.charged) + " charged), " + std::to_string(h.connections) + " connections (" +
+           std::to_string(h.orphans) + " orphans), " + std::to_string(h.half_open) + " half-open, " +
+           std::to_string(h.time_waits) + " TIME_WAIT, " + std::to_string(h.timers) + " timers, " +
+           std::to_string(h.coroutines) + " coroutines";
 }
 holdings held_by(street& s) {
     holdings h;
@@ -79,6 +81,7 @@ holdings held_by(street& s) {
     h.connections = s.server.tcp().connections();
     h.half_open = s.server.tcp().half_open();
     h.time_waits = s.server.tcp().time_waits();
+    h.orphans = s.server.tcp().orphans();
     h.charged = s.server.tcp().memory().receive.used() + s.server.tcp().memory().send.used();
     h.timers = s.on.timers().armed();
     h.coroutines = live_frames();
