@@ -50,13 +50,13 @@ void cut(world& w);
 void show(const std::string& table);
 
 template <class F>
-void between_two_hosts(const world::options& o, F scenario) {
+void between_two_hosts(const world::options& o, F story) {
     world w(1, o);
     INFO("what both ends did:\n" << w.conversation().text());
     auto run = [&]() -> task<> {
         pair p;
         co_await resolve_next_hops(&w);
-        co_await scenario(w, p);
+        co_await story(w, p);
         p.client.abort();
         p.server.abort();
         p.listener.close();

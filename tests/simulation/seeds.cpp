@@ -18,7 +18,7 @@ std::uint64_t from_environment(const char* name, std::uint64_t otherwise) {
     return text == nullptr ? otherwise : std::strtoull(text, nullptr, 10);
 }
 
-seed_outcome guarded(const scenario& one, const seed_run& run) {
+seed_outcome guarded(const seed_scenario& one, const seed_run& run) {
     try {
         return one(run);
     } catch (const std::exception& e) {
@@ -46,7 +46,7 @@ std::uint64_t replayed_seed() {
     return from_environment("TAPIR_SEED", 0);
 }
 
-shrunk_failure shrink(const scenario& one, const seed_run& run, const seed_outcome& failed,
+shrunk_failure shrink(const seed_scenario& one, const seed_run& run, const seed_outcome& failed,
                       std::size_t most_runs) {
     shrunk_failure out;
     out.faults = failed.faults;
@@ -93,7 +93,8 @@ std::string shrunk_failure::report() const {
     return text;
 }
 
-std::uint64_t for_each_seed(const char* name, std::uint64_t count, const scenario& one, std::uint64_t every) {
+std::uint64_t for_each_seed(const char* name, std::uint64_t count, const seed_scenario& one,
+                            std::uint64_t every) {
     const std::uint64_t replay = replayed_seed();
     const std::uint64_t first = replay != 0 ? replay : from_environment("TAPIR_FIRST_SEED", 1);
     const std::uint64_t last = replay != 0 ? replay : first + count - 1;

@@ -48,7 +48,7 @@ struct seed_outcome {
     std::string ladder;
     std::string beliefs;
 };
-using scenario = std::function<seed_outcome(const seed_run&)>;
+using seed_scenario = std::function<seed_outcome(const seed_run&)>;
 
 /// A failing seed and what is left of it.
 struct shrunk_failure {
@@ -61,12 +61,12 @@ struct shrunk_failure {
     std::string report() const;
 };
 /// Runs `one` at most `most_runs` times. `failed` is what it came to with all its faults.
-shrunk_failure shrink(const scenario& one, const seed_run& run, const seed_outcome& failed,
+shrunk_failure shrink(const seed_scenario& one, const seed_run& run, const seed_outcome& failed,
                       std::size_t most_runs = 300);
 
 /// Runs seeds 1 to `count`, checks that nothing is wrong with any, and returns the combined hash of the first
 /// `hashed_seeds`, which it prints: it is the same on every compiler. What is dear takes one seed in `every`.
-std::uint64_t for_each_seed(const char* name, std::uint64_t count, const scenario& one,
+std::uint64_t for_each_seed(const char* name, std::uint64_t count, const seed_scenario& one,
                             std::uint64_t every = 1);
 inline constexpr std::uint64_t hashed_seeds = 200;
 
