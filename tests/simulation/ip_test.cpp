@@ -362,6 +362,7 @@ TEST_CASE("ip: a router cuts what is too large for the next link, or says by how
     for (const packet& one : cut(large, 1500)) w.from_left(one);
     CHECK(w.us.reassembly().count().fragments == 0);
     whole = whole_of(w.right_peer.received);
+    REQUIRE(whole.size() == large.size());
     CHECK(same(bytes(whole).subspan(20), bytes(large).subspan(20)));
 
     w.right_peer.received.clear();
