@@ -64,6 +64,12 @@ void half_open_table::retransmitted(std::uint32_t i, instant now) {
     if (e.retransmits < max_retries) ++e.retransmits;
     const auto after = std::chrono::duration_cast<std::chrono::microseconds>(now - e.arrived).count();
     e.sent_after_us = static_cast<std::uint32_t>(std::clamp<std::int64_t>(after, 0, UINT32_MAX));
+    // Beyond 71 minutes, where round trips take an hour, the origin moves: a time of sending that stood still
+    // would make all further retransmissions due at once.
+    if (after > UINT32_MAX) {
+        e.arrived = now;
+        e.sent_after_us = 0;
+    }
     link(i);
 }
 

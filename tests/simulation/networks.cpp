@@ -69,6 +69,7 @@ void suit(tcp::config& c, duration rtt) {
     c.persist_max = std::max<duration>(c.persist_max, 2 * rtt);
     // A FIN whose ACK is lost comes again within 2 MSL, also when it is lost several times.
     c.msl = std::max<duration>(c.msl, 32 * rtt);
+    c.syn_ack_retries = 12; // more than ARP can hold up, when its own packets are lost
     c.connections.give_up_after = 10min + 64 * rtt;
     c.connections.connect_timeout = 10min + 64 * rtt;
     c.connections.close_timeout = 10min + 400 * rtt; // what is queued may take a round trip for each window
