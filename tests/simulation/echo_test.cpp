@@ -159,7 +159,9 @@ task<> client(plan* p, world* w) {
 }
 
 task<> echo_run(plan* p, world* w) {
-    auto listening = w->server().listen(w->server_at(port));
+    tcp::listen_options options;
+    options.accepted = w->server().tcp().configuration().connections;
+    auto listening = w->server().listen(w->server_at(port), options);
     if (!listening) {
         p->fail("listen: " + listening.error().message());
         co_return;

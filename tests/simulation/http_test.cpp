@@ -255,7 +255,9 @@ http::server_config patient_server() {
 }
 
 task<> http_run(visit* v, http::handler pages, http::server_control* control, world* w) {
-    auto listening = w->server().listen(w->server_at(port));
+    tcp::listen_options options;
+    options.accepted = w->server().tcp().configuration().connections;
+    auto listening = w->server().listen(w->server_at(port), options);
     if (!listening) {
         v->fail("listen: " + listening.error().message());
         co_return;

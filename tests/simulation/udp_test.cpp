@@ -379,7 +379,12 @@ TEST_CASE("udp: the largest datagram there is goes both ways, and one byte more 
 
 TEST_CASE("udp: over wires that lose, repeat, reorder and corrupt, what comes is as it was sent") {
     const auto one = [](const seed_run& run) {
-        world w(run, network_of(run.seed));
+        // Bits flipped in two pieces of one datagram may cancel each other in its sum: pieces, or flipped
+        // bits.
+        const bool in_pieces = run.seed % 2 == 0;
+        world::options network = network_of(run.seed);
+        if (in_pieces) network.to_server.corrupt_ppm = network.to_client.corrupt_ppm = 0;
+        world w(run, network);
         std::vector<std::string> sent;
         std::size_t came = 0;
         auto scenario = [&]() -> task<> {
@@ -398,7 +403,7 @@ TEST_CASE("udp: over wires that lose, repeat, reorder and corrupt, what comes is
                 s.spawn(listen);
                 for (int i = 0; i < 12; ++i) {
                     // Every fourth is cut in pieces on the way.
-                    std::string text(w.rng().below(i % 4 == 0 ? 9000 : 1473), ' ');
+                    std::string text(w.rng().below(in_pieces && i % 4 == 0 ? 9000 : 1473), ' ');
                     const std::uint64_t noise = w.rng().next();
                     for (std::size_t at = 0; at + 8 <= text.size(); at += 8) {
                         const std::uint64_t eight = noise + at * 0x9e3779b97f4a7c15u;

@@ -40,6 +40,8 @@ world::options network_of(std::uint64_t seed) {
         if (draw.below(3) == 0) c->connections.receive_buffer = 4096 + draw.below(20'000);
         if (draw.below(3) == 0) c->connections.send_buffer = 4096 + draw.below(20'000);
         c->connections.no_delay = draw.below(2) == 0;
+        // A FIN lost eight times in a row is no failure of TCP.
+        c->connections.close_timeout = c->connections.give_up_after = 10min;
     }
     return o;
 }
