@@ -106,9 +106,9 @@ drawn_network draw_network(std::uint64_t seed) {
     draw_changes(draw, n.rtt, n.links[draw.below(count)]);
 
     constexpr std::array<instant, 3> starts = {instant(20min), sequence_clock_wraps, timestamps_wrap};
-    n.start =
-        starts[draw.below(static_cast<std::uint32_t>(starts.size()))] - below(draw, 10s + 20 * n.rtt) / 4;
-    n.start = std::max(n.start, instant(1s));
+    // Two draws are two statements: the order of operands differs between compilers.
+    const instant wrap = starts[draw.below(static_cast<std::uint32_t>(starts.size()))];
+    n.start = std::max(wrap - below(draw, 10s + 20 * n.rtt) / 4, instant(1s));
     suit(n.arp, n.rtt);
     for (tcp::config* c : {&n.client, &n.server}) {
         suit(*c, n.rtt);

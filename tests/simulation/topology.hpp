@@ -198,9 +198,9 @@ class topology {
 
     /// Lets virtual time pass until TIME_WAIT is over; then no connection, no half-open entry, no TIME_WAIT,
     /// no buffer and no coroutine may be left. What is, fails.
-    void check_quiet(duration settle = 10min);
+    void check_quiet(duration settle = 30min);
     /// The same, returning what is left.
-    std::string quiet(duration settle = 10min);
+    std::string quiet(duration settle = 30min);
 
     std::uint64_t hash() const { return hash_; }
     /// The frames that nodes sent and got, one line each; empty unless the run keeps.

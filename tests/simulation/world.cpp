@@ -42,6 +42,7 @@ world::options network_of(std::uint64_t seed) {
         c->connections.no_delay = draw.below(2) == 0;
         // A FIN lost eight times in a row is no failure of TCP.
         c->connections.close_timeout = c->connections.give_up_after = 10min;
+        c->msl = 5min; // nor is its ACK that is lost as often
     }
     return o;
 }
