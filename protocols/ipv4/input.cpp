@@ -52,6 +52,9 @@ std::expected<datagram, drop> judged(const view& v, bool to_link_group, const ro
     if (to_link_group) return std::unexpected(drop::link_broadcast); // [RFC 1122 3.3.6] [RFC 1812 5.3.4]
     if (!ours && (is_link_local(source) || is_link_local(destination)))
         return std::unexpected(drop::link_local);
+    // Cut again its pieces would wrap around to the front. What is for us reassembly refuses.
+    if (!ours && v.header_size() + v.fragment_offset() + v.payload().size() > header::max_total_length)
+        return std::unexpected(drop::too_long);
     // A TTL of 0 or 1 is no reason here [RFC 1122 3.2.1.7].
     return datagram{.packet = v, .transit = !ours};
 }
@@ -75,6 +78,7 @@ std::string_view to_string(drop reason) {
     case drop::link_broadcast: return "unicast in a link-layer broadcast";
     case drop::directed_broadcast: return "broadcast of another link";
     case drop::link_local: return "link-local in transit";
+    case drop::too_long: return "fragment in transit that ends past the largest datagram";
     }
     return "unknown";
 }

@@ -39,6 +39,7 @@ enum class drop : std::uint8_t {
     link_broadcast,     ///< unicast in a frame to a link-layer group
     directed_broadcast, ///< to all of a network on another link [RFC 2644 2]
     link_local,         ///< 169.254/16 on its way through: stays on its link [RFC 3927 7]
+    too_long,           ///< a fragment on its way through that ends past the largest datagram
 };
 std::string_view to_string(drop reason);
 
@@ -63,7 +64,7 @@ class input {
     struct counters {
         std::uint64_t received = 0; ///< all, dropped ones too
         std::uint64_t accepted = 0;
-        count_by<drop, drop::link_local> dropped;
+        count_by<drop, drop::too_long> dropped;
 
         template <class Self, class F>
         static constexpr void visit(Self& c, F f) {

@@ -62,7 +62,7 @@ std::optional<reassembly::whole> reassembly::accept(const view& fragment, instan
     const std::size_t size = fragment.payload().size();
     if (size == 0) return drop(fragment_drop::empty);
     if (fragment.more_fragments() && size % 8 != 0) return drop(fragment_drop::misaligned);
-    if (fragment.more_fragments() && fragment.datagram().size() < config_.min_fragment)
+    if (fragment.fragment_offset() == 0 && fragment.datagram().size() < config_.min_first_fragment)
         return drop(fragment_drop::too_small);
     if (fragment.header_size() + fragment.fragment_offset() + size > header::max_total_length)
         return drop(fragment_drop::too_long);

@@ -45,16 +45,17 @@ struct reassembly_config {
     std::size_t max_datagrams_per_source = 256;
     /// Of one datagram: the largest over an MTU of 576 has 119.
     std::size_t max_fragments = 128;
-    /// Bytes, header included, of every fragment but the last. Links carry 68 [RFC 791 3.2], so nobody has to
-    /// cut smaller; only who wants to hide a transport header, or our time, does [RFC 1858 3].
-    std::size_t min_fragment = 64;
+    /// Bytes, header included, of a first fragment. Links carry 68 [RFC 791 3.2], so nobody has to cut
+    /// smaller; only who wants to hide a transport header does [RFC 1858 3]. Later ones may be tiny: a router
+    /// that cuts a fragment again, for a link a few bytes narrower, leaves such a rest.
+    std::size_t min_first_fragment = 64;
 };
 
 /// Why a fragment was dropped by itself.
 enum class fragment_drop : std::uint8_t {
     empty,        ///< without payload
     misaligned,   ///< not the last, and no multiple of 8 bytes long
-    too_small,    ///< below min_fragment
+    too_small,    ///< the first, and below min_first_fragment
     too_long,     ///< ends past the largest datagram: the "ping of death"
     of_abandoned, ///< its datagram was given up
 };

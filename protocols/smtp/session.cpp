@@ -43,7 +43,7 @@ void session::reset() {
     in_mail_ = false;
     message_.from.clear();
     message_.recipients.clear();
-    message_.text.clear();
+    std::string().swap(message_.text); // a client between two messages keeps no memory
 }
 
 // A line ends with CRLF, and with nothing else [RFC 5321 2.3.8 MUST]: whoever takes a bare LF for an end, as

@@ -9,7 +9,9 @@
 //
 //     1. data beyond a hole, of connections without SACK: their peers send it again anyway
 //     2. data beyond a hole, of connections with SACK: their peers keep it until it is acknowledged
-//     3. connections that made no progress for `memory_idle_after`, the longest first: RST, errc::no_memory
+//     3. connections that hold received data and made no progress for `memory_idle_after`, the longest first:
+//     RST,
+//        errc::no_memory
 //
 // and if that is not enough the segment is dropped, as if it had been lost. [RFC 2018 8]
 //

@@ -75,7 +75,7 @@ void tcb::charge() {
     ahead_charge_.set(m.receive, ahead);
     send_charge_.set(m.send, buffer_.true_size());
     auto& hook = static_cast<list_hook<stack::holder_tag>&>(*this);
-    const bool holds = ahead != 0 || !user_->unread_.empty() || buffer_.size() != 0;
+    const bool holds = ahead != 0 || !user_->unread_.empty(); // to end others would free nothing received
     if (holds && !hook.linked()) stack_->holders_.push_back(*this);
     if (!holds && hook.linked()) hook.unlink();
 }
@@ -117,6 +117,7 @@ bool stack::make_room(std::size_t bytes, const tcb& asking, instant now) {
         user.report_.unread += user.unread_.size();
         user.unread_.clear();
         user.charge();
+        user.peer_fin_ = false; // what came before its FIN is gone: no end, but an error
         c.abort(event::call_abort, ending::out_of_memory, make_error_code(errc::no_memory), now);
         settle(c, now);
     }

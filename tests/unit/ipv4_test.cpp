@@ -284,6 +284,19 @@ TEST_CASE("a router takes what is for others, marked; what must not pass it does
     CHECK(to(ip::address::v4(10, 0, 0, 7), 0, false, ip::address::v4(127, 0, 0, 1)) ==
           to_string(drop::bad_source));
     CHECK(to(ip::address::v4(10, 0, 0, 7), 1, false, own) == to_string(drop::own_source));
+
+    // A fragment that ends past the largest datagram: cut again, its rest would stand near the front.
+    auto header = from_peer();
+    header.destination = ip::address::v4(10, 0, 0, 7);
+    header.dont_fragment = false;
+    header.payload_size = 8;
+    header.fragment_offset = 65'504;
+    CHECK(in.accept(datagram(header), false, routes, 0).has_value());
+    header.fragment_offset = 65'512;
+    const auto b = datagram(header);
+    const auto refused = in.accept(b, false, routes, 0);
+    REQUIRE(!refused);
+    CHECK(refused.error() == drop::too_long);
 }
 
 TEST_CASE("options are written behind the header and covered by its checksum") {

@@ -250,6 +250,25 @@ TEST_CASE("reassembly: fragments that no honest sender makes are dropped for the
     CHECK(l.empty_in_the_end());
 }
 
+TEST_CASE("reassembly: a fragment that was cut again on the way leaves a tiny one, and is whole again here") {
+    const auto payload = numbered(4000);
+    lab l;
+    packet whole;
+    for (const packet& p : pieces(payload, 1500)) {
+        const auto v = ipv4::view::parse(p);
+        REQUIRE(v);
+        for (const packet& part : pieces(v->payload(), 1492, ipv4::header::of(*v))) { // a hop of PPPoE
+            CHECK(whole.empty());
+            whole = l.receive(part);
+        }
+    }
+    const auto v = ipv4::view::parse(whole);
+    REQUIRE(v);
+    CHECK(same(v->payload(), payload));
+    CHECK(l.dropped(fragment_drop::too_small) == 0);
+    CHECK(l.empty_in_the_end());
+}
+
 TEST_CASE("reassembly: a datagram that is too long only with the first fragment's options is given up") {
     lab l;
     const auto payload = numbered(65'515);

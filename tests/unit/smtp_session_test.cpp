@@ -258,6 +258,15 @@ TEST_CASE("smtp: a message over the limit is read to its end, kept nowhere, and 
     CHECK(t.session.waits_for() == expecting::nothing);
 }
 
+TEST_CASE("smtp: a client between two messages keeps the memory of none") {
+    talk t;
+    t.begin();
+    for (int i = 0; i < 1000; ++i) t.say(std::string(98, 'x') + "\r\n");
+    CHECK(t.say(".\r\n").starts_with("250"));
+    CHECK(t.session.received().text.capacity() < 100);
+    CHECK(t.code("NOOP") == "250");
+}
+
 TEST_CASE("smtp: a text without line ends costs a line's memory, and is not listened to for ever") {
     smtp::config c;
     c.message_bytes = 100'000;

@@ -288,6 +288,27 @@ TEST_CASE("memory: shed last are idle connections, the longest idle first, by RS
         CHECK(s.crowd.counted().memory_shed_connections == 1);
         s.check();
     }
+    SUBCASE("also when its FIN has come: lost data is no end") {
+        s.crowd.in(5003, {.flags = FIN | ACK, .seq = 13'001, .ack = 1});
+        CHECK(s.unread->state() == tcp::state::close_wait);
+        s.crowd.wait(11s);
+        s.honest_data(12);
+        CHECK(s.unread->error() == errc::no_memory);
+        CHECK(!s.unread->at_end());
+    }
+    SUBCASE("but not those who hold nothing that was received, however long they are silent") {
+        auto writer = s.crowd.establish(5007);
+        const std::string said = bulk(1000);
+        CHECK(writer->write(as_bytes(said)) == 1000);
+        s.crowd.out(5007); // and no acknowledgement comes
+        s.crowd.wait(1s);
+        s.crowd.in(5003, {.flags = ACK, .seq = 13'001, .ack = 1, .text = bulk(10)});
+        s.crowd.wait(11s);
+        s.honest_data(12);
+        CHECK(s.unread->error() == errc::no_memory);
+        CHECK(!writer->error());
+        CHECK(writer->state() == tcp::state::established);
+    }
     SUBCASE("a peer that only knocks is idle") {
         for (int i = 0; i < 12; ++i) {
             s.crowd.wait(500ms);
