@@ -1,15 +1,11 @@
-// What the ACK field of an acceptable segment means: data leaves the send buffer, the round trip is measured,
-// the windows move, and three duplicates mean a loss.
-// [RFC 9293 3.10.7.4, fifth] [RFC 5681 3.2] [RFC 6582 3.2] [RFC 6298 3, 5]
+// What the ACK field of an acceptable segment means, and its SACK blocks: data leaves the send buffer, the
+// round trip is measured, the peer's window moves. What it says about losses is in loss_recovery.cpp. [RFC
+// 9293 3.10.7.4, fifth] [RFC 2018 5] [RFC 2883 4] [RFC 6298 3, 5]
 #include <tapir/protocols/tcp/tcb.hpp>
 
 #include <algorithm>
 
 namespace tapir::tcp {
-
-namespace {
-constexpr std::uint8_t duplicate_threshold = 3; // [RFC 5681 3.2]
-} // namespace
 
 void tcb::ack_arrives(const segment& s, instant now) {
     const header& h = s.header;
@@ -19,122 +15,114 @@ void tcb::ack_arrives(const segment& s, instant now) {
     if (timers_.armed(timer_id::persist) && !(nobody_reads_ && fin_queued_)) timers_.clear(timer_id::give_up);
 
     const std::uint32_t offered = std::uint32_t{h.window} << snd_scale_;
-    if (h.ack > snd_una_)
-        new_data_acked(h.ack, s, now);
-    else if (h.ack == snd_una_ && snd_una_ < snd_max_ && s.length() == 0 && offered == snd_wnd_ &&
-             flight() != 0) // [RFC 5681 2, duplicate acknowledgment]
-        duplicate_ack(h.ack, now);
+    ack_outcome a;
+    a.una_before = snd_una_;
+    a.flight_before = in_flight();
+    a.repeated = h.ack == snd_una_ && snd_una_ < snd_nxt_ && s.length() == 0 && offered == snd_wnd_ &&
+                 a.flight_before != 0; // [RFC 5681 2, duplicate acknowledgment]
+    const bool handshake = state_ == state::syn_received;
+    const instant believe = believable(s);
+    if (h.ack > snd_una_) new_data_acked(s, believe, a, now);
+    if (h.options.sack_count != 0 && sack_permitted_ && !handshake) sack_arrives(s, believe, a);
     update_send_window(s);
-    if (h.options.sack_count != 0 && sack_permitted_) count_sack_blocks(h);
+    if (!handshake) recover(a, s, now);
 }
 
-// Recovery does not use them yet; forged ones can then do no harm, but they are told apart and counted.
-// [RFC 2018 5] [RFC 2883 4]
-void tcb::count_sack_blocks(const header& h) {
+// Which sending of data that was sent more than once has arrived is not known; but none that is younger than
+// any round trip so far, nor than the one whose timestamp is echoed. [RFC 8985 6.2, step 2]
+instant tcb::believable(const segment& s) const {
+    if (!board_.has_exceptions()) return never;
+    instant latest = s.arrived - rtt_.min_rtt();
+    const auto& ts = s.header.options.ts;
+    if (timestamps_ && ts && ts->echo != 0) {
+        const auto ago = static_cast<std::int32_t>(ts_clock(s.arrived) - ts->echo);
+        const instant tick = std::chrono::floor<std::chrono::milliseconds>(s.arrived);
+        if (ago >= 0) latest = std::min(latest, tick - std::chrono::milliseconds(ago) + 1ms - 1ns);
+    }
+    return latest;
+}
+
+void tcb::sack_arrives(const segment& s, instant believe, ack_outcome& a) {
     counters& count = stack_->counters_;
-    for (std::size_t i = 0; i < h.options.sack_count; ++i) {
-        switch (meaning_of(h.options.sack[i], snd_una_, snd_max_, max_snd_wnd_)) {
-        case sack_meaning::held: ++count.sack_blocks_in; break;
-        case sack_meaning::duplicate: ++count.sack_duplicates; break;
+    const options& o = s.header.options;
+    const std::uint32_t cumulative = a.told.bytes;
+    for (std::size_t i = 0; i < o.sack_count; ++i) {
+        const sack_block& b = o.sack[i];
+        // The first block may lie within the second: it came twice there. [RFC 2883 4]
+        const bool within = i == 0 && o.sack_count > 1 && b.begin < b.end && o.sack[1].begin <= b.begin &&
+                            b.end <= o.sack[1].end;
+        sack_meaning meaning = meaning_of(b, snd_una_, snd_nxt_, max_snd_wnd_);
+        if (meaning == sack_meaning::held && within) meaning = sack_meaning::duplicate;
+        switch (meaning) {
+        case sack_meaning::held:
+            ++count.sack_blocks_in;
+            if (!board_.sack(b.begin, b.end, believe, stack_->config_.max_sack_ranges, a.told))
+                ++count.sack_ignored;
+            break;
+        case sack_meaning::duplicate:
+            ++count.sack_duplicates;
+            if (i == 0) a.came_twice = byte_range{b.begin, b.end};
+            break;
         case sack_meaning::invalid: ++count.sack_invalid; break;
         }
     }
+    if (cumulative == 0) a.rtt = sample_rtt(a.told, s, false);
 }
 
 // Only a sample ends the back-off: were it the ACK alone, a round trip that has grown beyond the RTO would be
 // timed out anew with every segment, and never measured. [RFC 6298 5, last paragraph]
-void tcb::sample_rtt(seq ack, const segment& s) {
-    const auto acked = records_.acknowledge(ack);
-    if (acked.sent_at) {
-        rtt_.sample(s.arrived - *acked.sent_at, rto_limits());
+duration tcb::sample_rtt(const delivery& told, const segment& s, bool advances) {
+    if (told.once && !told.resent) {
+        rtt_.sample(s.arrived - told.oldest_once, rto_limits());
         backoff_ = 0;
-        return;
+        return s.arrived - told.newest_at; // without the wait for a second segment, say
     }
     // Sent more than once: only an echoed timestamp tells which sending this answers.
     // [RFC 6298 3] [RFC 7323 4.1]
-    if (!acked.retransmitted || !timestamps_ || !s.header.options.ts || s.header.options.ts->echo == 0)
-        return;
+    if (!told.resent || !advances || !timestamps_ || !s.header.options.ts || s.header.options.ts->echo == 0)
+        return duration{0};
     const auto ms = static_cast<std::int32_t>(ts_clock(s.arrived) - s.header.options.ts->echo);
-    if (ms < 0) return;
+    if (ms < 0) return duration{0};
     rtt_.sample(std::chrono::milliseconds(std::max(ms, 1)), rto_limits());
     backoff_ = 0;
+    return duration{0};
 }
 
-void tcb::new_data_acked(seq ack, const segment& s, instant now) {
-    const std::uint32_t flight_before = flight();
-    const seq una_before = snd_una_;
+void tcb::new_data_acked(const segment& s, instant believe, ack_outcome& a, instant now) {
+    const seq ack = s.header.ack;
     const seq begin = data_begin();
     const seq end = snd_end();
     const bool fin = fin_sent_ && ack > end;
-    const bool handshake = state_ == state::syn_received;
 
-    sample_rtt(ack, s);
+    board_.acknowledge(ack, believe, a.told);
+    a.rtt = sample_rtt(a.told, s, true);
     const seq data_acked_to = fin ? end : ack;
-    const std::uint32_t data = data_acked_to > begin ? data_acked_to - begin : 0;
-    buffer_.drop_front(data);
-    bytes_acked_ += data;
+    a.data = data_acked_to > begin ? data_acked_to - begin : 0;
+    buffer_.drop_front(a.data);
+    bytes_acked_ += a.data;
     snd_una_ = ack;
     syn_acked_ = true;
-    snd_nxt_ = later(snd_nxt_, snd_una_);
     if (fin) user_->fin_acked_ = true;
     made_progress(now);
     persist_backoff_ = 0;
     una_timed_out_ = false;
-    dup_acks_ = 0;
-    resend_una_ = false;
     timers_.clear(timer_id::persist);
 
-    if (handshake) {
+    if (state_ == state::syn_received) {
         // Its window is the first that counts, wherever the segment stands. [RFC 9293 3.10.7.4, fifth]
         snd_wl1_ = s.header.seq;
         snd_wl2_ = ack;
         enter(event::our_syn_acked, now);
         established(now);
-    } else if (in_recovery_ && ack < recover_) {
-        // A partial ACK: the segment behind it is lost as well. [RFC 6582 3.2, step 5]
-        congestion_.on_partial_ack(data, mss());
-        resend_una_ = true;
-    } else if (in_recovery_) {
-        in_recovery_ = false;
-        congestion_.on_recovered(flight(), mss());
-    } else if (data != 0) {
-        congestion_.on_ack(data, flight_before, mss(), una_before < recover_);
     }
-    // Keeps up: 2 GiB behind it would look like a loss yet to come.
-    recover_ = later(recover_, snd_una_ - 1);
-    trace_cwnd(now);
-
-    if (snd_una_ == snd_max_) { // [RFC 6298 5.2]
+    if (snd_una_ == snd_nxt_) { // [RFC 6298 5.2]
         timers_.clear(timer_id::retransmit);
         timers_.clear(timer_id::give_up);
     } else {
-        // [RFC 6298 5.3]; in recovery for the first partial ACK only, so that a window full of holes falls
-        // back to slow start [RFC 6582 4, "impatient"]
-        if (!in_recovery_ || !partial_acked_) timers_.set(timer_id::retransmit, now + current_rto());
+        timers_.set(timer_id::retransmit, now + current_rto()); // [RFC 6298 5.3]
         timers_.set(timer_id::give_up, now + give_up_after());
-        if (in_recovery_) partial_acked_ = true;
     }
-    if (data != 0 || fin) user_->notify();
-}
-
-void tcb::duplicate_ack(seq ack, instant now) {
-    ++duplicate_acks_;
-    if (in_recovery_) {
-        congestion_.on_duplicate_ack(mss());
-        return;
-    }
-    if (dup_acks_ < 0xff) ++dup_acks_;
-    // Not for what a timeout has sent again already. [RFC 6582 3.2, step 2]
-    if (dup_acks_ != duplicate_threshold || ack <= recover_) return;
-    recover_ = snd_max_;
-    in_recovery_ = true;
-    partial_acked_ = false;
-    resend_una_ = true;
-    congestion_.on_fast_retransmit(flight(), mss());
-    ++fast_retransmits_;
-    ++stack_->counters_.fast_retransmits;
-    if (stack_->trace_ != nullptr) stack_->trace_->fast_retransmit(flow(), snd_una_, now);
-    trace_cwnd(now);
+    if (a.data != 0 || fin) user_->notify();
 }
 
 // Only the newest segment speaks for the window, and no ACK that another has overtaken. The RFC orders
@@ -149,11 +137,6 @@ void tcb::update_send_window(const segment& s) {
     snd_wl1_ = h.seq;
     snd_wl2_ = h.ack;
     max_snd_wnd_ = std::max(max_snd_wnd_, snd_wnd_);
-}
-
-void tcb::trace_cwnd(instant now) {
-    if (stack_->trace_ != nullptr)
-        stack_->trace_->cwnd_changed(flow(), congestion_.cwnd(), congestion_.ssthresh(), now);
 }
 
 } // namespace tapir::tcp

@@ -6,7 +6,8 @@
 namespace tapir::tcp {
 
 void tcb::open_active(seq iss, std::uint32_t ts_offset, instant now) {
-    iss_ = snd_una_ = snd_nxt_ = snd_max_ = recover_ = iss;
+    iss_ = snd_una_ = snd_nxt_ = recover_ = iss;
+    syn_due_ = true;
     ts_offset_ = ts_offset;
     rcv_scale_ =
         stack_->config_.use_window_scale ? window_scale_for(limits_.receive_buffer) : std::uint8_t{0};
@@ -18,7 +19,7 @@ void tcb::open_passive(const half_open_entry& e, std::uint32_t ts_offset) {
     opening_ = opening::passive;
     state_ = state::syn_received;
     iss_ = snd_una_ = recover_ = e.iss;
-    snd_nxt_ = snd_max_ = e.iss + 1;
+    snd_nxt_ = e.iss + 1;
     ts_offset_ = ts_offset;
     irs_ = e.irs;
     rcv_nxt_ = last_ack_sent_ = e.irs + 1;
@@ -36,9 +37,9 @@ void tcb::open_passive(const half_open_entry& e, std::uint32_t ts_offset) {
     from_cookie_ = e.from_cookie;
     if (from_cookie_) return; // nobody knows when its SYN|ACK went, so the first sample is the first data's
     // The SYN|ACK gives the first round-trip sample, unless it was sent twice. [RFC 6298 3]
-    records_.sent(iss_, iss_ + 1, e.last_sent());
+    board_.sent(iss_, iss_ + 1, e.last_sent());
     syn_retransmitted_ = e.retransmits != 0 || e.repeated;
-    if (syn_retransmitted_) records_.sent(iss_, iss_ + 1, e.last_sent());
+    if (syn_retransmitted_) board_.resent(iss_, iss_ + 1, e.last_sent());
 }
 
 std::size_t tcb::room_to_write() const {
@@ -156,12 +157,17 @@ void tcb::lower_path_mtu(std::uint16_t mtu, instant now) {
     mtu_ = lowered;
     mtu_lowered_at_ = std::max(second_of(now), 1u);
     ++stack_->counters_.path_mtu_lowered;
-    if (snd_una_ == snd_max_ || !syn_acked()) return;
+    if (snd_una_ == snd_nxt_ || !syn_acked()) return;
     // What is in flight was too large; this is no congestion, so cwnd stays. [RFC 1191 6.5]
-    if (in_recovery_) congestion_.on_recovered(0, mss());
-    in_recovery_ = false;
-    recover_ = snd_max_;
-    snd_nxt_ = snd_una_;
+    recovery& r = with_recovery();
+    if (phase_ == recovery_phase::fast) congestion_.on_recovered();
+    phase_ = recovery_phase::timeout;
+    r.spurious_timeout = f_rto::off;
+    r.may_undo = false;
+    r.presumed = 0;
+    r.duplicates = 0;
+    recover_ = snd_nxt_;
+    board_.mark_all_lost();
     trace_cwnd(now);
 }
 

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <tapir/framework/time.hpp>
+#include <tapir/protocols/tcp/congestion/control.hpp>
 
 #include <cstddef>
 #include <cstdint>
@@ -18,6 +19,7 @@ struct connection_options {
     std::uint32_t receive_buffer = 256 * 1024;
     /// Nagle's algorithm off: small segments go at once. [RFC 9293 3.7.4 MUST-17]
     bool no_delay = false;
+    congestion_algorithm congestion = congestion_algorithm::cubic;
     /// Times below are kept in milliseconds, at most 49 days.
     /// Silence after which a probe asks whether the peer is still there; zero: never, the default that
     /// [RFC 9293 3.8.4 MUST-25] asks for. Two hours at least is customary. [MUST-28]
@@ -94,6 +96,13 @@ struct config {
     // Congestion
     std::uint32_t initial_window_segments = 10; ///< [RFC 6928 2]
     bool limited_transmit = true;               ///< [RFC 3042]
+    bool tail_loss_probe = true;                ///< ask for the last of the data before the RTO [RFC 8985 7]
+    /// How long a peer may hold back the ACK of a single segment: what a tail probe waits more for one.
+    /// [RFC 8985 7.2]
+    duration peer_delayed_ack = 200ms;
+    /// Ranges beyond a hole that a peer may name; each costs up to 200 bytes. A window of 16 MB with every
+    /// second segment lost has 5,700.
+    std::uint32_t max_sack_ranges = 10000;
 
     // Segments
     /// A peer that announces less gets this much anyway: tiny MSS values make us send floods of headers.

@@ -36,6 +36,8 @@ struct counters {
     std::uint64_t sack_blocks_in = 0;  ///< data held beyond a hole, says the peer
     std::uint64_t sack_duplicates = 0; ///< D-SACK: data that came to the peer twice [RFC 2883]
     std::uint64_t sack_invalid = 0;    ///< blocks that name what was never sent: ignored
+    std::uint64_t sack_ignored = 0;    ///< blocks past config::max_sack_ranges
+    std::uint64_t sack_reneged = 0;    ///< times a peer did not have what it had said to hold
     std::uint64_t sack_blocks_out = 0; ///< in our ACKs, duplicates included
     std::uint64_t duplicate_data = 0;
     std::uint64_t reassembly_full = 0; ///< out-of-order data dropped at the bound on ranges
@@ -63,7 +65,10 @@ struct counters {
     // Loss
     std::uint64_t retransmits = 0; ///< segments
     std::uint64_t rto_fired = 0;
-    std::uint64_t fast_retransmits = 0;
+    std::uint64_t fast_retransmits = 0;  ///< recoveries that began without a timeout
+    std::uint64_t recoveries_undone = 0; ///< nothing had been lost
+    std::uint64_t tail_probes = 0;
+    std::uint64_t tail_losses = 0; ///< that a tail probe repaired
     std::uint64_t window_probes = 0;
     std::uint64_t keepalive_probes = 0;
     std::uint64_t timeouts = 0; ///< connections given up
@@ -114,6 +119,8 @@ struct counters {
         f("sack_blocks_in", c.sack_blocks_in);
         f("sack_duplicates", c.sack_duplicates);
         f("sack_invalid", c.sack_invalid);
+        f("sack_ignored", c.sack_ignored);
+        f("sack_reneged", c.sack_reneged);
         f("sack_blocks_out", c.sack_blocks_out);
         f("duplicate_data", c.duplicate_data);
         f("reassembly_full", c.reassembly_full);
@@ -136,6 +143,9 @@ struct counters {
         f("retransmits", c.retransmits);
         f("rto_fired", c.rto_fired);
         f("fast_retransmits", c.fast_retransmits);
+        f("recoveries_undone", c.recoveries_undone);
+        f("tail_probes", c.tail_probes);
+        f("tail_losses", c.tail_losses);
         f("window_probes", c.window_probes);
         f("keepalive_probes", c.keepalive_probes);
         f("timeouts", c.timeouts);

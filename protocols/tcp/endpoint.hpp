@@ -87,8 +87,13 @@ struct info {
 
     std::uint32_t cwnd = 0;
     std::uint32_t ssthresh = 0;
-    std::uint32_t in_flight = 0;
-    bool in_recovery = false;
+    std::uint32_t in_flight = 0; ///< bytes sent, neither acknowledged nor held by the peer nor lost
+    std::uint32_t sacked = 0;    ///< bytes that the peer holds beyond a hole
+    std::uint32_t lost = 0;      ///< bytes to be sent again
+    bool in_recovery = false;    ///< from losses found by what arrived
+    bool in_loss = false;        ///< from a retransmission timeout
+    bool reordering_seen = false;
+    std::uint32_t recoveries_undone = 0; ///< that turned out to be for nothing
 
     std::uint16_t send_mss = 0;       ///< payload bytes of a full segment, options subtracted
     std::uint16_t receive_mss = 0;    ///< what we announced

@@ -38,7 +38,7 @@ bool stack::icmp_error(icmp_kind kind, const ip::address& local, const ip::addre
         half_open_ends(found.index, event::unreachable, now);
         return true;
     }
-    if (found.kind != flow_kind::connection || !found.connection->in_flight(about)) {
+    if (found.kind != flow_kind::connection || !found.connection->is_outstanding(about)) {
         ++counters_.icmp_ignored; // [RFC 5927 4.1]
         return false;
     }

@@ -10,9 +10,8 @@ namespace tapir::tcp {
 
 bool tcb::output_possible() const {
     if (state_ == state::closed || state_ == state::time_wait) return false;
-    if (!syn_acked() && snd_nxt_ == iss_) return true;
-    return acks_owed_ != 0 || ack_now_ || resend_una_ || probe_ || keepalive_probe_ || unsent() != 0 ||
-           fin_unsent() || window_update_due();
+    return syn_due_ || acks_owed_ != 0 || ack_now_ || board_.lost() != 0 || probe_ || keepalive_probe_ ||
+           tail_probe_ || unsent() != 0 || fin_unsent() || window_update_due();
 }
 
 bool tcb::next_segment(instant now, std::size_t max_payload, gather_list& parts, outgoing_segment& out) {
@@ -21,11 +20,12 @@ bool tcb::next_segment(instant now, std::size_t max_payload, gather_list& parts,
     out.payload_size = 0;
     out.mss = static_cast<std::uint16_t>(mss());
     if (max_payload == 0) max_payload = mss();
-    if (!syn_acked() && snd_nxt_ == iss_) return send_syn(now, out);
+    if (syn_due_) return send_syn(now, out);
     if (state_ == state::syn_sent) return false;
     if (send_owed_ack(now, out)) return true;
     if (send_lost(now, max_payload, parts, out)) return true;
     if (send_probe(now, parts, out)) return true;
+    if (send_tail_probe(now, parts, out)) return true;
     if (send_data(now, max_payload, parts, out)) return true;
     if (!ack_now_ && !window_update_due()) return false;
     send_pure_ack(rcv_nxt_, now, out);
@@ -97,7 +97,7 @@ bool tcb::window_update_due() const {
 }
 
 void tcb::send_pure_ack(seq ack, instant now, outgoing_segment& out) {
-    out.header = make_header(flags::ack, snd_max_, ack, now, max_header_size - header_size);
+    out.header = make_header(flags::ack, snd_nxt_, ack, now, max_header_size - header_size);
 }
 
 header tcb::make_rst(instant now) const {
@@ -106,7 +106,7 @@ header tcb::make_rst(instant now) const {
     h.destination_port = flow().remote_port;
     // The peer believes a RST only at its rcv_nxt [RFC 5961 3.2]: the highest we sent inside its window is
     // the likeliest place.
-    h.seq = earlier(snd_max_, snd_una_ + std::max(snd_wnd_, 1u));
+    h.seq = earlier(snd_nxt_, snd_una_ + std::max(snd_wnd_, 1u));
     h.flags = flags::rst;
     if (timestamps_) h.options.ts = timestamps{ts_clock(now), 0}; // [RFC 7323 3.2]
     return h;
@@ -128,7 +128,7 @@ bool tcb::send_syn(instant now, outgoing_segment& out) {
     if (first ? c.use_window_scale : scaling_) h.options.window_scale = rcv_scale_;
     if (first && c.use_timestamps) h.options.ts = timestamps{ts_clock(now), 0};
     h.options.sack_permitted = first ? c.use_sack : sack_permitted_;
-    snd_nxt_ = iss_ + 1;
+    syn_due_ = false;
     sent(iss_, 1, now);
     return true;
 }
@@ -156,17 +156,25 @@ bool tcb::send_owed_ack(instant now, outgoing_segment& out) {
 
 void tcb::sent(seq begin, std::uint32_t length, instant now) {
     const seq end = begin + length;
-    if (begin < snd_max_) {
+    const seq fresh = later(begin, snd_nxt_);
+    if (begin < fresh) {
+        const std::uint32_t again = earlier(end, fresh) - begin;
         ++retransmits_;
         ++stack_->counters_.retransmits;
-        bytes_retransmitted_ += std::min(length, snd_max_ - begin);
+        bytes_retransmitted_ += again;
+        board_.resent(begin, begin + again, now);
+        went_again(again, now);
     }
-    records_.sent(begin, end, now);
-    snd_max_ = later(snd_max_, end);
+    if (fresh < end) {
+        board_.sent(fresh, end, now);
+        snd_nxt_ = end;
+    }
+    if (phase_ == recovery_phase::fast) recovery_->reduction.on_sent(length);
     // [RFC 6298 5.1]
     if (!timers_.armed(timer_id::retransmit)) timers_.set(timer_id::retransmit, now + current_rto());
     if (!timers_.armed(timer_id::give_up))
         timers_.set(timer_id::give_up, now + (syn_acked() ? give_up_after() : limits_.connect_timeout));
+    arm_tail_probe(now);
 }
 
 void tcb::send_range(seq begin, std::uint32_t length, bool with_fin, instant now, gather_list& parts,
@@ -192,16 +200,40 @@ void tcb::send_range(seq begin, std::uint32_t length, bool with_fin, instant now
     sent(begin, length + (with_fin ? 1 : 0), now);
 }
 
-// One segment at snd_una, for fast retransmit and partial ACKs. [RFC 6582 3.2]
+// What counts as lost goes before anything new, the lowest first. [RFC 6675 4, NextSeg (1)]
 bool tcb::send_lost(instant now, std::size_t max_payload, gather_list& parts, outgoing_segment& out) {
-    if (!resend_una_) return false;
-    resend_una_ = false;
-    if (snd_una_ == snd_max_ || !syn_acked()) return false;
-    const std::uint32_t available = std::min(snd_end() - snd_una_, snd_max_ - snd_una_);
-    const auto length =
-        static_cast<std::uint32_t>(std::min<std::size_t>(std::min(available, mss()), max_payload));
-    send_range(snd_una_, length, fin_sent_ && snd_una_ + length == snd_end(), now, parts, out);
-    snd_nxt_ = later(snd_nxt_, snd_una_ + length);
+    if (board_.lost() == 0 || !syn_acked()) return false;
+    if (recovery_ && recovery_->spurious_timeout == f_rto::sent_new)
+        return false; // new data asks first [RFC 5682 2.1]
+    restart_after_idleness(now);
+    const byte_range range = board_.first_lost();
+    const seq edge = snd_una_ + snd_wnd_;
+    const std::uint32_t by_peer = edge > range.begin ? edge - range.begin : 0;
+    const std::uint32_t pipe = in_flight();
+    const std::uint32_t by_network = congestion_.cwnd() > pipe ? congestion_.cwnd() - pipe : 0;
+    const std::uint32_t full = mss();
+    // The FIN is no text. What follows and was never sent fills up the segment.
+    std::uint32_t text = earlier(range.end, snd_end()) - range.begin;
+    const bool goes_on = range.end == snd_nxt_ && text < full;
+    if (goes_on) text = std::min(snd_end() - range.begin, full);
+
+    auto length = static_cast<std::uint32_t>(std::min<std::size_t>({text, by_peer, max_payload}));
+    if (length > full) length = std::max(std::min(length, by_network) / full, 1u) * full;
+    length = std::min(length, text);
+    const bool fin_too = goes_on ? fin_queued_ : range.end > snd_end();
+    const bool fin = fin_too && range.begin + length == snd_end() && by_peer > length;
+    // In whole segments, however small the first ones were, unless the peer's window takes no more: else each
+    // ACK of a byte would let a byte out.
+    const bool whole = length == text ? (length != 0 || fin) : length >= full || (pipe == 0 && length != 0);
+    if (!whole) {
+        if (pipe == 0) wait_for_window(now);
+        return false;
+    }
+    // What a timeout has fired for goes whatever else is in flight. [RFC 6298 5.4]
+    if (by_network < std::min(length, full) && pipe != 0 && !oldest_due_) return false;
+    oldest_due_ = false;
+    timers_.clear(timer_id::persist);
+    send_range(range.begin, length, fin, now, parts, out);
     return true;
 }
 
@@ -209,28 +241,29 @@ bool tcb::send_lost(instant now, std::size_t max_payload, gather_list& parts, ou
 bool tcb::send_probe(instant now, gather_list& parts, outgoing_segment& out) {
     if (keepalive_probe_) { // a sequence number that the peer has acknowledged: it must answer
         keepalive_probe_ = false;
-        out.header = make_header(flags::ack, snd_max_ - 1, rcv_nxt_, now);
+        out.header = make_header(flags::ack, snd_nxt_ - 1, rcv_nxt_, now);
         ++stack_->counters_.keepalive_probes;
         return true;
     }
     if (!probe_) return false;
     probe_ = false;
-    if (flight() != 0 || (unsent() == 0 && !fin_unsent())) return false;
+    const bool again = board_.lost() != 0;
+    if (in_flight() != 0 || (!again && unsent() == 0 && !fin_unsent())) return false;
     ++stack_->counters_.window_probes;
-    // Into a shut window one byte, which stays unsent (snd_nxt does not move) until the window says
-    // otherwise; into a small one as much as it takes, which silly window avoidance had held back.
-    // [RFC 9293 3.8.6.2.1]
-    const std::uint32_t length = std::min({unsent(), std::max(snd_wnd_, 1u), mss()});
-    const bool fin = fin_unsent() && length == unsent() && (length == 0 || snd_wnd_ > length);
+    // Into a shut window one byte, which counts as lost until the peer says otherwise; into a small one as
+    // much as it takes, which silly window avoidance had held back. [RFC 9293 3.8.6.2.1]
+    const seq begin = again ? board_.first_lost().begin : later(snd_nxt_, data_begin());
+    const std::uint32_t text = again ? earlier(board_.first_lost().end, snd_end()) - begin : unsent();
+    const std::uint32_t length = std::min({text, std::max(snd_wnd_, 1u), mss()});
+    const bool all = length == text && (length == 0 || snd_wnd_ > length);
+    const bool fin = all && (again ? fin_sent_ && board_.first_lost().end > snd_end() : fin_unsent());
     const instant last_data_send = last_data_send_;
-    send_range(snd_nxt_, length, fin, now, parts, out);
-    if (snd_wnd_ != 0) {
-        snd_nxt_ +=
-            static_cast<std::uint32_t>(out.payload_size) + (has(out.header.flags, flags::fin) ? 1u : 0u);
-        return true;
-    }
+    send_range(begin, length, fin, now, parts, out);
+    if (snd_wnd_ != 0) return true;
+    board_.mark_lost(begin, begin + static_cast<std::uint32_t>(out.payload_size) + (fin ? 1u : 0u));
     last_data_send_ = last_data_send; // the path has been idle all the same
     timers_.clear(timer_id::retransmit);
+    timers_.clear(timer_id::tail_probe);
     wait_for_window(now);
     return true;
 }
@@ -239,12 +272,17 @@ bool tcb::send_probe(instant now, gather_list& parts, outgoing_segment& out) {
 // [RFC 9293 3.7.4 SHLD-7] [RFC 9293 3.8.6.2.1 MUST-38]
 bool tcb::worth_sending(std::uint32_t length, std::uint32_t queued) const {
     if (length >= mss()) return true;
-    // What is sent again goes in whole segments too, however small the first ones were: else each ACK of a
-    // byte would let a byte out.
-    if (snd_nxt_ < snd_max_) return length == queued || flight() == 0;
-    const bool may_be_small = no_delay_ || flight() == 0;
+    const bool may_be_small = no_delay_ || snd_una_ == snd_nxt_;
     if (length == queued && (may_be_small || fin_queued_)) return true;
     return may_be_small && length >= std::max(max_snd_wnd_ / 2, 1u);
+}
+
+// A restart after idleness finds no ACKs under way to clock it; nor does one after a window was shut.
+// [RFC 5681 4.1]
+void tcb::restart_after_idleness(instant now) {
+    if (in_flight() == 0 && phase_ == recovery_phase::none && last_data_send_ != instant{} &&
+        now - last_data_send_ > current_rto())
+        congestion_.after_idle(mss());
 }
 
 bool tcb::send_data(instant now, std::size_t max_payload, gather_list& parts, outgoing_segment& out) {
@@ -254,17 +292,11 @@ bool tcb::send_data(instant now, std::size_t max_payload, gather_list& parts, ou
     if (queued == 0 && !fin) return false;
 
     const std::uint32_t full = mss();
-    // A restart after idleness finds no ACKs under way to clock it; nor does one after a window was shut.
-    // [RFC 5681 4.1]
-    if (flight() == 0 && queued != 0 && last_data_send_ != instant{} && now - last_data_send_ > current_rto())
-        congestion_.after_idle(full, stack_->config_.initial_window_segments);
-
-    std::uint32_t cwnd = congestion_.cwnd();
-    if (stack_->config_.limited_transmit && !in_recovery_ && snd_nxt_ == snd_max_)
-        cwnd += std::min<std::uint32_t>(dup_acks_, 2) * full; // [RFC 3042 2]
-    const std::uint32_t in_flight = flight();
-    const std::uint32_t by_peer = snd_wnd_ > in_flight ? snd_wnd_ - in_flight : 0;
-    const std::uint32_t by_network = cwnd > in_flight ? cwnd - in_flight : 0;
+    restart_after_idleness(now);
+    const std::uint32_t pipe = in_flight();
+    const std::uint32_t outstanding = snd_nxt_ - snd_una_;
+    const std::uint32_t by_peer = snd_wnd_ > outstanding ? snd_wnd_ - outstanding : 0;
+    const std::uint32_t by_network = congestion_.cwnd() > pipe ? congestion_.cwnd() - pipe : 0;
 
     auto length =
         static_cast<std::uint32_t>(std::min<std::size_t>({queued, by_peer, by_network, max_payload}));
@@ -273,15 +305,13 @@ bool tcb::send_data(instant now, std::size_t max_payload, gather_list& parts, ou
     // The FIN needs its place in the peer's window too; the network does not mind. [RFC 9293 3.4]
     const bool with_fin = fin && length == queued && (by_peer > length);
     const bool sends = with_fin || (length != 0 && worth_sending(length, queued));
+    cwnd_limited_ = by_network < std::min(queued, by_peer) || by_network - length < full;
     if (!sends) {
-        if (in_flight == 0) wait_for_window(now);
+        if (pipe == 0) wait_for_window(now);
         return false;
     }
     timers_.clear(timer_id::persist);
-    const seq begin = later(snd_nxt_, data_begin());
-    send_range(begin, length, with_fin, now, parts, out);
-    snd_nxt_ =
-        begin + static_cast<std::uint32_t>(out.payload_size) + (has(out.header.flags, flags::fin) ? 1u : 0u);
+    send_range(later(snd_nxt_, data_begin()), length, with_fin, now, parts, out);
     return true;
 }
 

@@ -78,7 +78,7 @@ void tcb::accept_syn_options(const options& o, bool also_ours) {
 verdict tcb::arrives_in_syn_sent(const segment& s, instant now) {
     const header& h = s.header;
     // First, the ACK: it can only acknowledge our SYN.
-    if (h.has_ack() && (h.ack <= iss_ || h.ack > snd_max_)) {
+    if (h.has_ack() && (h.ack <= iss_ || h.ack > snd_nxt_)) {
         drop(&counters::bad_ack, "bad_ack", s, now);
         return verdict::reset;
     }
@@ -108,13 +108,15 @@ verdict tcb::arrives_in_syn_sent(const segment& s, instant now) {
 
     if (!h.has_ack()) { // both sides opened at once [RFC 9293 3.5 figure 8]
         enter(event::rcv_syn, now);
-        snd_nxt_ = iss_; // the SYN goes again, with an ACK this time
+        syn_due_ = true; // the SYN goes again, with an ACK this time
         return verdict::done;
     }
-    sample_rtt(h.ack, s);
+    delivery told;
+    board_.acknowledge(h.ack, believable(s), told);
+    sample_rtt(told, s, true);
     snd_una_ = h.ack;
     syn_acked_ = true;
-    if (snd_nxt_ < snd_una_) snd_nxt_ = snd_una_;
+    syn_due_ = false;
     enter(event::rcv_syn_ack, now);
     established(now);
     ack_now_ = true;
@@ -133,7 +135,7 @@ void tcb::established(instant now) {
     timers_.clear(timer_id::give_up);
     recover_ = iss_;
     if (syn_retransmitted_) {
-        congestion_.start_after_loss(mss());
+        congestion_.start_after_loss(mss(), stack_->config_.initial_window_segments);
         // [RFC 6298 5.7]
         if (!rtt_.has_sample()) rtt_.set_rto(std::max(rtt_.rto(), duration(3s)));
     } else {
@@ -220,11 +222,11 @@ verdict tcb::arrives_synchronized(const segment& original, instant now) {
         return verdict::done;
     }
     if (state_ == state::syn_received) {
-        if (h.ack <= snd_una_ || h.ack > snd_max_) {
+        if (h.ack <= snd_una_ || h.ack > snd_nxt_) {
             drop(&counters::bad_ack, "bad_ack", s, now);
             return verdict::reset;
         }
-    } else if (h.ack > snd_max_ || (h.ack < snd_una_ && snd_una_ - h.ack > max_snd_wnd_)) {
+    } else if (h.ack > snd_nxt_ || (h.ack < snd_una_ && snd_una_ - h.ack > max_snd_wnd_)) {
         // Acknowledges the future, or a past too far to be a duplicate. [RFC 5961 5]
         drop(&counters::bad_ack, "bad_ack", s, now);
         challenge(now);

@@ -251,7 +251,7 @@ void stack::enter_time_wait(tcb& c, instant now) {
     e.remote = user.flow_.remote;
     e.expires = now + 2 * config_.msl;
     e.user = &user;
-    e.snd_nxt = c.snd_max_;
+    e.snd_nxt = c.snd_nxt_;
     e.rcv_nxt = c.rcv_nxt_;
     e.ts_recent = c.ts_recent_;
     e.ts_offset = c.ts_offset_;
@@ -261,7 +261,7 @@ void stack::enter_time_wait(tcb& c, instant now) {
     e.local_index = *local_index(user.flow_.local) & 0x3fff;
     e.timestamps = c.timestamps_ ? 1 : 0;
     if (c.ack_now_ || c.acks_owed_ != 0) {
-        const header ack = c.make_header(flags::ack, c.snd_max_, c.rcv_nxt_, now);
+        const header ack = c.make_header(flags::ack, c.snd_nxt_, c.rcv_nxt_, now);
         queue_reply(c.way(), ack);
     }
     forget(c);

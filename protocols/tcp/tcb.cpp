@@ -5,7 +5,7 @@
 namespace tapir::tcp {
 
 // An idle connection: everything but the buffers and records that data in flight needs.
-static_assert(sizeof(tcb) <= 512);
+static_assert(sizeof(tcb) <= 672);
 
 tcb::limits::milliseconds tcb::compact(duration d) {
     const auto ms = std::chrono::duration_cast<std::chrono::milliseconds>(d).count();
@@ -29,7 +29,8 @@ tcb::tcb(stack& s, endpoint& user, const tcp::path& p, const connection_options&
     : timer(&fired), stack_(&s), user_(&user), network_header_(static_cast<std::uint8_t>(p.network_header)),
       mtu_(p.mtu), pseudo_header_sum_(p.pseudo_header_sum), no_delay_(options.no_delay),
       peer_mss_(s.config_.default_mss), rcv_mss_(std::min<std::uint16_t>(s.config_.default_mss, p.mss())),
-      rtt_(rto_limits()), buffer_(std::min<std::uint32_t>(options.send_buffer, 1u << 30)), limits_(options) {
+      congestion_(options.congestion), rtt_(rto_limits()),
+      buffer_(std::min<std::uint32_t>(options.send_buffer, 1u << 30)), limits_(options) {
     if (options.initial_rto > duration{0}) rtt_.set_rto(std::min(options.initial_rto, s.config_.max_rto));
 }
 
@@ -66,8 +67,8 @@ close_report tcb::report() const {
     close_report r;
     r.unsent = buffer_.size();
     const seq from = data_begin();
-    if (!fin_acked() && snd_max_ > from) {
-        const std::uint32_t sent_bytes = std::min(snd_max_ - from, buffer_.size());
+    if (!fin_acked() && snd_nxt_ > from) {
+        const std::uint32_t sent_bytes = std::min(snd_nxt_ - from, buffer_.size());
         r.unacked = sent_bytes;
         r.unsent -= sent_bytes;
     }
@@ -124,8 +125,13 @@ info tcb::info() const {
     i.backoff = backoff_;
     i.cwnd = congestion_.cwnd();
     i.ssthresh = congestion_.ssthresh();
-    i.in_flight = snd_max_ - snd_una_;
-    i.in_recovery = in_recovery_;
+    i.in_flight = in_flight();
+    i.in_recovery = phase_ == recovery_phase::fast;
+    i.in_loss = phase_ == recovery_phase::timeout;
+    i.sacked = board_.sacked();
+    i.lost = board_.lost();
+    i.recoveries_undone = undone_;
+    i.reordering_seen = recovery_ && recovery_->arrivals.reordering_seen();
     i.send_mss = static_cast<std::uint16_t>(mss());
     i.receive_mss = path_mss();
     i.send_window = snd_wnd_;

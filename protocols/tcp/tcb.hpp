@@ -3,30 +3,32 @@
 // it:
 //
 //     segment_arrives.cpp   what a segment means            [RFC 9293 3.10.7.3, 3.10.7.4]
-//     acknowledgement.cpp   what its ACK field means        [RFC 5681] [RFC 6582] [RFC 6298]
+//     acknowledgement.cpp   what its ACK field means        [RFC 9293 3.10.7.4] [RFC 6298]
+//     loss_recovery.cpp     what that says about losses     [RFC 8985] [RFC 9937] [RFC 6582]
 //     output.cpp            what may be sent now            [RFC 9293 3.7.4, 3.8.6]
 //     timeouts.cpp          what silence means              [RFC 9293 3.8]
 //     memory_pressure.cpp   what buffers may cost           [RFC 2018 8]
 //     calls.cpp             what the user wants             [RFC 9293 3.10.1 - 3.10.6]
 //
-// Fields are named as in RFC 9293 3.3.1; sizes are bytes. snd_nxt falls back to snd_una after a timeout;
-// snd_max is the highest ever sent.
+// Fields are named as in RFC 9293 3.3.1; sizes are bytes. snd_nxt never falls back: what is to be sent again
+// is in the scoreboard.
 #pragma once
 
 #include <tapir/framework/intrusive_list.hpp>
 #include <tapir/framework/time.hpp>
 #include <tapir/framework/timer_wheel.hpp>
 #include <tapir/protocols/tcp/config.hpp>
-#include <tapir/protocols/tcp/congestion.hpp>
+#include <tapir/protocols/tcp/congestion/control.hpp>
 #include <tapir/protocols/tcp/endpoint.hpp>
 #include <tapir/protocols/tcp/half_open.hpp>
 #include <tapir/protocols/tcp/memory.hpp>
 #include <tapir/protocols/tcp/path.hpp>
 #include <tapir/protocols/tcp/reassembly.hpp>
+#include <tapir/protocols/tcp/recovery.hpp>
 #include <tapir/protocols/tcp/rtt.hpp>
+#include <tapir/protocols/tcp/scoreboard.hpp>
 #include <tapir/protocols/tcp/segment.hpp>
 #include <tapir/protocols/tcp/send_buffer.hpp>
-#include <tapir/protocols/tcp/sent_records.hpp>
 #include <tapir/protocols/tcp/stack.hpp>
 #include <tapir/protocols/tcp/state.hpp>
 #include <tapir/protocols/tcp/timers.hpp>
@@ -35,6 +37,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string_view>
 #include <system_error>
 
@@ -92,7 +95,7 @@ class tcb : public list_hook<stack::dirty_tag>,
     bool next_segment(instant now, std::size_t max_payload, gather_list& parts, outgoing_segment& out);
 
     tcp::state state() const { return state_; }
-    bool in_flight(seq s) const { return snd_una_ <= s && s < snd_max_; }
+    bool is_outstanding(seq s) const { return snd_una_ <= s && s < snd_nxt_; }
     tcp::path way() const { return {flow().local, flow().remote, pseudo_header_sum_, mtu_, network_header_}; }
     endpoint& user() { return *user_; }
     const flow_key& flow() const { return user_->flow_; }
@@ -154,16 +157,50 @@ class tcb : public list_hook<stack::dirty_tag>,
     void drop(std::uint64_t counters::* reason, std::string_view name, const segment& s, instant now);
 
     // --- acknowledgement.cpp ---
+    /// What one ACK told.
+    struct ack_outcome {
+        seq una_before;
+        std::uint32_t flight_before = 0;
+        std::uint32_t data = 0; ///< bytes of the send buffer that it acknowledged
+        bool repeated = false;  ///< a duplicate ACK [RFC 5681 2]
+        duration rtt{0};        ///< of the newest data that it tells of; zero: no sample
+        delivery told;
+        std::optional<byte_range> came_twice; ///< by its D-SACK block
+    };
     void ack_arrives(const segment& s, instant now);
-    void new_data_acked(seq ack, const segment& s, instant now);
-    void duplicate_ack(seq ack, instant now);
-    void sample_rtt(seq ack, const segment& s);
+    instant believable(const segment& s) const;
+    void new_data_acked(const segment& s, instant believe, ack_outcome& a, instant now);
+    void sack_arrives(const segment& s, instant believe, ack_outcome& a);
+    /// Returns the round trip of the newest data that arrived, as delay-based algorithms want it; zero: none.
+    duration sample_rtt(const delivery& told, const segment& s, bool advances);
     void update_send_window(const segment& s);
-    void count_sack_blocks(const header& h);
+
+    // --- loss_recovery.cpp ---
+    /// The pipe. [RFC 6675 4] [RFC 8985 5.1]
+    std::uint32_t in_flight() const;
+    recovery& with_recovery();
+    void recover(ack_outcome& a, const segment& s, instant now);
+    void presume_delivered(ack_outcome& a, bool advances);
+    bool find_losses(const ack_outcome& a, bool advances, instant arrived, instant now);
+    bool judge_sendings(instant now);
+    void enter_recovery(const ack_outcome& a, instant now);
+    void leave_recovery();
+    void remember_window();
+    void went_again(std::uint32_t length, instant now);
+    bool was_spurious(const ack_outcome& a, const segment& s, bool advances);
+    bool f_rto_step(const ack_outcome& a, bool advances);
+    void undo(instant now);
+    void arm_tail_probe(instant now);
+    void tail_probe_timeout(instant now);
+    bool send_tail_probe(instant now, gather_list& parts, outgoing_segment& out);
+    void conclude_tail_probe(const ack_outcome& a, const header& h, instant now);
+    ack_sample sample_of(const ack_outcome& a, instant now) const;
     void trace_cwnd(instant now);
 
     // --- timeouts.cpp ---
     void retransmission_timeout(instant now);
+    void all_timed_out(instant now);
+    void reordering_timeout(instant now);
     void persist_timeout(instant now);
     void keepalive_timeout(instant now);
 
@@ -196,6 +233,7 @@ class tcb : public list_hook<stack::dirty_tag>,
     void sent(seq begin, std::uint32_t length, instant now);
     std::uint16_t offer_window(seq ack);
     bool window_update_due() const;
+    void restart_after_idleness(instant now);
     bool worth_sending(std::uint32_t length, std::uint32_t unsent) const;
     void wait_for_window(instant now);
     header make_rst(instant now) const;
@@ -208,7 +246,6 @@ class tcb : public list_hook<stack::dirty_tag>,
     /// Queued and not below snd_nxt. The FIN is not counted.
     std::uint32_t unsent() const;
     bool fin_unsent() const;
-    std::uint32_t flight() const { return snd_nxt_ - snd_una_; }
     std::uint32_t mss() const; ///< payload of a full segment
     std::uint16_t path_mss() const { return mss_of(mtu_, network_header_); }
     std::uint32_t ts_clock(instant at) const;
@@ -228,7 +265,6 @@ class tcb : public list_hook<stack::dirty_tag>,
     endpoint* user_;
     seq snd_una_;
     seq snd_nxt_;
-    seq snd_max_;
     std::uint32_t snd_wnd_ = 0;
     seq snd_wl1_;
     seq snd_wl2_;
@@ -242,7 +278,7 @@ class tcb : public list_hook<stack::dirty_tag>,
     opening opening_ = opening::active;
     std::uint8_t snd_scale_ = 0;
     std::uint8_t rcv_scale_ = 0;
-    std::uint8_t dup_acks_ = 0;
+    recovery_phase phase_ = recovery_phase::none;
     std::uint8_t backoff_ = 0; ///< timeouts since the last round-trip sample [RFC 6298 5.5]
     std::uint8_t persist_backoff_ = 0;
     std::uint8_t acks_owed_ = 0; ///< to duplicates, out-of-order and unacceptable segments: one each
@@ -262,29 +298,31 @@ class tcb : public list_hook<stack::dirty_tag>,
     bool ack_now_ : 1 = false;
     bool peer_fin_known_ : 1 = false; ///< peer_fin_ is valid
     bool nobody_reads_ : 1 = false;   ///< data from now on draws a RST
-    bool in_recovery_ : 1 = false;    ///< fast recovery, until snd_una reaches recover_
-    bool resend_una_ : 1 = false;     ///< one segment at snd_una goes out again
+    bool oldest_due_ : 1 = false;     ///< a timeout has fired: what stands at snd_una goes again
+    bool syn_due_ : 1 = false;        ///< our SYN goes out, first or again
     bool probe_ : 1 = false;          ///< a window probe goes out
+    bool tail_probe_ : 1 = false;     ///< a tail loss probe goes out
+    bool cwnd_limited_ : 1 = false;   ///< when data was last sent the congestion window was full [RFC 7661]
     bool keepalive_probe_ : 1 = false;
     bool has_read_ : 1 = false; ///< the user took something since the window was last offered
     bool syn_retransmitted_ : 1 = false;
     bool syn_acked_ : 1 = false; ///< a comparison with iss_ would not do: after 4 GiB snd_una is back there
     bool una_timed_out_ : 1 = false; ///< what stands at snd_una was sent again by a timeout
-    bool partial_acked_ : 1 = false; ///< in this recovery [RFC 6582 3.2, step 5]
     bool orphan_ : 1 = false;        ///< counted in the stack
     bool from_cookie_ : 1 = false;   ///< opened by the ACK of a SYN cookie
     std::uint16_t peer_mss_ = 0;
     std::uint16_t rcv_mss_ = 0; ///< largest payload seen: what counts as a full segment on the way in
     seq iss_;
     seq irs_;
-    seq recover_; ///< [RFC 6582]: one past the highest sent when loss was found
+    seq recover_; ///< one past the highest sent when a recovery began; it ends there [RFC 6582]
     seq peer_fin_;
-    new_reno congestion_;
+    congestion_control congestion_;
     rtt_estimator rtt_;
     timer_table timers_;
     send_buffer buffer_;
-    sent_records records_;
-    std::unique_ptr<reassembly> ahead_; ///< null while everything came in order and once
+    scoreboard board_;
+    std::unique_ptr<recovery> recovery_; ///< null until something seems lost
+    std::unique_ptr<reassembly> ahead_;  ///< null while everything came in order and once
 
     memory_charge ahead_charge_;
     memory_charge send_charge_;
@@ -304,6 +342,7 @@ class tcb : public list_hook<stack::dirty_tag>,
     std::uint32_t segments_out_ = 0;
     std::uint32_t retransmits_ = 0;
     std::uint32_t fast_retransmits_ = 0;
+    std::uint32_t undone_ = 0; ///< recoveries
     std::uint32_t rto_fired_ = 0;
     std::uint32_t duplicate_acks_ = 0;
 };

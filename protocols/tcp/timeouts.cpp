@@ -17,6 +17,8 @@ void tcb::on_timer(instant now) {
         return;
     }
     if (timers_.expire(timer_id::delayed_ack, now)) ack_now_ = true;
+    if (timers_.expire(timer_id::reordering, now)) reordering_timeout(now);
+    if (timers_.expire(timer_id::tail_probe, now)) tail_probe_timeout(now);
     if (timers_.expire(timer_id::retransmit, now)) retransmission_timeout(now);
     if (state_ == state::closed) return;
     if (timers_.expire(timer_id::persist, now)) persist_timeout(now);
@@ -24,7 +26,7 @@ void tcb::on_timer(instant now) {
 }
 
 void tcb::retransmission_timeout(instant now) {
-    if (snd_una_ == snd_max_) return;
+    if (snd_una_ == snd_nxt_) return;
     const bool first = !una_timed_out_;
     una_timed_out_ = true;
     if (backoff_ < 0xff) ++backoff_; // [RFC 6298 5.5]
@@ -38,17 +40,55 @@ void tcb::retransmission_timeout(instant now) {
             return;
         }
         syn_retransmitted_ = true;
-        snd_nxt_ = iss_;
+        syn_due_ = true;
         return;
     }
-    congestion_.on_timeout(flight(), mss(), first);
+    recovery& r = with_recovery();
+    const std::uint32_t flight = in_flight();
+    const bool from_rest = phase_ == recovery_phase::none;
+    if (from_rest) remember_window();
+    congestion_.on_timeout(flight, mss(), first, now);
     trace_cwnd(now);
-    recover_ = snd_max_; // [RFC 6582 3.2, step 4 of the retransmit timeout]
-    in_recovery_ = false;
-    resend_una_ = false;
-    dup_acks_ = 0;
-    // All in flight counts as lost; what the peer has after all, its next ACK will skip.
-    snd_nxt_ = snd_una_;
+    recover_ = snd_nxt_; // [RFC 6582 3.2, step 4 of the retransmit timeout]
+    phase_ = recovery_phase::timeout;
+    // [RFC 5682 2.1, step 1]; with timestamps their echo tells more
+    r.spurious_timeout = from_rest && first && !timestamps_ ? f_rto::sent_first : f_rto::off;
+    r.presumed = 0;
+    r.duplicates = 0;
+    r.probing = tail_probe_ = false;
+    timers_.clear(timer_id::reordering);
+    timers_.clear(timer_id::tail_probe);
+    all_timed_out(now);
+    oldest_due_ = true;
+    timers_.set(timer_id::retransmit, now + current_rto()); // [RFC 6298 5.6]
+}
+
+// The oldest segment is lost, and what is as old as that; what went out just now may still arrive.
+// [RFC 8985 6.3]
+void tcb::all_timed_out(instant now) {
+    const rack& arrivals = recovery_->arrivals;
+    if (board_.is_sacked(snd_una_)) { // the peer has dropped what it held, or never had it [RFC 2018 8]
+        ++stack_->counters_.sack_reneged;
+        board_.forget_sacked();
+        board_.mark_all_lost();
+    } else if (!sack_permitted_ || arrivals.rtt() == duration{0}) {
+        board_.mark_all_lost();
+    } else {
+        const duration wait = arrivals.reordering_window(rtt_.min_rtt(), rtt_.srtt(), true);
+        board_.mark_lost(snd_una_, earlier(snd_una_ + mss(), snd_nxt_));
+        board_.judge(now, snd_nxt_, arrivals.rtt() + wait, now);
+    }
+}
+
+// [RFC 8985 6.3]
+void tcb::reordering_timeout(instant now) {
+    if (!judge_sendings(now) || phase_ != recovery_phase::none) return;
+    ack_outcome nothing;
+    nothing.una_before = snd_una_;
+    nothing.flight_before = in_flight() + board_.lost();
+    enter_recovery(nothing, now);
+    congestion_.set_cwnd(in_flight() + mss());
+    trace_cwnd(now);
 }
 
 void tcb::persist_timeout(instant now) {
@@ -65,7 +105,7 @@ void tcb::keepalive_timeout(instant now) {
         return;
     }
     timers_.set(timer_id::keepalive, now + limits_.keepalive_interval);
-    if (snd_una_ != snd_max_) return; // retransmission asks already
+    if (snd_una_ != snd_nxt_) return; // retransmission asks already
     const bool by_time = limits_.user_timeout.count() != 0;
     const instant silent_until = last_receive_ + limits_.user_timeout;
     if (by_time && silent_until > now)

@@ -19,8 +19,10 @@ enum class timer_id : std::uint8_t {
     keepalive,      ///< [RFC 9293 3.8.4]
     give_up,        ///< sent data was not acknowledged for too long (R2) [RFC 9293 3.8.3]
     close_deadline, ///< close() took too long
+    reordering,     ///< what is late by now would be lost [RFC 8985 6.3]
+    tail_probe,     ///< nothing tells whether the last of the data arrived [RFC 8985 7]
 };
-inline constexpr std::size_t timer_count = 6;
+inline constexpr std::size_t timer_count = 8;
 
 class timer_table {
   public:

@@ -18,7 +18,13 @@ struct trace_sink {
     virtual void segment_out(const flow_key&, const outgoing_segment&, instant) {}
     virtual void state_changed(const flow_key&, const edge&) {}
     virtual void retransmission_timeout(const flow_key&, duration /*rto*/, unsigned /*backoff*/, instant) {}
+    /// Losses were found by what arrived; recovery begins.
     virtual void fast_retransmit(const flow_key&, seq /*snd_una*/, instant) {}
+    /// So many bytes more count as lost, for something sent later has arrived.
+    virtual void marked_lost(const flow_key&, std::uint32_t /*bytes*/, instant) {}
+    /// Recovery was for nothing: the window is what it was.
+    virtual void recovery_undone(const flow_key&, std::uint32_t /*cwnd*/, instant) {}
+    virtual void tail_probe(const flow_key&, seq /*begin*/, instant) {}
     virtual void cwnd_changed(const flow_key&, std::uint32_t /*cwnd*/, std::uint32_t /*ssthresh*/, instant) {}
     /// A segment that was not processed any further; `reason` is the name of a counter.
     virtual void dropped(const flow_key&, const segment&, std::string_view /*reason*/, instant) {}

@@ -82,6 +82,7 @@ class tcp_lab : public tcp::output_sink {
         c.use_timestamps = false;
         c.use_window_scale = false;
         c.use_sack = false;
+        c.connections.congestion = tcp::congestion_algorithm::new_reno;
         return c;
     }
 
@@ -115,7 +116,7 @@ class tcp_lab : public tcp::output_sink {
         e = std::move(*stack.connect(way(), peer_port, our_port, o, now));
     }
     /// Passive open, the handshake done and forgotten; the round trip took 10 ms.
-    void establish(const tcp::connection_options& o = {}, std::uint16_t window = 65535,
+    void establish(const tcp::connection_options& o = plain().connections, std::uint16_t window = 65535,
                    const tcp::options& syn_options = default_options()) {
         tcp::listen_options l;
         l.accepted = o;

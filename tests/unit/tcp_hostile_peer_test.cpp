@@ -89,7 +89,7 @@ TEST_CASE("optimistic ACKs: what was never sent is not acknowledged, cwnd stays"
     const tcp::info after = peer.their_end()->info();
     CHECK(after.cwnd <= before.cwnd);
     CHECK(after.bytes_acked == 0);
-    CHECK(after.in_flight == before.in_flight);
+    CHECK(after.snd_nxt == before.snd_nxt);
     // A challenge ACK for ten of them a second, in begun seconds, and two timeouts' retransmissions.
     CHECK(s.answers <= 2u * s.victim.configuration().challenge_acks_per_second + 3);
     CHECK(s.honest_clients_go_on(3));
@@ -185,7 +185,7 @@ TEST_CASE("zero window for ever: a connection that nobody owns any more ends, al
     // What split() leaves behind when both halves are dropped after finish(): data, a FIN, and no one to
     // wait.
     tcp_lab lab;
-    lab.establish({}, 1000);
+    lab.establish(tcp_lab::plain().connections, 1000);
     lab.write(std::string(5000, 'x'));
     lab.e->finish(lab.now);
     lab.e->stop_reading(lab.now);

@@ -80,7 +80,7 @@ TEST_CASE("after 24 days of silence the peer's timestamp is taken as it comes, a
     tcp_lab lab(c);
     tcp::options o = tcp_lab::default_options();
     o.ts = tcp::timestamps{0x80000000, 0};
-    lab.establish({}, 65535, o);
+    lab.establish(tcp_lab::plain().connections, 65535, o);
     lab.wait(std::chrono::hours(24 * 25));
     tcp::options later;
     later.ts = tcp::timestamps{0x80000000 - 1000, lab.timestamp_of_last_segment()};
@@ -102,7 +102,7 @@ TEST_CASE("a wrapped old segment is stopped by PAWS") { // [RFC 7323 5.1, 5.3]
     tcp::options syn = tcp_lab::default_options();
     std::uint32_t clock = 1000; // of the peer, a millisecond for each segment: 71 s for 4 GiB
     syn.ts = tcp::timestamps{clock, 0};
-    lab.establish({}, 65535, syn);
+    lab.establish(tcp_lab::plain().connections, 65535, syn);
     const std::uint32_t ours = lab.timestamp_of_last_segment();
 
     constexpr std::uint32_t most = 60'000;

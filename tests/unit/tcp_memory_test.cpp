@@ -85,7 +85,7 @@ TEST_CASE("memory: exact in every step of a transfer over a bad network, and bac
         w.each_step = [&] {
             to_send -= w.c().write(as_bytes(block).first(std::min(block.size(), to_send)));
             if (to_send == 0) w.c().finish(w.now);
-            for (int i = 0; i < 3; ++i) received += w.s().read(some);
+            for (int i = 0; i < 8; ++i) received += w.s().read(some);
             if (w.s().at_end()) w.s().finish(w.now);
             exact = exact && w.server().memory().receive.used() == w.s().info().receive_memory &&
                     w.client().memory().send.used() == w.c().info().send_memory &&

@@ -23,15 +23,19 @@ struct tcb_inspection {
         const auto ours = [&](seq s) { f(s - c.iss_); };
         const auto theirs = [&](seq s) { f(s - c.irs_); };
         f(static_cast<std::uint64_t>(c.state_), static_cast<std::uint64_t>(c.opening_));
-        for (const seq s : {c.snd_una_, c.snd_nxt_, c.snd_max_, c.snd_wl2_, c.recover_}) ours(s);
+        for (const seq s : {c.snd_una_, c.snd_nxt_, c.snd_wl2_, c.recover_}) ours(s);
         for (const seq s : {c.snd_wl1_, c.rcv_nxt_, c.rcv_adv_, c.last_ack_sent_}) theirs(s);
         if (c.peer_fin_known_) theirs(c.peer_fin_);
         f(c.snd_wnd_, c.max_snd_wnd_);
-        f(c.dup_acks_, c.acks_owed_);
-        const bool bits[] = {c.fin_queued_,     c.fin_sent_,     c.close_pending_,     c.ack_now_,
-                             c.peer_fin_known_, c.nobody_reads_, c.in_recovery_,       c.resend_una_,
-                             c.probe_,          c.has_read_,     c.syn_retransmitted_, c.syn_acked_,
-                             c.una_timed_out_,  c.partial_acked_};
+        f(static_cast<std::uint64_t>(c.phase_), c.acks_owed_);
+        f(c.board_.lost(), c.board_.in_flight(), c.board_.was_resent(c.snd_una_, c.snd_nxt_));
+        if (c.recovery_) {
+            const recovery& r = *c.recovery_;
+            f(r.duplicates, r.presumed, static_cast<std::uint64_t>(r.spurious_timeout));
+        }
+        const bool bits[] = {c.fin_queued_,     c.fin_sent_,     c.close_pending_, c.ack_now_,
+                             c.peer_fin_known_, c.nobody_reads_, c.syn_due_,       c.probe_,
+                             c.has_read_,       c.syn_acked_,    c.una_timed_out_, c.syn_retransmitted_};
         std::uint64_t word = 0;
         for (const bool b : bits) word = word << 1 | (b ? 1 : 0);
         f(word, c.buffer_.size());

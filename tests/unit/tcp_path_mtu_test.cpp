@@ -24,7 +24,7 @@ struct mtu_lab : tcp_lab {
         most = 0;
         tcp::options o;
         o.mss = std::uint16_t{1460};
-        establish({}, 65535, o);
+        establish(tcp_lab::plain().connections, 65535, o);
     }
 };
 

@@ -99,7 +99,7 @@ TEST_CASE("with timestamps a retransmitted segment gives one, from the echo") { 
     tcp_lab lab(c);
     tcp::options o;
     o.ts = tcp::timestamps{1, 0};
-    lab.establish({}, 65535, o);
+    lab.establish(tcp_lab::plain().connections, 65535, o);
     lab.write("hello");
     lab.wait(200ms);
     REQUIRE(lab.out().size() == 2);
@@ -139,7 +139,7 @@ TEST_CASE("three duplicate ACKs: the lost segment goes at once, before any timeo
     CHECK(lab.starts() == numbers{1});
     CHECK(lab.e->info().in_recovery);
     CHECK(lab.e->info().ssthresh == 5000);
-    CHECK(lab.e->info().cwnd == 8000); // ssthresh + 3
+    CHECK(lab.e->info().cwnd == 7000); // six are thought to be under way, and one goes again [RFC 9937 6.2]
     lab.ack(1 + 10000);
     CHECK_FALSE(lab.e->info().in_recovery);
     CHECK(lab.e->info().cwnd <= 5000);

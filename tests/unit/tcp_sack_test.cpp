@@ -43,7 +43,7 @@ std::vector<blocks> sacked(const segs& all) {
 struct sack_lab : tcp_lab {
     explicit sack_lab(const tcp::config& c = with_sack(), const tcp::options& syn = permitted())
         : tcp_lab(c) {
-        establish({}, 65535, syn);
+        establish(tcp_lab::plain().connections, 65535, syn);
         if (syn.ts) echo = syn.ts;
     }
     void arrives(std::uint32_t seq, std::size_t n) {
@@ -100,7 +100,7 @@ TEST_CASE("SACK-permitted stands in our SYN, and in our SYN|ACK to one that has 
     }
     SUBCASE("switched off") {
         tcp_lab lab(tcp_lab::plain());
-        lab.establish({}, 65535, permitted());
+        lab.establish(tcp_lab::plain().connections, 65535, permitted());
         CHECK_FALSE(lab.e->info().sack_permitted);
         lab.in({.flags = ACK, .seq = 2, .ack = 1, .text = "x"});
         CHECK(sacked(lab.out()) == std::vector<blocks>{{}});

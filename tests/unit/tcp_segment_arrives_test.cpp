@@ -357,7 +357,7 @@ TEST_CASE("timestamps: offered, echoed, required") { // [RFC 7323 3.2]
     tcp_lab lab(with_timestamps());
     tcp::options syn = stamp(1000);
     syn.mss = std::uint16_t{1000};
-    lab.establish({}, 65535, syn);
+    lab.establish(tcp_lab::plain().connections, 65535, syn);
     CHECK(lab.e->info().timestamps);
     lab.in({.flags = ACK, .seq = 1, .ack = 1, .text = "abc", .options = stamp(1010)});
     lab.wait(50ms);
@@ -371,7 +371,7 @@ TEST_CASE("timestamps: offered, echoed, required") { // [RFC 7323 3.2]
 
 TEST_CASE("PAWS: an old duplicate by its timestamp draws an ACK and is dropped") { // [RFC 7323 5.3 R1]
     tcp_lab lab(with_timestamps());
-    lab.establish({}, 65535, stamp(0xffffffff)); // the comparison is modular
+    lab.establish(tcp_lab::plain().connections, 65535, stamp(0xffffffff)); // the comparison is modular
     lab.in({.flags = ACK, .seq = 1, .ack = 1, .text = "abc", .options = stamp(5)});
     lab.wait(50ms);
     lab.out();
@@ -385,7 +385,7 @@ TEST_CASE("PAWS: an old duplicate by its timestamp draws an ACK and is dropped")
 
 TEST_CASE("the echoed timestamp is that of the earliest segment not yet acknowledged") { // [RFC 7323 4.3]
     tcp_lab lab(with_timestamps());
-    lab.establish({}, 65535, stamp(100));
+    lab.establish(tcp_lab::plain().connections, 65535, stamp(100));
     lab.in({.flags = ACK, .seq = 1, .ack = 1, .text = "a", .options = stamp(110)});
     lab.in({.flags = ACK, .seq = 2, .ack = 1, .text = "b", .options = stamp(120)});
     lab.wait(50ms);

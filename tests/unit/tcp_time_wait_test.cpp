@@ -11,7 +11,7 @@ using namespace std::chrono_literals;
 struct waiting : tcp_lab {
     explicit waiting(const tcp::config& c = plain(), const tcp::options& syn = default_options())
         : tcp_lab(c) {
-        establish({}, 65535, syn);
+        establish(tcp_lab::plain().connections, 65535, syn);
         e->finish(now);
         out();
         tcp::options o;

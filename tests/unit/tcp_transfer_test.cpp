@@ -140,7 +140,7 @@ TEST_CASE("loss, duplication and reordering by seed: every byte arrives once and
     }
     CHECK(lost > 500);
     CHECK(fast > 50);
-    CHECK(timeouts > 50);
+    CHECK(timeouts > 5);
 }
 
 } // namespace

@@ -14,7 +14,7 @@ std::string bulk(std::size_t n, char c = 'b') {
 
 TEST_CASE("never more than the peer's window is in flight") {
     tcp_lab lab;
-    lab.establish({}, 2500);
+    lab.establish(tcp_lab::plain().connections, 2500);
     lab.write(bulk(6000));
     const segs sent = lab.out();
     REQUIRE(sent.size() == 2); // the third would be a small one: silly window avoidance [MUST-38]
@@ -26,7 +26,7 @@ TEST_CASE("never more than the peer's window is in flight") {
 
 TEST_CASE("a segment that is one byte larger than the window's rest waits") {
     tcp_lab lab; // [RFC 9293 3.4]: the window ends before snd_una + snd_wnd
-    lab.establish({}, 2999);
+    lab.establish(tcp_lab::plain().connections, 2999);
     lab.write(bulk(6000));
     CHECK(lab.out().size() == 2);
     lab.in({.flags = ACK, .seq = 1, .ack = 1, .window = 3000});
@@ -38,7 +38,7 @@ TEST_CASE("a segment that is one byte larger than the window's rest waits") {
 
 TEST_CASE("a shut window is probed with one byte, ever more seldom, as long as the peer answers") {
     tcp_lab lab; // [RFC 9293 3.8.6.1 MUST-35, MUST-36, MUST-37, SHLD-29, SHLD-30]
-    lab.establish({}, 0);
+    lab.establish(tcp_lab::plain().connections, 0);
     lab.write("hello");
     CHECK(lab.out() == segs{});
     std::vector<long> times;
@@ -70,7 +70,7 @@ TEST_CASE("a shut window is probed with one byte, ever more seldom, as long as t
 
 TEST_CASE("a probe whose byte is taken moves on") {
     tcp_lab lab;
-    lab.establish({}, 0);
+    lab.establish(tcp_lab::plain().connections, 0);
     lab.write("hello");
     lab.wait(250ms);
     CHECK(lab.out() == segs{{.flags = ACK, .seq = 1, .ack = 1, .text = "h"}});
@@ -82,7 +82,7 @@ TEST_CASE("a probe whose byte is taken moves on") {
 
 TEST_CASE("probes that nobody answers end the connection") {
     tcp_lab lab;
-    lab.establish({}, 0);
+    lab.establish(tcp_lab::plain().connections, 0);
     lab.write("hello");
     lab.wait(125s);
     CHECK(lab.e->error() == errc::timed_out);
@@ -109,7 +109,7 @@ TEST_CASE("a window that shrinks under data in flight is respected, then probed"
 
 TEST_CASE("a FIN needs room in the window too: it is its own probe") {
     tcp_lab lab;
-    lab.establish({}, 0);
+    lab.establish(tcp_lab::plain().connections, 0);
     lab.e->finish(lab.now);
     CHECK(lab.out() == segs{});
     lab.wait(250ms);
@@ -156,7 +156,7 @@ TEST_CASE("a segment sent again may tell of a window that has opened since") { /
 TEST_CASE(
     "a window pulled back over data in flight lets nothing new out") { // [RFC 9293 3.8.6 MUST-34, SHLD-15]
     tcp_lab lab;
-    lab.establish({}, 8000);
+    lab.establish(tcp_lab::plain().connections, 8000);
     lab.write(bulk(10'000));
     CHECK(lab.out().size() == 8);
     lab.in({.flags = ACK, .seq = 1, .ack = 1001, .window = 2000}); // the right edge goes from 8001 to 3001
@@ -171,7 +171,7 @@ TEST_CASE(
 
 TEST_CASE("within a window pulled back data goes again; beyond it, it does not time the connection out") {
     tcp_lab lab; // [RFC 9293 3.8.6 SHLD-16, SHLD-17]
-    lab.establish({}, 8000);
+    lab.establish(tcp_lab::plain().connections, 8000);
     lab.write(bulk(8000));
     CHECK(lab.out().size() == 8);
     // It takes 500 bytes at a time from now on, late, and never what lies beyond.
@@ -195,7 +195,7 @@ TEST_CASE("within a window pulled back data goes again; beyond it, it does not t
 TEST_CASE(
     "a window pulled back to nothing is probed, and the probe is old data") { // [RFC 9293 3.8.6 MUST-35]
     tcp_lab lab;
-    lab.establish({}, 4000);
+    lab.establish(tcp_lab::plain().connections, 4000);
     lab.write(bulk(4000));
     CHECK(lab.out().size() == 4);
     lab.in({.flags = ACK, .seq = 1, .ack = 2001, .window = 0});
@@ -453,7 +453,7 @@ TEST_CASE("the MSS: the peer's, ours, the default, and a floor") { // [RFC 9293 
         tcp_lab lab;
         tcp::options o;
         o.mss = announced;
-        lab.establish({}, 65535, o);
+        lab.establish(tcp_lab::plain().connections, 65535, o);
         return lab.e->info().send_mss;
     };
     CHECK(mss_with(std::uint16_t{1200}) == 1200);
@@ -493,7 +493,7 @@ TEST_CASE("the smallest MSS leaves room for data beside timestamps and SACK bloc
     o.mss = std::uint16_t{1};
     o.ts = tcp::timestamps{1, 0};
     o.sack_permitted = true;
-    lab.establish({}, 65535, o);
+    lab.establish(tcp_lab::plain().connections, 65535, o);
     tcp::options ts;
     ts.ts = o.ts;
     lab.in({.flags = ACK, .seq = 101, .ack = 1, .text = "ahead", .options = ts});

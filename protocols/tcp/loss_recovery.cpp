@@ -1,0 +1,303 @@
+// What an ACK says about losses, and what follows: when is data lost, how much may be sent until the loss is
+// repaired, and was it a loss at all.
+//
+// With SACK, losses are found by time: something sent later has arrived [RFC 8985]. Without it, by three
+// duplicate ACKs [RFC 5681 3.2] [RFC 6582]. The window comes down by Proportional Rate Reduction [RFC 9937].
+// It goes back up, as if nothing had been, when the peer shows that what went again had not been lost: it
+// echoes a timestamp from before [RFC 3522] [RFC 4015], or reports that everything came twice [RFC 2883], or
+// acknowledges after a timeout what was sent once [RFC 5682].
+#include <tapir/protocols/tcp/tcb.hpp>
+
+#include <algorithm>
+
+namespace tapir::tcp {
+
+namespace {
+constexpr std::uint8_t duplicate_threshold = 3; // [RFC 5681 3.2] [RFC 8985 6.2]
+} // namespace
+
+std::uint32_t tcb::in_flight() const {
+    const std::uint32_t known = board_.in_flight();
+    if (!recovery_ || recovery_->presumed == 0) return known;
+    if (phase_ == recovery_phase::none && !stack_->config_.limited_transmit) return known;
+    return known - std::min(known, recovery_->presumed);
+}
+
+recovery& tcb::with_recovery() {
+    if (!recovery_) recovery_ = std::make_unique<recovery>(snd_una_);
+    return *recovery_;
+}
+
+// One ACK has been taken in; `a` is what it told.
+void tcb::recover(ack_outcome& a, const segment& s, instant now) {
+    const bool advances = snd_una_ > a.una_before;
+    if (a.repeated) ++duplicate_acks_;
+    if (a.repeated || board_.sacked() != 0) with_recovery();
+    bool lost_more = false;
+    bool over = false;
+    if (recovery_) {
+        if (!sack_permitted_) presume_delivered(a, advances);
+        conclude_tail_probe(a, s.header, now);
+        if (a.came_twice) {
+            recovery_->arrivals.duplicate_reported(snd_una_, snd_nxt_);
+            const std::uint32_t twice = a.came_twice->size();
+            if (a.came_twice->begin >= recovery_->undo_from)
+                recovery_->unreported -= std::min(recovery_->unreported, twice);
+        }
+        if (was_spurious(a, s, advances)) undo(now);
+        if (recovery_->may_undo && snd_una_ > recovery_->undo_until && phase_ == recovery_phase::none)
+            recovery_->may_undo = false;
+        lost_more = find_losses(a, advances, s.arrived, now);
+        bool congested = lost_more;
+        if (phase_ != recovery_phase::none && snd_una_ >= recover_) {
+            leave_recovery();
+            over = true;
+            congested = board_.lost() != 0; // of what was sent since it began
+        }
+        if (phase_ == recovery_phase::none && congested) enter_recovery(a, now);
+    }
+    // What arrives beyond a hole is no reason to send more, unless the path is known to reorder.
+    const bool reorders = recovery_ && recovery_->arrivals.reordering_seen();
+    if (phase_ == recovery_phase::fast)
+        congestion_.set_cwnd(recovery_->reduction.on_ack(congestion_.cwnd(), a.told.bytes, in_flight(),
+                                                         advances && !lost_more, mss()));
+    else if (a.told.bytes != 0 && !over && (advances || reorders)) // [RFC 5681 3.2, step 1]
+        congestion_.on_ack(sample_of(a, now));
+    // Keeps up: 2 GiB behind it would look like a loss yet to come.
+    recover_ = later(recover_, snd_una_ - 1);
+    arm_tail_probe(now);
+    if (advances || a.told.bytes != 0) trace_cwnd(now);
+}
+
+// A duplicate ACK stands for one segment that arrived, but no more of them than can be under way, however many
+// a peer makes up; new data acknowledged is less news by what they told before. [RFC 6582 3.2] [RFC 9937 5]
+void tcb::presume_delivered(ack_outcome& a, bool advances) {
+    recovery& r = *recovery_;
+    if (a.repeated) {
+        if (r.duplicates < 0xff) ++r.duplicates;
+        const std::uint32_t outstanding = snd_nxt_ - snd_una_;
+        const std::uint32_t most = outstanding > mss() ? outstanding - mss() : 0;
+        const std::uint32_t more = std::min(mss(), most > r.presumed ? most - r.presumed : 0);
+        r.presumed += more;
+        a.told.bytes += more;
+    } else if (advances) {
+        const std::uint32_t known = std::min(r.presumed, a.told.bytes);
+        // The segment that filled the hole was not among them.
+        r.presumed -= std::min(known, a.told.bytes > mss() ? a.told.bytes - mss() : 0);
+        a.told.bytes -= known;
+        r.duplicates = 0;
+        if (phase_ == recovery_phase::none || snd_una_ >= recover_) r.presumed = 0;
+    }
+}
+
+// True if something counts as lost that had been in flight.
+bool tcb::find_losses(const ack_outcome& a, bool advances, instant arrived, instant now) {
+    recovery& r = *recovery_;
+    if (sack_permitted_) {
+        r.arrivals.delivered(a.told, snd_una_, arrived);
+        return judge_sendings(now);
+    }
+    const seq end = earlier(snd_una_ + mss(), snd_nxt_);
+    const bool third = phase_ == recovery_phase::none && r.duplicates == duplicate_threshold &&
+                       snd_una_ > recover_; // not for what a timeout has sent again [RFC 6582 3.2, step 2]
+    // A partial ACK: the segment behind it is lost as well. [RFC 6582 3.2, step 5]
+    const bool partial = phase_ == recovery_phase::fast && advances && snd_una_ < recover_;
+    if (!third && !partial) return false;
+    board_.mark_lost(snd_una_, end);
+    return third;
+}
+
+// [RFC 8985 6.2, steps 4 and 5]
+bool tcb::judge_sendings(instant now) {
+    const rack& arrivals = recovery_->arrivals;
+    timers_.clear(timer_id::reordering);
+    if (arrivals.rtt() == duration{0} || board_.empty() || !board_.has_exceptions()) return false;
+    const bool urgent = phase_ != recovery_phase::none || board_.sacked() >= duplicate_threshold * mss();
+    const duration wait = arrivals.reordering_window(rtt_.min_rtt(), rtt_.srtt(), urgent);
+    const auto found = board_.judge(arrivals.newest_at(), arrivals.newest_end(), arrivals.rtt() + wait, now);
+    if (found.next_look != never) timers_.set(timer_id::reordering, found.next_look);
+    if (found.lost == 0) return false;
+    if (stack_->trace_ != nullptr) stack_->trace_->marked_lost(flow(), found.lost, now);
+    return true;
+}
+
+void tcb::enter_recovery(const ack_outcome& a, instant now) {
+    recovery& r = *recovery_;
+    const seq end = snd_nxt_;
+    const std::uint32_t sacked_now = a.told.bytes > a.told.cumulative ? a.told.bytes - a.told.cumulative : 0;
+    const std::uint32_t flight =
+        prr::recover_fs(board_.outstanding(), board_.sacked(), sacked_now, a.told.cumulative);
+    remember_window();
+    recover_ = end;
+    phase_ = recovery_phase::fast;
+    congestion_.on_congestion(congestion_cause::loss, flight, mss(), now);
+    r.reduction.begin(flight, congestion_.recovery_window());
+    ++fast_retransmits_;
+    ++stack_->counters_.fast_retransmits;
+    if (stack_->trace_ != nullptr) stack_->trace_->fast_retransmit(flow(), snd_una_, now);
+}
+
+ack_sample tcb::sample_of(const ack_outcome& a, instant now) const {
+    ack_sample s;
+    s.now = now;
+    s.delivered = a.told.bytes;
+    s.flight_before = a.flight_before;
+    s.mss = mss();
+    s.rtt = a.rtt;
+    s.srtt = rtt_.srtt();
+    s.snd_una = snd_una_;
+    s.snd_nxt = snd_nxt_;
+    s.cwnd_limited = cwnd_limited_;
+    s.after_timeout = phase_ == recovery_phase::timeout && !sack_permitted_;
+    return s;
+}
+
+void tcb::leave_recovery() {
+    recovery& r = *recovery_;
+    if (phase_ == recovery_phase::fast) congestion_.on_recovered();
+    phase_ = recovery_phase::none;
+    r.arrivals.recovered();
+    r.spurious_timeout = f_rto::off;
+    r.duplicates = 0;
+    r.presumed = 0;
+    r.undo_until = snd_nxt_; // reports of what came twice are still on their way
+}
+
+// --- undo --------------------------------------------------------------------------------------------------
+
+// The window is about to be reduced.
+void tcb::remember_window() {
+    recovery& r = *recovery_;
+    congestion_.remember();
+    r.may_undo = true;
+    r.stamped = false;
+    r.unreported = 0;
+    r.undo_from = snd_una_;
+    r.undo_until = snd_nxt_;
+}
+
+void tcb::went_again(std::uint32_t length, instant now) {
+    if (!recovery_ || !recovery_->may_undo || phase_ == recovery_phase::none) return;
+    recovery& r = *recovery_;
+    r.unreported += length;
+    if (r.stamped) return;
+    r.stamped = true;
+    r.stamp = ts_clock(now);
+}
+
+bool tcb::was_spurious(const ack_outcome& a, const segment& s, bool advances) {
+    recovery& r = *recovery_;
+    if (!r.may_undo || !r.stamped) return false;
+    if (a.came_twice && r.unreported == 0) return true;
+    if (phase_ == recovery_phase::none) return false;
+    const auto& ts = s.header.options.ts;
+    if (timestamps_ && ts && ts->echo != 0) // [RFC 3522 3.2, step 4]
+        return advances && static_cast<std::int32_t>(ts->echo - r.stamp) < 0;
+    return f_rto_step(a, advances);
+}
+
+// [RFC 5682 2.1, 3.1]
+bool tcb::f_rto_step(const ack_outcome& a, bool advances) {
+    recovery& r = *recovery_;
+    switch (r.spurious_timeout) {
+    case f_rto::off: return false;
+    case f_rto::sent_first:
+        r.spurious_timeout = f_rto::off;
+        // Two new segments instead of more of the old, if there are any.
+        if (advances && snd_una_ < recover_ && unsent() >= mss() && snd_una_ + snd_wnd_ >= snd_nxt_ + mss())
+            r.spurious_timeout = f_rto::sent_new;
+        return false;
+    case f_rto::sent_new:
+        r.spurious_timeout = f_rto::off;
+        return a.told.once && (advances || a.told.lowest_once_end <= recover_);
+    }
+    return false;
+}
+
+// Nothing was lost: what counts as lost is only late, and the window was reduced for nothing. [RFC 4015 3.2]
+void tcb::undo(instant now) {
+    recovery& r = *recovery_;
+    const bool again = now - r.looked_again >= rtt_.srtt();
+    board_.unmark_lost(again);
+    if (again) r.looked_again = now;
+    if (phase_ != recovery_phase::none) leave_recovery();
+    congestion_.undo();
+    r.may_undo = false;
+    ++undone_;
+    ++stack_->counters_.recoveries_undone;
+    if (stack_->trace_ != nullptr) stack_->trace_->recovery_undone(flow(), congestion_.cwnd(), now);
+}
+
+// --- tail loss probe ---------------------------------------------------------------------------------------
+
+// [RFC 8985 7.2]
+void tcb::arm_tail_probe(instant now) {
+    const config& c = stack_->config_;
+    timers_.clear(timer_id::tail_probe);
+    if (!c.tail_loss_probe || !sack_permitted_ || phase_ != recovery_phase::none || snd_una_ == snd_nxt_ ||
+        board_.has_exceptions() || (recovery_ && recovery_->probing) || !is_synchronized(state_))
+        return;
+    duration wait = rtt_.has_sample() ? 2 * rtt_.srtt() : 1s;
+    if (board_.outstanding() <= mss()) wait += c.peer_delayed_ack;
+    const instant at = now + wait;
+    if (at < timers_.deadline(timer_id::retransmit)) timers_.set(timer_id::tail_probe, at);
+}
+
+// [RFC 8985 7.3]
+void tcb::tail_probe_timeout(instant now) {
+    if (snd_una_ == snd_nxt_) return;
+    tail_probe_ = true;
+    timers_.set(timer_id::retransmit, now + current_rto());
+}
+
+bool tcb::send_tail_probe(instant now, gather_list& parts, outgoing_segment& out) {
+    if (!tail_probe_) return false;
+    tail_probe_ = false;
+    if (snd_una_ == snd_nxt_ || phase_ != recovery_phase::none || board_.lost() != 0) return false;
+    recovery& r = with_recovery();
+    const seq edge = snd_una_ + snd_wnd_;
+    const std::uint32_t room = edge > snd_nxt_ ? edge - snd_nxt_ : 0;
+    const std::uint32_t fresh = std::min({unsent(), room, mss()});
+    if (fresh != 0) { // new data is the better probe
+        r.probe_resent = false;
+        send_range(snd_nxt_, fresh, false, now, parts, out);
+    } else {
+        const seq data_end = earlier(snd_nxt_, snd_end());
+        const seq begin = later(data_begin(), data_end - mss());
+        r.probe_resent = true;
+        send_range(begin, data_end - begin, fin_sent_, now, parts, out);
+    }
+    r.probing = true;
+    r.probe_end = snd_nxt_;
+    ++stack_->counters_.tail_probes;
+    if (stack_->trace_ != nullptr) stack_->trace_->tail_probe(flow(), out.header.seq, now);
+    return true;
+}
+
+// [RFC 8985 7.4.2]
+void tcb::conclude_tail_probe(const ack_outcome& a, const header& h, instant now) {
+    recovery& r = *recovery_;
+    if (!r.probing || h.ack < r.probe_end) return;
+    const bool reported = a.came_twice && a.came_twice->end == r.probe_end;
+    if (!r.probe_resent || reported) { // it was new, or the data had arrived before it
+        r.probing = false;
+    } else if (h.ack > r.probe_end) {
+        // The probe repaired a loss, which is a sign of congestion like any other.
+        r.probing = false;
+        if (phase_ != recovery_phase::none) return;
+        congestion_.on_congestion(congestion_cause::loss, a.flight_before, mss(), now);
+        congestion_.on_recovered();
+        ++stack_->counters_.tail_losses;
+    } else if (a.repeated && h.options.sack_count == 0) {
+        r.probing = false; // a peer that does not report duplicates: it came twice
+    }
+}
+
+// --- observed ----------------------------------------------------------------------------------------------
+
+void tcb::trace_cwnd(instant now) {
+    if (stack_->trace_ != nullptr)
+        stack_->trace_->cwnd_changed(flow(), congestion_.cwnd(), congestion_.ssthresh(), now);
+}
+
+} // namespace tapir::tcp
