@@ -327,8 +327,8 @@ class stack {
     std::shared_ptr<tcp::memory> memory_;
     std::size_t connection_count_ = 0;
     std::size_t orphans_ = 0;
-    std::uint32_t challenge_second_ = 0;
-    std::uint32_t challenges_left_ = 0; ///< in that second
+    std::optional<std::uint32_t> challenge_second_; ///< in which the limit was drawn last
+    std::uint32_t challenges_left_ = 0;             ///< in that second
     std::uint64_t next_id_ = 1;
     std::uint32_t next_port_ = 0;
     instant now_{}; ///< the last `now` handed in, for destructors, which get none

@@ -138,6 +138,8 @@ class tcb : public list_hook<stack::dirty_tag>,
     void text_arrives(seq begin, chunk payload, bool fin, instant now);
     bool take_text(seq begin, chunk payload, bool fin, instant now);
     void take_in_order(chunk payload);
+    bool can_be_true(seq ack) const;
+    bool asks_whether_we_live(const segment& s) const;
     void keep_ahead(seq begin, chunk payload, instant now);
     void came_twice(seq begin, seq end);
     /// Gives the memory of `ahead_` back once it has nothing to keep nor to tell.
@@ -150,7 +152,7 @@ class tcb : public list_hook<stack::dirty_tag>,
     /// Bytes from the next that the user reads to the end of urgent data.
     std::uint32_t urgent_ahead() const;
     void owe_ack();
-    void challenge(instant now);
+    void challenge(const segment& s, instant now);
     void drop(std::uint64_t counters::* reason, std::string_view name, const segment& s, instant now);
 
     // --- acknowledgement.cpp ---

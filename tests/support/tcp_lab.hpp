@@ -85,10 +85,11 @@ class tcp_lab : public tcp::output_sink {
         return c;
     }
 
-    explicit tcp_lab(const tcp::config& c = plain())
-        : wheel(1ns, instant(100s)), now(100s), stack(c, siphash_key{1, 2}, random(3), pool, wheel) {}
+    explicit tcp_lab(const tcp::config& c = plain(), instant opens = instant(100s))
+        : opened(opens), wheel(1ns, opens), now(opens), stack(c, siphash_key{1, 2}, random(3), pool, wheel) {}
 
     buffer_pool pool;
+    instant opened;
     timer_wheel wheel;
     instant now;
     tcp::stack stack;
@@ -172,7 +173,7 @@ class tcp_lab : public tcp::output_sink {
         wheel.advance(now);
         stack.flush(now, *this);
     }
-    long ms() const { return static_cast<long>((now - instant(100s)) / 1ms); }
+    long ms() const { return static_cast<long>((now - opened) / 1ms); }
 
     std::string read() {
         std::string text(e->readable(), '\0');
