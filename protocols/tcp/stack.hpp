@@ -217,6 +217,8 @@ class stack {
                              std::optional<seq> above, instant now);
     void ack_arrives_at_listener(listening_endpoint& l, const path& p, const segment& s, const flow_key& flow,
                                  instant now);
+    void refuse_ack(const listening_endpoint& l, const path& p, const segment& s, const flow_key& flow,
+                    instant now);
     void arrives_at_half_open(std::uint32_t i, const path& p, const segment& s, const flow_key& flow,
                               instant now);
     void arrives_at_time_wait(std::uint32_t i, const path& p, const segment& s, const flow_key& flow,
