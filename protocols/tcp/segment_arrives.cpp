@@ -329,7 +329,7 @@ bool tcb::take_text(seq begin, chunk payload, bool fin, instant now) {
         peer_fin_ = end_of_text;
     }
     rcv_mss_ = static_cast<std::uint16_t>(
-        std::clamp<std::size_t>(payload.size(), rcv_mss_, std::max(rcv_mss_, path_mss())));
+        std::clamp<std::size_t>(payload.size(), rcv_mss_, std::max(rcv_mss_, receive_mss())));
     const bool full_segment = !payload.empty() && payload.size() >= rcv_mss_;
 
     if (begin != rcv_nxt_) {

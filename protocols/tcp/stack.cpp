@@ -112,7 +112,7 @@ flow_key stack::flow_of(const time_wait_entry& e) const {
 }
 
 path stack::path_of(const half_open_entry& e) const {
-    return {locals_[e.local_index], e.remote, e.pseudo_header_sum, e.mtu, e.network_header};
+    return {locals_[e.local_index], e.remote, e.pseudo_header_sum, e.link_mtu, e.network_header};
 }
 
 path stack::path_of(const time_wait_entry& e) const {

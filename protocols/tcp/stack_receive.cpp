@@ -167,7 +167,7 @@ half_open_entry stack::entry_for(const listening_endpoint& l, const path& p, con
     e.local_index = local_index;
     e.listener = l.index_;
     e.peer_mss = h.options.mss.value_or(config_.default_mss);
-    e.mtu = p.mtu;
+    e.link_mtu = p.link_mtu;
     e.pseudo_header_sum = p.pseudo_header_sum;
     e.network_header = static_cast<std::uint8_t>(p.network_header);
     e.scaled = config_.use_window_scale && h.options.window_scale.has_value();

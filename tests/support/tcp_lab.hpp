@@ -98,12 +98,15 @@ class tcp_lab : public tcp::output_sink {
     std::uint16_t our_port = 80;
     bool accepts_output = true;
     std::uint16_t mtu = 1500;
-    std::size_t most = 1460; ///< payload that the link takes
+    std::uint16_t link_mtu = 0; ///< 0: that of the path
+    std::size_t most = 1460;    ///< payload that the link takes
 
     static ip::address here() { return ip::address::v4(192, 0, 2, 1); }
     static ip::address there() { return ip::address::v4(192, 0, 2, 2); }
     tcp::path way() const {
-        return {here(), there(), ip::pseudo_header_sum(here(), there(), ip::protocol::tcp), mtu};
+        tcp::path p(here(), there(), ip::pseudo_header_sum(here(), there(), ip::protocol::tcp), mtu);
+        if (link_mtu != 0) p.link_mtu = link_mtu;
+        return p;
     }
 
     // --- the two ways to a connection ---
