@@ -17,19 +17,13 @@
 
 #include "tests/support/on_tap.hpp"
 #include "tests/support/process.hpp"
+#include "tests/support/sanitized.hpp"
 #include "tests/support/tapstat.hpp"
 
 using namespace tapir::test;
 
 namespace {
 
-#if defined(__SANITIZE_ADDRESS__)
-constexpr bool sanitized = true;
-#elif defined(__has_feature)
-constexpr bool sanitized = __has_feature(address_sanitizer);
-#else
-constexpr bool sanitized = false;
-#endif
 // Ten seconds once in a run of all builds is enough; the others see the same in three.
 #if defined(__clang__)
 constexpr int flood_seconds = sanitized ? 3 : 10;
