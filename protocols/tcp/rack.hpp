@@ -1,7 +1,6 @@
-// RACK: a segment is lost when one that was sent later has arrived, and some time has passed. How much time is
-// what this file decides: none, until the path has been seen to reorder; then a part of the round trip, more
-// of it the more often the peer reports that something came twice.
-// [RFC 8985 6.2]
+// RACK: a segment is lost when one that was sent later has arrived, and some time has passed. How much time
+// is what this file decides: none, until the path has been seen to reorder; then a part of the round trip,
+// more of it the more often the peer reports that something came twice. [RFC 8985 6.2]
 #pragma once
 
 #include <tapir/framework/time.hpp>
@@ -26,9 +25,8 @@ class rack {
 
     /// An ACK has arrived, at `arrived`, and told `d`; everything before `una` is acknowledged.
     void delivered(const delivery& d, seq una, instant arrived) {
-        if (d.has_newest &&
-            (rtt_ == duration{0} || d.newest_at > newest_at_ ||
-             (d.newest_at == newest_at_ && d.newest_end > newest_end_))) { // step 2
+        if (d.has_newest && (rtt_ == duration{0} || d.newest_at > newest_at_ ||
+                             (d.newest_at == newest_at_ && d.newest_end > newest_end_))) { // step 2
             newest_at_ = d.newest_at;
             newest_end_ = d.newest_end;
             rtt_ = std::max(arrived - d.newest_at, duration{1});

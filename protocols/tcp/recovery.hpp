@@ -37,12 +37,12 @@ struct recovery {
 
     // Undo [RFC 3522] [RFC 4015] [RFC 5682]
     bool may_undo = false;
-    bool stamped = false;            ///< `stamp` is valid: something went again
-    std::uint32_t stamp = 0;         ///< timestamp of the first that went again
-    std::uint32_t unreported = 0;    ///< bytes that went again and are not reported to have come twice
-    seq undo_from;                   ///< SND.UNA when the window was reduced
-    seq undo_until;                  ///< once this is acknowledged no report can be about it any more
-    instant looked_again{};          ///< when an undo last had all sendings judged anew
+    bool stamped = false;         ///< `stamp` is valid: something went again
+    std::uint32_t stamp = 0;      ///< timestamp of the first that went again
+    std::uint32_t unreported = 0; ///< bytes that went again and are not reported to have come twice
+    seq undo_from;                ///< SND.UNA when the window was reduced
+    seq undo_until;               ///< once this is acknowledged no report can be about it any more
+    instant looked_again{};       ///< when an undo last had all sendings judged anew
     f_rto spurious_timeout = f_rto::off;
 
     // Tail loss probe [RFC 8985 7]

@@ -66,8 +66,8 @@ class scoreboard {
     /// Data that was sent before goes out again, lost or not.
     void resent(seq begin, seq end, instant now);
 
-    /// Everything before `una` is acknowledged. Of bytes that were sent again the newest sending is believed to
-    /// be what arrived only if it went out no later than `believe`; else an earlier one did.
+    /// Everything before `una` is acknowledged. Of bytes that were sent again the newest sending is believed
+    /// to be what arrived only if it went out no later than `believe`; else an earlier one did.
     void acknowledge(seq una, instant believe, delivery& d);
     /// The peer holds [begin, end), which lies in what is outstanding. False, and nothing happens, when that
     /// would make more than `most` ranges.

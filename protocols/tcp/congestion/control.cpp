@@ -1,5 +1,4 @@
 #include <tapir/protocols/tcp/congestion/control.hpp>
-
 #include <tapir/protocols/tcp/congestion/new_reno.hpp>
 
 #include <algorithm>
@@ -59,7 +58,8 @@ void congestion_control::on_ack(const ack_sample& s) {
     used_.on_delivered(s.delivered);
     std::uint32_t acked = s.delivered;
     if (in_slow_start()) {
-        if (hystart* h = std::get_if<hystart>(&phase_); h != nullptr && s.rtt.count() > 0) h->on_sample(s.rtt);
+        if (hystart* h = std::get_if<hystart>(&phase_); h != nullptr && s.rtt.count() > 0)
+            h->on_sample(s.rtt);
         acked = slow_start(s);
         cubic_.end_stage();
     }
@@ -92,8 +92,8 @@ void congestion_control::end_initial_slow_start() {
 
 // Returns what is left over for congestion avoidance of the bytes acknowledged. [RFC 5681 3.1]
 std::uint32_t congestion_control::slow_start(const ack_sample& s) {
-    // Half of the window is enough of a proof here: what it doubled to was not there to be used when the data now
-    // acknowledged was sent. [RFC 7661 4.3]
+    // Half of the window is enough of a proof here: what it doubled to was not there to be used when the data
+    // now acknowledged was sent. [RFC 7661 4.3]
     if (!s.cwnd_limited && s.flight_before < cwnd_ / 2) return 0;
     const hystart* h = std::get_if<hystart>(&phase_);
     const std::uint32_t growth =

@@ -1,19 +1,20 @@
-// How much may be in flight: cwnd, from what acknowledgements, losses and silence say about the path. One value for
-// each connection, whichever algorithm it runs; sizes are bytes, times come in. It never looks at segments: who finds
-// out what is lost tells it.
+// How much may be in flight: cwnd, from what acknowledgements, losses and silence say about the path. One
+// value for each connection, whichever algorithm it runs; sizes are bytes, times come in. It never looks at
+// segments: who finds out what is lost tells it.
 //
-//     start(), start_after_loss()        established                                 [RFC 6928] [RFC 5681 3.1]
-//     on_ack()                           each ACK of something new                   [RFC 5681 3.1] [RFC 9438 4]
-//     after_idle()                       before data that follows idleness           [RFC 5681 4.1]
-//     remember(), on_congestion()        recovery begins; prr.hpp moves cwnd then,
-//     set_cwnd()                         through this,
-//     on_recovered()                     until it ends                               [RFC 5681 3.2] [RFC 9937]
-//     remember(), on_timeout()           the retransmission timer has fired          [RFC 5681 3.1 (4)]
-//     undo()                             the loss was none                           [RFC 4015] [RFC 9438 4.9]
+//     start(), start_after_loss()        established                                 [RFC 6928] [RFC
+//     5681 3.1] on_ack()                           each ACK of something new                   [RFC 5681 3.1]
+//     [RFC 9438 4] after_idle()                       before data that follows idleness           [RFC
+//     5681 4.1] remember(), on_congestion()        recovery begins; prr.hpp moves cwnd then, set_cwnd()
+//     through this, on_recovered()                     until it ends                               [RFC
+//     5681 3.2] [RFC 9937] remember(), on_timeout()           the retransmission timer has fired [RFC
+//     5681 3.1 (4)] undo()                             the loss was none                           [RFC 4015]
+//     [RFC 9438 4.9]
 //
-// Deviations: slow start counts all bytes that an ACK acknowledges (eight MSS at most when nothing paces), where RFC
-// 3465 (2.3) says two MSS: receivers that acknowledge once per batch are common. A loss steps down from what was
-// carried lately, if that is more than is in flight at this moment [RFC 7661 4.4.1] [RFC 9438 4.6].
+// Deviations: slow start counts all bytes that an ACK acknowledges (eight MSS at most when nothing paces),
+// where RFC 3465 (2.3) says two MSS: receivers that acknowledge once per batch are common. A loss steps down
+// from what was carried lately, if that is more than is in flight at this moment [RFC 7661 4.4.1] [RFC
+// 9438 4.6].
 #pragma once
 
 #include <tapir/framework/time.hpp>
@@ -51,10 +52,11 @@ struct ack_sample {
     duration srtt{0}; ///< smoothed, with that sample; zero: there was none yet
     seq snd_una;      ///< with this ACK
     seq snd_nxt;      ///< highest sent so far, before the ACK lets anything out
-    /// cwnd, not the peer's window nor the application, was what held sending back when last something was sent.
+    /// cwnd, not the peer's window nor the application, was what held sending back when last something was
+    /// sent.
     bool cwnd_limited = false;
-    /// It acknowledges what a timeout took for lost, and nobody knows when that left the network: without SACK.
-    /// Slow start then counts one MSS at most. [RFC 3465 2.3]
+    /// It acknowledges what a timeout took for lost, and nobody knows when that left the network: without
+    /// SACK. Slow start then counts one MSS at most. [RFC 3465 2.3]
     bool after_timeout = false;
 };
 
@@ -93,10 +95,10 @@ class congestion_control {
 
     /// A reduction follows that may turn out to be undeserved: keep what undo() will restore.
     void remember();
-    /// Congestion was found: ssthresh and recovery_window() are set, cwnd is left to set_cwnd(). Once for each
-    /// window of data; again within a recovery when a retransmission was lost, or a further ECN-Echo comes
-    /// after a round trip, it steps down from recovery_window(). `flight`: bytes outstanding
-    /// (SND.NXT - SND.UNA, without limited transmit). [RFC 5681 3.1 (4), 4.3] [RFC 9438 4.6]
+    /// Congestion was found: ssthresh and recovery_window() are set, cwnd is left to set_cwnd(). Once for
+    /// each window of data; again within a recovery when a retransmission was lost, or a further ECN-Echo
+    /// comes after a round trip, it steps down from recovery_window(). `flight`: bytes outstanding (SND.NXT -
+    /// SND.UNA, without limited transmit). [RFC 5681 3.1 (4), 4.3] [RFC 9438 4.6]
     void on_congestion(congestion_cause cause, std::uint32_t flight, std::uint32_t mss, instant now);
     /// Where a recovery leads: ssthresh after a loss. After ECN-Echo down to one MSS. [RFC 9438 4.6]
     std::uint32_t recovery_window() const { return target_; }
@@ -137,8 +139,8 @@ class congestion_control {
     // In order of alignment: idle connections pay for each byte.
     cubic cubic_;
     window_validation used_;
-    /// During the first slow start its algorithm; later, what undo() restores. Neither while a reduction stands
-    /// for which nothing was remembered.
+    /// During the first slow start its algorithm; later, what undo() restores. Neither while a reduction
+    /// stands for which nothing was remembered.
     std::variant<std::monostate, hystart, snapshot> phase_;
     std::uint32_t cwnd_ = 0;
     std::uint32_t ssthresh_ = largest; ///< "arbitrarily high" [RFC 5681 3.1]

@@ -78,8 +78,8 @@ std::uint32_t cubic::on_ack(instant now, std::uint32_t cwnd, std::uint32_t acked
     last_ = now;
     acked = std::min(acked, cwnd); // at most what one round trip of ACKs would add
 
-    // NewReno's estimate grows by alpha MSS for each window acknowledged; by a whole one when it has come back
-    // to where ssthresh was set. [RFC 9438 4.3, figure 4]
+    // NewReno's estimate grows by alpha MSS for each window acknowledged; by a whole one when it has come
+    // back to where ssthresh was set. [RFC 9438 4.3, figure 4]
     std::uint64_t more = (std::uint64_t{mss} * acked << 16) / cwnd;
     if (w_est_ < cwnd_prior_) more = more * alpha_numerator / alpha_denominator;
     more += w_est_rest_;
@@ -87,7 +87,8 @@ std::uint32_t cubic::on_ack(instant now, std::uint32_t cwnd, std::uint32_t acked
     w_est_rest_ = static_cast<std::uint16_t>(more);
 
     if (w_cubic(elapsed_, mss) < w_est_) return std::max(cwnd, w_est_); // [RFC 9438 4.3]
-    // Where the curve will be one round trip from now; the ACKs until then share the way. [RFC 9438 4.2, 4.4, 4.5]
+    // Where the curve will be one round trip from now; the ACKs until then share the way. [RFC
+    // 9438 4.2, 4.4, 4.5]
     const std::uint32_t target = std::clamp(w_cubic(elapsed_ + srtt, mss), cwnd, cwnd + cwnd / 2);
     const std::uint64_t way = std::uint64_t{target - cwnd} * acked + remainder_;
     remainder_ = static_cast<std::uint32_t>(way % cwnd);

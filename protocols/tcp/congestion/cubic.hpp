@@ -1,13 +1,12 @@
-// One segment more each round trip takes hours to fill a fast and long path again. CUBIC grows by the clock instead:
-// steeply towards the window at which it lost last (W_max), flat around it, steeply beyond, and never slower than
-// NewReno would. This is the state of one congestion avoidance stage; slow start, ssthresh and who may grow at all
-// are control.hpp's.
-// [RFC 9438 4]
+// One segment more each round trip takes hours to fill a fast and long path again. CUBIC grows by the clock
+// instead: steeply towards the window at which it lost last (W_max), flat around it, steeply beyond, and
+// never slower than NewReno would. This is the state of one congestion avoidance stage; slow start, ssthresh
+// and who may grow at all are control.hpp's. [RFC 9438 4]
 //
-// Windows are bytes. Time on the curve is counted in ticks of 2^-20 s, so that C * (t - K)^3 needs shifts and one
-// division by five: the result is exact for a time that is rounded by less than a microsecond.
-// The clock of the curve runs from ACK to ACK while cwnd limits the sender, and stands still otherwise: growth that
-// was missed for want of data is not made up for at once. [RFC 9438 4.2, 5.8]
+// Windows are bytes. Time on the curve is counted in ticks of 2^-20 s, so that C * (t - K)^3 needs shifts and
+// one division by five: the result is exact for a time that is rounded by less than a microsecond. The clock
+// of the curve runs from ACK to ACK while cwnd limits the sender, and stands still otherwise: growth that was
+// missed for want of data is not made up for at once. [RFC 9438 4.2, 5.8]
 #pragma once
 
 #include <tapir/framework/time.hpp>
@@ -18,13 +17,14 @@ namespace tapir::tcp {
 
 class cubic {
   public:
-    // C = 2/5, beta_cubic = 7/10 [RFC 9438 4.6, 5.1], and so alpha_cubic = 3 * (1 - beta) / (1 + beta) = 9/17.
+    // C = 2/5, beta_cubic = 7/10 [RFC 9438 4.6, 5.1], and so alpha_cubic = 3 * (1 - beta) / (1 + beta) =
+    // 9/17.
     static constexpr std::uint32_t c_numerator = 2, c_denominator = 5;
     static constexpr std::uint32_t beta_numerator = 7, beta_denominator = 10;
     static constexpr std::uint32_t alpha_numerator = 9, alpha_denominator = 17;
 
-    /// A congestion event at a window of `window` bytes: W_max is kept, less of it when the last one was larger,
-    /// so that newer flows get room. [RFC 9438 4.7]
+    /// A congestion event at a window of `window` bytes: W_max is kept, less of it when the last one was
+    /// larger, so that newer flows get room. [RFC 9438 4.7]
     void on_congestion(std::uint32_t window);
     /// A retransmission timeout: the next stage begins at the plateau. [RFC 9438 4.8]
     void on_timeout(std::uint32_t window);
@@ -72,8 +72,8 @@ class cubic {
     std::uint32_t w_max_ = 0;
     std::uint32_t cwnd_prior_ = 0; ///< cwnd when ssthresh was last set
     std::uint32_t w_est_ = 0;
-    std::uint32_t k_ = 0;         ///< ticks
-    std::uint32_t remainder_ = 0; ///< of the last division by cwnd
+    std::uint32_t k_ = 0;          ///< ticks
+    std::uint32_t remainder_ = 0;  ///< of the last division by cwnd
     std::uint16_t w_est_rest_ = 0; ///< 2^-16 bytes of W_est
     bool in_stage_ : 1 = false;
     bool running_ : 1 = false;

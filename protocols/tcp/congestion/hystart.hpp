@@ -1,11 +1,10 @@
-// Slow start doubles until something is lost, and then it is a whole window that is lost. A queue that builds up
-// shows earlier, in round-trip times: when those of one round are well above those of the round before, grow at a
-// quarter of the speed ("conservative slow start", CSS) for some rounds, and then begin congestion avoidance; or
-// take it back, when the delay was but jitter.
-// [RFC 9406 4]
+// Slow start doubles until something is lost, and then it is a whole window that is lost. A queue that builds
+// up shows earlier, in round-trip times: when those of one round are well above those of the round before,
+// grow at a quarter of the speed ("conservative slow start", CSS) for some rounds, and then begin congestion
+// avoidance; or take it back, when the delay was but jitter. [RFC 9406 4]
 //
-// A round lasts until what was in flight at its begin is acknowledged; who calls knows that (control.hpp). For the
-// first slow start only: later ones have a threshold that was measured. [RFC 9406 4.3]
+// A round lasts until what was in flight at its begin is acknowledged; who calls knows that (control.hpp).
+// For the first slow start only: later ones have a threshold that was measured. [RFC 9406 4.3]
 #pragma once
 
 #include <tapir/framework/time.hpp>

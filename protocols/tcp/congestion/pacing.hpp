@@ -1,8 +1,8 @@
-// A window sent at once is a burst that a short queue drops; spread over the round trip it is a stream. The rate
-// follows from cwnd and srtt, a good deal faster than one window for each round trip, so that pacing never is what
-// holds cwnd back. What has been sent moves a virtual clock, the time at which the path will have taken it at that
-// rate; who is ahead of real time by more than a quantum waits. A quantum is what a millisecond takes: the timer is
-// asked once for each, not for each segment.
+// A window sent at once is a burst that a short queue drops; spread over the round trip it is a stream. The
+// rate follows from cwnd and srtt, a good deal faster than one window for each round trip, so that pacing
+// never is what holds cwnd back. What has been sent moves a virtual clock, the time at which the path will
+// have taken it at that rate; who is ahead of real time by more than a quantum waits. A quantum is what a
+// millisecond takes: the timer is asked once for each, not for each segment.
 //
 //     pacer_.update(cwnd, srtt, congestion_.in_slow_start(), limits);     // after each ACK
 //     while (pacer_.allowance(now, mss, limits) != 0) send, pacer_.on_sent(now, bytes, mss, limits);
@@ -21,8 +21,8 @@ namespace tapir::tcp {
 struct pacing_limits {
     pacing_limits() = default;
 
-    /// Of one cwnd for each srtt. Slow start doubles within a round trip, so it must be able to send two windows
-    /// in one.
+    /// Of one cwnd for each srtt. Slow start doubles within a round trip, so it must be able to send two
+    /// windows in one.
     std::uint16_t slow_start_percent = 200;
     std::uint16_t avoidance_percent = 125; ///< room to catch up with what ACKs let out late
     /// What goes out at once, at least: two segments draw an ACK.
@@ -66,7 +66,8 @@ class pacer {
         const duration ahead = std::max(next_ - now, -full);
         if (ahead >= full) return 0;
         const auto left = static_cast<std::uint64_t>((full - ahead).count());
-        // Of two quanta the share that is left: not above 2^33 * 2^30, unless a quantum takes more than a second.
+        // Of two quanta the share that is left: not above 2^33 * 2^30, unless a quantum takes more than a
+        // second.
         const auto whole = static_cast<std::uint64_t>(full.count());
         return static_cast<std::uint32_t>(
             std::min<std::uint64_t>(q * (left / 1000) / std::max<std::uint64_t>(whole / 1000, 1), 2 * q));

@@ -1,14 +1,14 @@
-// How cwnd gets from where a loss found it to ssthresh. Set down at once, half a round trip of ACKs would send
-// nothing and then everything; instead each ACK lets out its share of what it says has been delivered, ssthresh
-// bytes for each RecoverFS, so that what is in flight arrives at ssthresh at the end of the round. When the loss was
-// so great that less than ssthresh is in flight, as much goes out as was delivered, and a segment more for each ACK
-// that shows that retransmissions arrive.
-// [RFC 9937 6]
+// How cwnd gets from where a loss found it to ssthresh. Set down at once, half a round trip of ACKs would
+// send nothing and then everything; instead each ACK lets out its share of what it says has been delivered,
+// ssthresh bytes for each RecoverFS, so that what is in flight arrives at ssthresh at the end of the round.
+// When the loss was so great that less than ssthresh is in flight, as much goes out as was delivered, and a
+// segment more for each ACK that shows that retransmissions arrive. [RFC 9937 6]
 //
 //     prr_.begin(prr::recover_fs(...), congestion_.recovery_window());
 //     congestion_.set_cwnd(prr_.on_ack(congestion_.cwnd(), delivered, inflight, safe, mss));   // each ACK
-//     prr_.on_sent(bytes);                                                                     // each segment
-//     congestion_.on_recovered();                                                              // in the end
+//     prr_.on_sent(bytes);                                                                     // each
+//     segment congestion_.on_recovered();                                                              // in
+//     the end
 #pragma once
 
 #include <algorithm>
@@ -18,9 +18,9 @@ namespace tapir::tcp {
 
 class prr {
   public:
-    /// What may yet be delivered in this recovery, out of `outstanding` = SND.NXT - SND.UNA bytes after the ACK
-    /// that began it, of which `sacked` are held by the peer. Of the latter `newly_sacked`, like `newly_acked`,
-    /// were told by that ACK, which counts as the first of the recovery. [RFC 9937 6.1]
+    /// What may yet be delivered in this recovery, out of `outstanding` = SND.NXT - SND.UNA bytes after the
+    /// ACK that began it, of which `sacked` are held by the peer. Of the latter `newly_sacked`, like
+    /// `newly_acked`, were told by that ACK, which counts as the first of the recovery. [RFC 9937 6.1]
     static constexpr std::uint32_t recover_fs(std::uint32_t outstanding, std::uint32_t sacked,
                                               std::uint32_t newly_sacked, std::uint32_t newly_acked) {
         const std::uint32_t before = sacked - std::min(newly_sacked, sacked);

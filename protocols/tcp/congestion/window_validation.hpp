@@ -1,15 +1,17 @@
-// A window that was not used says nothing about the path: after an hour of keystrokes, a cwnd that once carried a
-// film is a guess. How much was really carried within a round trip lately (pipeACK) tells from which window a loss
-// has to step down, and since when the window has been a guess.
-// [RFC 7661 4]
+// A window that was not used says nothing about the path: after an hour of keystrokes, a cwnd that once
+// carried a film is a guess. How much was really carried within a round trip lately (pipeACK) tells from
+// which window a loss has to step down, and since when the window has been a guess. [RFC 7661 4]
 //
 // What differs from the RFC, which is experimental:
-// - A sample is what one round delivers: from an ACK until what was in flight then is acknowledged. No clock divides
+// - A sample is what one round delivers: from an ACK until what was in flight then is acknowledged. No clock
+// divides
 //   samples, so that idleness neither dilutes one nor swells it. [4.2]
-// - Of samples two numbers are kept, the maximum of the current sampling period and of the one before, instead of a
+// - Of samples two numbers are kept, the maximum of the current sampling period and of the one before,
+// instead of a
 //   list; a maximum is forgotten after one to two periods. [4.5.1]
 // - Who calls stops growth by what was in flight, ACK by ACK, not by pipeACK, which is a round late. [4.4]
-// - After a loss cwnd goes to ssthresh by proportional rate reduction, which counts what is sent again; so the
+// - After a loss cwnd goes to ssthresh by proportional rate reduction, which counts what is sent again; so
+// the
 //   volume of retransmissions is not subtracted in the end. [4.4.1]
 #pragma once
 
@@ -66,7 +68,9 @@ class window_validation {
 
   private:
     /// On a circle of 49 days; only differences count.
-    static std::uint32_t milliseconds(duration d) { return static_cast<std::uint32_t>(d.count() / 1'000'000); }
+    static std::uint32_t milliseconds(duration d) {
+        return static_cast<std::uint32_t>(d.count() / 1'000'000);
+    }
 
     std::uint32_t delivered_ = 0; ///< in this round
     std::uint32_t newest_ = 0;    ///< largest sample of this sampling period
