@@ -13,10 +13,12 @@ namespace tapir::tcp {
 struct connection_options {
     connection_options() = default;
 
-    /// Bytes queued but not yet acknowledged. 256 KiB fill 10 Gbit/s at 0.2 ms, 100 Mbit/s at 20 ms.
-    std::uint32_t send_buffer = 256 * 1024;
-    /// Bytes received but not yet read; also the largest window offered.
-    std::uint32_t receive_buffer = 256 * 1024;
+    /// Bytes queued but not yet acknowledged. Zero: as many as the path turns out to need, between
+    /// config::first_buffer and config::most_buffer.
+    std::uint32_t send_buffer = 0;
+    /// Bytes received but not yet read; also the largest window offered. Zero: twice what the user reads in a
+    /// round trip, between the same bounds.
+    std::uint32_t receive_buffer = 0;
     /// Nagle's algorithm off: small segments go at once. [RFC 9293 3.7.4 MUST-17]
     bool no_delay = false;
     congestion_algorithm congestion = congestion_algorithm::cubic;
@@ -66,6 +68,19 @@ struct config {
     config() = default;
 
     connection_options connections; ///< for connect() without options of its own
+
+    // Buffers whose size is left to us. They grow as windows prove to be the limit, while memory is not
+    // tight.
+    /// 256 KiB fill 10 Gbit/s at 0.2 ms, 100 Mbit/s at 20 ms.
+    std::uint32_t first_buffer = 256 * 1024;
+    /// 16 MB fill 1 Gbit/s at 128 ms. Also decides the window scale. [RFC 7323 2.3]
+    std::uint32_t most_buffer = 0xffff << 8;
+    std::uint32_t first_receive_buffer(const connection_options& o) const {
+        return o.receive_buffer != 0 ? o.receive_buffer : first_buffer;
+    }
+    std::uint32_t most_receive_buffer(const connection_options& o) const {
+        return o.receive_buffer != 0 ? o.receive_buffer : most_buffer;
+    }
 
     // Retransmission
     duration initial_rto = 1s; ///< [RFC 6298 2.1]

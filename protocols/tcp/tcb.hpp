@@ -8,6 +8,7 @@
 //     output.cpp            what may be sent now            [RFC 9293 3.7.4, 3.8.6]
 //     timeouts.cpp          what silence means              [RFC 9293 3.8]
 //     memory_pressure.cpp   what buffers may cost           [RFC 2018 8]
+//     buffer_tuning.cpp     how large they grow
 //     calls.cpp             what the user wants             [RFC 9293 3.10.1 - 3.10.6]
 //
 // Fields are named as in RFC 9293 3.3.1; sizes are bytes. snd_nxt never falls back: what is to be sent again
@@ -70,6 +71,7 @@ class tcb : public list_hook<stack::dirty_tag>,
     void has_read(instant now) {
         has_read_ = true;
         made_progress(now);
+        tune_receive_buffer(now);
     }
     void finish(instant now);
     void stop_reading(instant now);
@@ -113,7 +115,7 @@ class tcb : public list_hook<stack::dirty_tag>,
     /// connection_options, as compactly as a hundred thousand connections want them.
     struct limits {
         using milliseconds = std::chrono::duration<std::uint32_t, std::milli>;
-        explicit limits(const connection_options& o);
+        limits(const connection_options& o, const config& c);
         std::uint32_t receive_buffer;
         milliseconds keepalive_idle;
         milliseconds keepalive_interval;
@@ -224,6 +226,11 @@ class tcb : public list_hook<stack::dirty_tag>,
     void give_back();
     std::size_t send_memory_left() const;
 
+    // --- buffer_tuning.cpp ---
+    std::uint32_t most_receive_buffer() const;
+    void tune_receive_buffer(instant now);
+    void tune_send_buffer();
+
     // --- output.cpp ---
     bool send_syn(instant now, outgoing_segment& out);
     bool send_owed_ack(instant now, outgoing_segment& out);
@@ -317,6 +324,8 @@ class tcb : public list_hook<stack::dirty_tag>,
     bool syn_acked_ : 1 = false; ///< a comparison with iss_ would not do: after 4 GiB snd_una is back there
     bool una_timed_out_ : 1 = false; ///< what stands at snd_una was sent again by a timeout
     bool orphan_ : 1 = false;        ///< counted in the stack
+    bool tunes_send_ : 1 = false;    ///< the send buffer is as large as the path needs
+    bool tunes_receive_ : 1 = false; ///< the receive buffer too
     bool from_cookie_ : 1 = false;   ///< opened by the ACK of a SYN cookie
     std::uint16_t peer_mss_ = 0;
     std::uint16_t rcv_mss_ = 0; ///< largest payload seen: what counts as a full segment on the way in
@@ -330,7 +339,12 @@ class tcb : public list_hook<stack::dirty_tag>,
     send_buffer buffer_;
     scoreboard board_;
     std::unique_ptr<recovery> recovery_; ///< null until something seems lost
-    std::unique_ptr<reassembly> ahead_;  ///< null while everything came in order and once
+    // Receive buffer tuning: rounds of one round trip each
+    instant round_began_{};
+    std::uint64_t round_began_at_ = 0; ///< bytes that the user had read then
+    std::uint32_t last_round_ = 0;     ///< bytes read in the one before
+
+    std::unique_ptr<reassembly> ahead_; ///< null while everything came in order and once
 
     memory_charge ahead_charge_;
     memory_charge send_charge_;
