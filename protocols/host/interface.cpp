@@ -82,8 +82,7 @@ void interface::run_arp() {
         transmit(std::move(r->packet), r->destination, ethernet::ether_type::ipv4);
         sent = true;
     }
-    while (const auto f = arp_.next_failure())
-        for (const frame& packet : f->packets) owner_.on_unreachable(packet.data());
+    while (const auto f = arp_.next_failure()) owner_.on_unreachable(f->packets);
     while (const auto e = arp_.next_event()) owner_.on_address(*this, *e);
     if (sent) owner_.on_room(); // the owner's flush lets it go out
     const instant next = arp_.next_deadline();
