@@ -54,7 +54,7 @@ void interface::carrier(bool up) {
 void interface::send(frame packet, ip::address next_hop, instant now) {
     if (const auto to = arp_.resolve(next_hop, now)) {
         transmit(std::move(packet), *to, ethernet::ether_type::ipv4);
-    } else {
+    } else if (arp_.is_asked_for(next_hop)) {
         // What is forwarded lies in a buffer of the link it came from, which has only so many.
         arp_.enqueue(next_hop, packet.copy(pool_), now);
     }
