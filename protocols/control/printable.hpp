@@ -10,8 +10,8 @@ namespace tapir::control {
 /// With '?' for every byte that is no printable ASCII.
 std::string printable(std::string_view text);
 
-/// A line of JSON in printable ASCII: what is not is escaped, so that it means the same. A line that is no JSON
-/// comes back as of printable().
+/// A line of JSON in printable ASCII: what is not is escaped, so that it means the same. A line that is no
+/// JSON comes back as of printable().
 std::string printable_json(std::string_view line);
 
 } // namespace tapir::control

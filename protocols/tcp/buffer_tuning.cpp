@@ -37,7 +37,8 @@ void tcb::tune_receive_buffer(instant now) {
 }
 
 void tcb::tune_send_buffer() {
-    if (!tunes_send_ || buffer_.bound() >= stack_->config_.most_buffer || stack_->memory_->send.tight()) return;
+    if (!tunes_send_ || buffer_.bound() >= stack_->config_.most_buffer || stack_->memory_->send.tight())
+        return;
     buffer_.raise_bound(std::min(2 * std::min(congestion_.cwnd(), 1u << 29), stack_->config_.most_buffer));
 }
 

@@ -35,7 +35,8 @@ control::request everything() {
 
 using answer = std::expected<void, control::ask_failure>;
 
-/// What somebody at `listener` who says `pieces`, one in each `pause`, and then nothing, makes of one request.
+/// What somebody at `listener` who says `pieces`, one in each `pause`, and then nothing, makes of one
+/// request.
 struct conversation {
     conversation(std::vector<std::string> p, duration d) : pieces(std::move(p)), pause(d) {}
     std::vector<std::string> pieces;
@@ -101,9 +102,7 @@ class socket_of {
 /// Makes `directory` the only one that is searched, and back.
 class searched {
   public:
-    explicit searched(const std::string& directory) {
-        ::setenv("TAPIR_RUNTIME_DIR", directory.c_str(), 1);
-    }
+    explicit searched(const std::string& directory) { ::setenv("TAPIR_RUNTIME_DIR", directory.c_str(), 1); }
     searched(const searched&) = delete;
     searched& operator=(const searched&) = delete;
     ~searched() { ::unsetenv("TAPIR_RUNTIME_DIR"); }
@@ -119,7 +118,9 @@ std::vector<std::string> names_found() {
 } // namespace
 
 TEST_CASE("control client: what the other side says is an error reaches no terminal as it came") {
-    conversation c({R"({"type":"error","error":"\u001b]0;x\u0007 )" "\xc2\x9b\x7f\"}\n"}, 0ms);
+    conversation c({R"({"type":"error","error":"\u001b]0;x\u0007 )"
+                    "\xc2\x9b\x7f\"}\n"},
+                   0ms);
     const answer a = held(c);
     REQUIRE_FALSE(a);
     CHECK(a.error().problem == control::ask_problem::refused);
