@@ -1,7 +1,7 @@
 """The networks in which the two TCPs are compared, and what theory says of each.
 
 A cell is one path: a round-trip time, a bottleneck with its queue, and either random loss or reordering. The
-bottleneck is slow enough for a program to be it in real time; the window that fills it is 33, 165 and 330
+bottleneck is slow enough for a program to be it in real time; the window that fills it is 26, 165 and 330
 segments at 1, 20 and 100 ms.
 """
 import dataclasses
@@ -10,8 +10,8 @@ import zlib
 
 MSS = 1448  # with timestamps
 FRAME = 1514
-RATES = {1: 50_000_000, 20: 12_500_000, 100: 5_000_000}  # bytes per second, by RTT in ms
-BYTES = {1: 50_000_000, 20: 20_000_000, 100: 20_000_000}  # at 1 ms 20 MB would be over in 0.4 s
+RATES = {1: 40_000_000, 20: 12_500_000, 100: 5_000_000}  # bytes per second, by RTT in ms
+BYTES = {1: 40_000_000, 20: 20_000_000, 100: 20_000_000}  # at 1 ms 20 MB would be over in half a second
 REORDERED = 1.0  # per cent of data segments that are overtaken, where any are
 
 
