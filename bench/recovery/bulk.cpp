@@ -3,7 +3,8 @@
 //     bulk receive 192.0.2.2:8001 --seconds 60      prints "ready", then one line when the transfer is over
 //     bulk send 192.0.2.2:8001 --bytes 20000000     then shuts down and waits for the receiver's end
 //
-// Nothing of it can hang: the receiver ends by its limits, the sender when it gets rid of nothing for so long.
+// Nothing of it can hang: the receiver ends by its limits, the sender when it gets rid of nothing for so
+// long.
 
 #include <arpa/inet.h>
 #include <cerrno>
@@ -43,8 +44,8 @@ class socket_fd {
     ~socket_fd() { ::close(fd_); }
     int get() const { return fd_; }
 
-    /// What has not ended in order by then ends with a RST, also when this process is killed: the kernel would
-    /// go on sending what is left, into the next transfer's path.
+    /// What has not ended in order by then ends with a RST, also when this process is killed: the kernel
+    /// would go on sending what is left, into the next transfer's path.
     void close_with_reset() const {
         const linger at_once{1, 0};
         ::setsockopt(fd_, SOL_SOCKET, SO_LINGER, &at_once, sizeof at_once);
@@ -121,8 +122,8 @@ void send(const sockaddr_in& to, std::uint64_t bytes, seconds stalled) {
     std::uint64_t sent = 0;
     std::string ended = "complete";
     while (sent < bytes) {
-        const tapir::bytes next = content.at(sent, static_cast<std::size_t>(std::min<std::uint64_t>(
-                                                       bytes - sent, bench::pattern::piece)));
+        const tapir::bytes next = content.at(
+            sent, static_cast<std::size_t>(std::min<std::uint64_t>(bytes - sent, bench::pattern::piece)));
         const ssize_t n = ::send(s.get(), next.data(), next.size(), MSG_NOSIGNAL);
         if (n > 0) {
             sent += static_cast<std::uint64_t>(n);

@@ -1,5 +1,5 @@
-// A visit to another network namespace, by the name that `ip netns` gave it: devices that are opened meanwhile
-// are that namespace's, and stay so. Only the calling thread goes there.
+// A visit to another network namespace, by the name that `ip netns` gave it: devices that are opened
+// meanwhile are that namespace's, and stay so. Only the calling thread goes there.
 #pragma once
 
 #include <cerrno>

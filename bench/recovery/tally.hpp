@@ -15,9 +15,9 @@
 namespace bench {
 
 struct tally_limits {
-    double seconds = 60;  ///< the transfer ends here, complete or not
-    double stalled = 20;  ///< without a byte for so long it has failed; past every back-off that may still end
-    double warm_up = 0;   ///< bytes that come earlier do not count: shares are compared when they have settled
+    double seconds = 60; ///< the transfer ends here, complete or not
+    double stalled = 20; ///< without a byte for so long it has failed; past every back-off that may still end
+    double warm_up = 0;  ///< bytes that come earlier do not count: shares are compared when they have settled
 };
 
 class tally {

@@ -19,8 +19,7 @@ std::unique_ptr<tapir::host> make_host(tapir::reactor& on, tapir::link& over, co
                                        std::uint32_t buffer);
 
 /// Connects, sends, finishes and waits for the peer's end, then prints one line; stopped, it prints it then.
-tapir::task<> send_bulk(tapir::host* from, tapir::ip::endpoint to, std::uint64_t bytes,
-                        std::uint32_t buffer);
+tapir::task<> send_bulk(tapir::host* from, tapir::ip::endpoint to, std::uint64_t bytes, std::uint32_t buffer);
 
 /// Accepts one connection, receives until the limits say that it is over, and prints one line.
 tapir::task<> receive_bulk(tapir::tcp::listener* at, tally_limits limits);
