@@ -119,7 +119,7 @@ bool tcb::send_syn(instant now, outgoing_segment& out) {
     const bool first = state_ == state::syn_sent;
     out.header = make_header(first ? flags::syn : flags::syn | flags::ack, iss_, rcv_nxt_, now);
     header& h = out.header;
-    h.options.mss = path_mss();
+    h.options.mss = receive_mss();
     if (first)
         h.window = static_cast<std::uint16_t>(std::min<std::uint32_t>(receive_space(), 0xffff));
     else // not scaled in a SYN [RFC 7323 2.2]

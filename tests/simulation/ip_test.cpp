@@ -16,11 +16,16 @@
 #include <vector>
 
 #include "tests/hex.hpp"
+#include "tests/simulation/hosts.hpp"
 #include "tests/support/link_end.hpp"
 #include "tests/support/station.hpp"
 
 using namespace tapir;
+using tapir::test::a;
 using tapir::test::cut;
+using tapir::test::mac;
+using tapir::test::named;
+using tapir::test::p;
 using tapir::test::packet;
 using tapir::test::pass_time;
 using tapir::test::ping;
@@ -28,23 +33,6 @@ using tapir::test::same;
 using tapir::test::station;
 
 namespace {
-
-ip::address a(const char* text) {
-    return ip::parse_address(text).value();
-}
-ip::prefix p(const char* text) {
-    return ip::parse_prefix(text).value();
-}
-ethernet::mac_address mac(std::uint8_t last) {
-    return {2, 0, 0, 0, 0, last};
-}
-
-host_config named(std::string name, bool forwarding = false) {
-    host_config c;
-    c.name = std::move(name);
-    c.forwarding = forwarding;
-    return c;
-}
 
 /// 192.0.2.2 is the host, 192.0.2.1 a station that does what the test says.
 struct one_host {

@@ -24,10 +24,10 @@ class steady {
   public:
     static constexpr std::uint16_t port = 33'000;
 
-    explicit steady(siege& s) : at_(s) {
+    explicit steady(siege& s, const tcp::connection_options& o = {}) : at_(s) {
         tcp::path p = s.path_to_victim(siege::honest_address());
         std::swap(p.local, p.remote);
-        e = std::move(*s.honest.connect(p, siege::port, port, tcp::connection_options(), s.now));
+        e = std::move(*s.honest.connect(p, siege::port, port, o, s.now));
         s.run_for(20ms);
         REQUIRE(e->state() == tcp::state::established);
         REQUIRE(speaks_still());
@@ -272,6 +272,31 @@ TEST_CASE("challenge ACKs are no side channel: one's own do not tell of another'
     CHECK(challenges_drawn(true, 40) == challenges_drawn(false, 40));
 }
 
+TEST_CASE("an attacker who uses up all challenge ACKs does not silence us towards honest keepalives") {
+    tcp::config c;
+    c.challenge_acks_total_per_second = 20; // 10 to 29
+    siege s(c);
+    tcp::connection_options o;
+    o.keepalive_idle = 5s;
+    o.keepalive_interval = 1s;
+    o.keepalive_probes = 3;
+    steady honest(s, o);
+    std::vector<raw_peer> own;
+    for (std::uint32_t i = 0; i < 4; ++i) {
+        own.emplace_back(s, i + 1);
+        REQUIRE(own.back().open());
+    }
+    for (int i = 0; i < 60'000; i += 10) { // a minute, and no part of a second in which any is left
+        for (raw_peer& mine : own) mine.send_at(mine.next + 1, {}, RST);
+        s.run_for(10ms);
+    }
+    CHECK(s.counted().challenge_acks_total_suppressed > 60 * 10);
+    CHECK(s.honest.counted().keepalive_probes >= 8);
+    CHECK(honest.e->state() == tcp::state::established);
+    CHECK(honest.speaks_still());
+    CHECK(s.honest_clients_go_on(3));
+}
+
 TEST_CASE("forged ICMP: a flood with guessed numbers is counted and ignored, a lucky one only remembered") {
     siege s; // [RFC 5927 4.1, 5.2]
     steady honest(s);
@@ -312,6 +337,13 @@ TEST_CASE("forged ICMP: a flood with guessed numbers is counted and ignored, a l
 
 // --- storms ------------------------------------------------------------------------------------------------
 
+/// Segments between the victim and the honest client that stays, both ways.
+std::size_t exchanged_in_a_minute(siege& s) {
+    const std::size_t before = s.to_honest(steady::port) + s.to_victim(steady::port);
+    s.run_for(60s);
+    return s.to_honest(steady::port) + s.to_victim(steady::port) - before;
+}
+
 TEST_CASE("ACK storm: two ends whom an attacker has set at odds exchange ten ACKs a second at most") {
     // The attacker is on the path for one moment, and gives the victim bytes that the client never sent: from
     // then on each finds the other's ACKs impossible, and says so. [RFC 5961 7]
@@ -321,13 +353,34 @@ TEST_CASE("ACK storm: two ends whom an attacker has set at odds exchange ten ACK
     tcp::header h = honest.forged(ACK | PSH, honest.next(), honest.acked());
     h.options.ts = s.last_to_victim(steady::port).options.ts;
     s.inject(siege::honest_address(), h, "bytes that nobody sent");
-    const std::size_t before = s.to_honest(steady::port) + s.to_victim(steady::port);
-    constexpr std::uint64_t seconds = 60;
-    s.run_for(std::chrono::seconds(seconds));
-    const std::uint64_t each = s.victim.configuration().challenge_acks_per_second;
     // Both ends' challenges, and the retransmissions of the echo, which the client takes for impossible too.
-    CHECK(s.to_honest(steady::port) + s.to_victim(steady::port) - before <= 2 * each * (seconds + 1) + 20);
-    CHECK(s.to_honest(steady::port) + s.to_victim(steady::port) - before > 2);
+    const std::size_t exchanged = exchanged_in_a_minute(s);
+    CHECK(exchanged <= 2u * s.victim.configuration().challenge_acks_per_second * 61 + 20);
+    CHECK(exchanged > 2);
+    CHECK(s.honest_clients_go_on(3));
+}
+
+TEST_CASE("ACK storm: the ACKs of two ends at odds by one byte are no keepalives to each other") {
+    // Each stands one below what the other expects, as a keepalive does; but acknowledges what was not sent.
+    tcp::config c;
+    c.challenge_acks_total_per_second = 1;
+    siege s(c);
+    steady honest(s);
+    s.run_for(1s);
+    tcp::header up = honest.forged(ACK | PSH, honest.next(), honest.acked());
+    tcp::header down = up;
+    up.options.ts = s.last_to_victim(steady::port).options.ts;
+    std::swap(down.source_port, down.destination_port);
+    std::swap(down.seq, down.ack);
+    down.options.ts = s.last_to_honest(steady::port).options.ts;
+    s.inject(siege::honest_address(), up, "x");
+    s.inject_into_honest(siege::victim_address(), down, "xx"); // the server echoes its one
+    const std::size_t exchanged = exchanged_in_a_minute(s);
+    // The echo is sent again eight times. Each time the client acknowledges it, which draws a challenge of
+    // the victim, which draws one of the client: there it stops, where keepalives would go to and fro ten
+    // times.
+    CHECK(exchanged <= 8 * 6);
+    CHECK(exchanged > 2);
     CHECK(s.honest_clients_go_on(3));
 }
 
