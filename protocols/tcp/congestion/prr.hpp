@@ -55,7 +55,7 @@ class prr {
             send = std::min<std::uint64_t>(send, ssthresh_ - inflight);
         }
         // The first retransmission does not wait for its share.
-        if (out_ == 0 && send == 0) send = mss;
+        if (out_ == 0) send = std::max<std::uint64_t>(send, mss);
         return static_cast<std::uint32_t>(std::min<std::uint64_t>(inflight + send, 0xffff'ffff));
     }
 
