@@ -185,8 +185,10 @@ void host::tell_too_large(instant now) {
 }
 
 tcp::path host::path_between(ip::address local, ip::address remote) const {
-    return {local, remote, ip::pseudo_header_sum(local, remote, ip::protocol::tcp),
-            output_.path_to(remote, local).mtu};
+    const auto way = output_.path_to(remote, local);
+    tcp::path p(local, remote, ip::pseudo_header_sum(local, remote, ip::protocol::tcp), way.mtu);
+    p.link_mtu = way.link_mtu;
+    return p;
 }
 
 void host::send_error(const ipv4::datagram& about, const icmp::message& m) {

@@ -40,8 +40,11 @@ void path_mtu::make_room(instant now) {
 path_mtu::path path_mtu::to(const ip::address& destination, std::size_t link_mtu, instant now) const {
     const auto link = static_cast<std::uint16_t>(std::min<std::size_t>(link_mtu, 65535));
     const auto known = table_.find(destination.v4_value());
-    if (known == table_.end() || known->second.expires <= now) return {.mtu = link, .may_fragment = false};
-    return {.mtu = std::min(link, known->second.mtu), .may_fragment = known->second.may_fragment};
+    path p{.mtu = link, .link_mtu = link, .may_fragment = link < config_.min_mtu};
+    if (known == table_.end() || known->second.expires <= now) return p;
+    p.mtu = std::min(link, known->second.mtu);
+    p.may_fragment = p.may_fragment || known->second.may_fragment;
+    return p;
 }
 
 } // namespace tapir::ipv4

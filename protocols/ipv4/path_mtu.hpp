@@ -43,7 +43,9 @@ class path_mtu {
 
     struct path {
         std::uint16_t mtu;
-        /// The path carries less than min_mtu: packets go without DF, and routers cut them.
+        std::uint16_t link_mtu;
+        /// The path carries less than min_mtu: packets go without DF, and routers cut them; or we do, where
+        /// it is our own link.
         bool may_fragment;
     };
     path to(const ip::address& destination, std::size_t link_mtu, instant now) const;

@@ -136,6 +136,7 @@ void tcb::set_user_timeout(duration timeout) {
 
 // A cache of path MTUs may have learnt from another connection, or forgotten. A change for the worse takes
 // effect at once; one for the better not before the last lowering is old. [RFC 1191 5.3, 6.3]
+// Below the floor goes only who has a link of his own that is as narrow.
 void tcb::follow_path(const tcp::path& p, instant now) {
     if (p.mtu == mtu_) return;
     if (p.mtu > mtu_) {
@@ -146,7 +147,7 @@ void tcb::follow_path(const tcp::path& p, instant now) {
         mtu_ = p.mtu;
         return;
     }
-    const std::uint16_t lowered = std::max(p.mtu, stack_->config_.min_path_mtu);
+    const std::uint16_t lowered = std::max(p.mtu, std::min(stack_->config_.min_path_mtu, p.link_mtu));
     if (lowered >= mtu_) return;
     ++stack_->counters_.path_mtu_lowered;
     mtu_lowered_at_ = std::max(second_of(now), 1u);

@@ -112,7 +112,10 @@ struct config {
     /// The same while the table, or the listener's share of it, is more than half full: 3 s. A client that is
     /// there has answered by then, or sends its SYN again.
     std::uint8_t syn_ack_retries_under_pressure = 1;
-    std::uint32_t max_half_open = 8192; ///< over all listeners: 512 KiB
+    /// Over all listeners: 512 KiB. 0 is taken as 1: who reuses a TIME_WAIT needs an entry, since a cookie
+    /// could not promise numbers above the old ones. (syn_cookie_mode::always serves everybody else by
+    /// cookie.)
+    std::uint32_t max_half_open = 8192;
     syn_cookie_mode syn_cookies = syn_cookie_mode::when_full;
     /// A cookie is believed in the period that made it and in the next: 1 to 2 minutes, longer than clients
     /// wait between their retransmissions, and short for whoever collects cookies. At least twice the longest

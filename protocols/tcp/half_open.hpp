@@ -27,7 +27,7 @@ struct half_open_entry {
     std::uint16_t local_index = 0; ///< of the local address, in the stack
     std::uint16_t listener = 0;    ///< index in the stack; has the local port
     std::uint16_t peer_mss = 0;
-    std::uint16_t mtu = 0;
+    std::uint16_t link_mtu = 0; ///< of the path: its MTU is that of the ACK to come
     std::uint16_t pseudo_header_sum = 0;
     std::uint8_t network_header = 0;
     std::uint8_t retransmits = 0;

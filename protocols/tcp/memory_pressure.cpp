@@ -21,9 +21,9 @@ std::size_t tcb::held() const {
     return user_->unread_.true_size() + (ahead_ ? ahead_->true_size() : 0);
 }
 
-// So that a full segment can be kept while another is under way, whatever the path's MTU.
+// So that a full segment can be kept while another is under way, however large.
 std::size_t tcb::memory_floor() const {
-    return std::max<std::size_t>(stack_->config_.memory_floor, 2u * path_mss());
+    return std::max<std::size_t>(stack_->config_.memory_floor, 2u * receive_mss());
 }
 
 // What may be promised: bytes that are neither in the buffer nor more than memory could hold at its worst.

@@ -95,7 +95,7 @@ bool tcb::window_update_due() const {
     if (gain >= buffer / 2) return true;
     // Under pressure there is never so much to tell of, and a peer that has less window than a full segment
     // may wait for more before it sends.
-    if (stack_->memory_->receive.tight() && offered < full && gain >= full) return true;
+    if (stack_->memory_->receive.tight() && offered < receive_mss() && gain >= receive_mss()) return true;
     return gain >= 2 * full && (gain >= buffer / 4 || offered <= buffer / 8);
 }
 
@@ -122,7 +122,7 @@ bool tcb::send_syn(instant now, outgoing_segment& out) {
     const bool first = state_ == state::syn_sent;
     out.header = make_header(first ? flags::syn : flags::syn | flags::ack, iss_, rcv_nxt_, now);
     header& h = out.header;
-    h.options.mss = path_mss();
+    h.options.mss = receive_mss();
     if (first) {
         const std::uint32_t room = std::min<std::uint32_t>(receive_space(), 0xffff);
         rcv_adv_ = later(rcv_adv_, rcv_nxt_ + room);

@@ -46,7 +46,7 @@ header stack::syn_ack_of(const half_open_entry& e, const flow_key& flow, std::ui
     h.ack = e.irs + 1;
     h.flags = flags::syn | flags::ack;
     h.window = static_cast<std::uint16_t>(std::min<std::uint32_t>(buffer, 0xffff));
-    h.options.mss = path_of(e).mss();
+    h.options.mss = path_of(e).receive_mss();
     if (e.scaled) h.options.window_scale = window_scale_for(buffer);
     h.options.sack_permitted = e.sack_permitted;
     if (e.timestamps) h.options.ts = timestamps{clock + timestamp_offset(flow), e.ts_recent};

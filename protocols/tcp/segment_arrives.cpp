@@ -24,9 +24,22 @@ void tcb::owe_ack() {
         ++stack_->counters_.acks_suppressed;
 }
 
+// A keepalive, or a probe of a window that is shut, as most stacks send them: empty, one below what we
+// expect. [RFC 9293 3.8.4]. (With a byte of garbage it is an old duplicate, and earns its ACK as such; so
+// does a probe with the next byte.) Only one whose ACK can be true: two ends at odds by one byte would take
+// each other's answers for questions.
+bool tcb::asks_whether_we_live(const segment& s) const {
+    const header& h = s.header;
+    return s.length() == 0 && !h.rst() && h.seq == rcv_nxt_ - 1 && h.has_ack() && can_be_true(h.ack);
+}
+
 // An ACK that tells the truth to whoever sent something suspicious; limited, or two confused peers would
 // answer each other for ever. [RFC 5961 3, 4, 7]
-void tcb::challenge(instant now) {
+//
+// The limit over all connections is not for honest questions: whoever used it up would silence us towards
+// peers of others, who would take us for dead. Who uses up that of one connection, by forging, does not: each
+// of the ACKs so drawn tells its peer that we live.
+void tcb::challenge(const segment& s, instant now) {
     const auto second = static_cast<std::uint16_t>(second_of(now));
     if (second != challenge_second_) {
         challenge_second_ = second;
@@ -36,7 +49,7 @@ void tcb::challenge(instant now) {
         ++stack_->counters_.challenge_acks_suppressed;
         return;
     }
-    if (!stack_->may_challenge(now)) {
+    if (!asks_whether_we_live(s) && !stack_->may_challenge(now)) {
         ++stack_->counters_.challenge_acks_total_suppressed;
         return;
     }
@@ -169,6 +182,11 @@ bool tcb::acceptable(const segment& s) const {
     return in_range(begin, rcv_nxt_, window) || in_range(begin + (length - 1), rcv_nxt_, window);
 }
 
+// Neither the future, nor a past too far to be a duplicate. [RFC 5961 5]
+bool tcb::can_be_true(seq ack) const {
+    return ack <= snd_max_ && (ack >= snd_una_ || snd_una_ - ack <= max_snd_wnd_);
+}
+
 // [RFC 9293 3.10.7.4] for SYN_RECEIVED and all later states
 verdict tcb::arrives_synchronized(const segment& original, instant now) {
     segment s = original;
@@ -188,7 +206,7 @@ verdict tcb::arrives_synchronized(const segment& original, instant now) {
     }
     if (paws_rejects(s)) {
         drop(&counters::paws_rejected, "paws_rejected", s, now);
-        challenge(now);
+        challenge(s, now);
         return verdict::done;
     }
     if (!acceptable(s)) {
@@ -198,7 +216,7 @@ verdict tcb::arrives_synchronized(const segment& original, instant now) {
         const seq end_of_text = h.seq + static_cast<std::uint32_t>(s.payload.size());
         if (!h.syn() && end_of_text <= rcv_nxt_) came_twice(h.seq, end_of_text);
         if (s.length() == 0 || h.syn())
-            challenge(now);
+            challenge(s, now);
         else
             owe_ack();
         return verdict::done;
@@ -212,7 +230,7 @@ verdict tcb::arrives_synchronized(const segment& original, instant now) {
     // Fourth, SYN: whatever its sequence number, the answer is what we know. [RFC 5961 4]
     if (h.syn()) {
         drop(&counters::unexpected_syn, "unexpected_syn", s, now);
-        challenge(now);
+        challenge(s, now);
         return verdict::done;
     }
     // Fifth, ACK.
@@ -225,10 +243,9 @@ verdict tcb::arrives_synchronized(const segment& original, instant now) {
             drop(&counters::bad_ack, "bad_ack", s, now);
             return verdict::reset;
         }
-    } else if (h.ack > snd_max_ || (h.ack < snd_una_ && snd_una_ - h.ack > max_snd_wnd_)) {
-        // Acknowledges the future, or a past too far to be a duplicate. [RFC 5961 5]
+    } else if (!can_be_true(h.ack)) {
         drop(&counters::bad_ack, "bad_ack", s, now);
-        challenge(now);
+        challenge(s, now);
         return verdict::done;
     }
     // Only now it is the peer who spoke: what stands outside of the window anybody can send, and would keep
@@ -264,7 +281,7 @@ verdict tcb::arrives_synchronized(const segment& original, instant now) {
 void tcb::rst_arrives(const segment& s, instant now) {
     if (s.header.seq != rcv_nxt_) {
         drop(&counters::blind_reset, "blind_reset", s, now);
-        challenge(now);
+        challenge(s, now);
         return;
     }
     const errc why = state_ == state::syn_received ? errc::refused : errc::reset;
@@ -313,7 +330,7 @@ bool tcb::take_text(seq begin, chunk payload, bool fin, instant now) {
         peer_fin_ = end_of_text;
     }
     rcv_mss_ = static_cast<std::uint16_t>(
-        std::clamp<std::size_t>(payload.size(), rcv_mss_, std::max(rcv_mss_, path_mss())));
+        std::clamp<std::size_t>(payload.size(), rcv_mss_, std::max(rcv_mss_, receive_mss())));
     const bool full_segment = !payload.empty() && payload.size() >= rcv_mss_;
 
     if (begin != rcv_nxt_) {

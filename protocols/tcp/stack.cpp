@@ -15,8 +15,8 @@ bool is_unicast(const ip::address& a) {
 stack::stack(const tcp::config& c, const siphash_key& secret, tapir::random r, buffer_pool& pool,
              timer_wheel& wheel, trace_sink* trace)
     : config_(c), secret_(secret), random_(r), pool_(pool), wheel_(wheel), trace_(trace),
-      half_open_(c.max_half_open, c.syn_ack_timeout > duration{0} ? c.syn_ack_timeout : c.initial_rto,
-                 c.max_rto),
+      half_open_(std::max(c.max_half_open, 1u),
+                 c.syn_ack_timeout > duration{0} ? c.syn_ack_timeout : c.initial_rto, c.max_rto),
       time_wait_(c.max_time_wait),
       half_open_timer_(
           *this, [](timer& t, instant now) { static_cast<table_timer&>(t).owner->half_open_timeout(now); }),
@@ -112,7 +112,7 @@ flow_key stack::flow_of(const time_wait_entry& e) const {
 }
 
 path stack::path_of(const half_open_entry& e) const {
-    return {locals_[e.local_index], e.remote, e.pseudo_header_sum, e.mtu, e.network_header};
+    return {locals_[e.local_index], e.remote, e.pseudo_header_sum, e.link_mtu, e.network_header};
 }
 
 path stack::path_of(const time_wait_entry& e) const {

@@ -219,6 +219,8 @@ class stack {
                              std::optional<seq> above, instant now);
     void ack_arrives_at_listener(listening_endpoint& l, const path& p, const segment& s, const flow_key& flow,
                                  instant now);
+    void refuse_ack(const listening_endpoint& l, const path& p, const segment& s, const flow_key& flow,
+                    instant now);
     void arrives_at_half_open(std::uint32_t i, const path& p, const segment& s, const flow_key& flow,
                               instant now);
     void arrives_at_time_wait(std::uint32_t i, const path& p, const segment& s, const flow_key& flow,
@@ -337,8 +339,8 @@ class stack {
     std::shared_ptr<tcp::memory> memory_;
     std::size_t connection_count_ = 0;
     std::size_t orphans_ = 0;
-    std::uint32_t challenge_second_ = 0;
-    std::uint32_t challenges_left_ = 0; ///< in that second
+    std::optional<std::uint32_t> challenge_second_; ///< in which the limit was drawn last
+    std::uint32_t challenges_left_ = 0;             ///< in that second
     std::uint64_t next_id_ = 1;
     std::uint32_t next_port_ = 0;
     instant now_{}; ///< the last `now` handed in, for destructors, which get none

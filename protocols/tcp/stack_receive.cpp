@@ -142,6 +142,12 @@ void stack::ack_arrives_at_listener(listening_endpoint& l, const path& p, const 
         establish(*e, p, s, flow, now);
         return;
     }
+    refuse_ack(l, p, s, flow, now);
+}
+
+// Of nothing that we have sent, and no cookie.
+void stack::refuse_ack(const listening_endpoint& l, const path& p, const segment& s, const flow_key& flow,
+                       instant now) {
     drop(&counters::bad_ack, "bad_ack", flow, s, now);
     // What has overtaken the segment with the cookie, or follows one that was lost, is sent again.
     if (now < l.cookies_until_ && s.length() != 0 && !s.header.syn()) return;
@@ -161,7 +167,7 @@ half_open_entry stack::entry_for(const listening_endpoint& l, const path& p, con
     e.local_index = local_index;
     e.listener = l.index_;
     e.peer_mss = h.options.mss.value_or(config_.default_mss);
-    e.mtu = p.mtu;
+    e.link_mtu = p.link_mtu;
     e.pseudo_header_sum = p.pseudo_header_sum;
     e.network_header = static_cast<std::uint8_t>(p.network_header);
     e.scaled = config_.use_window_scale && h.options.window_scale.has_value();
@@ -234,8 +240,7 @@ void stack::arrives_at_half_open(std::uint32_t i, const path& p, const segment& 
         // the peer is the cookie.
         const auto by_cookie = cookie_in(l, p, s, flow, now);
         if (!by_cookie) {
-            drop(&counters::bad_ack, "bad_ack", flow, s, now);
-            reply_rst(p, s, now);
+            refuse_ack(l, p, s, flow, now);
             return;
         }
         done = *by_cookie;

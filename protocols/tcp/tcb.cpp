@@ -27,9 +27,10 @@ tcb::limits::limits(const connection_options& o)
 
 tcb::tcb(stack& s, endpoint& user, const tcp::path& p, const connection_options& options)
     : timer(&fired), stack_(&s), user_(&user), network_header_(static_cast<std::uint8_t>(p.network_header)),
-      mtu_(p.mtu), pseudo_header_sum_(p.pseudo_header_sum), no_delay_(options.no_delay),
-      peer_mss_(s.config_.default_mss), rcv_mss_(std::min<std::uint16_t>(s.config_.default_mss, p.mss())),
-      rtt_(rto_limits()), buffer_(std::min<std::uint32_t>(options.send_buffer, 1u << 30)), limits_(options) {
+      mtu_(p.mtu), link_mtu_(p.link_mtu), pseudo_header_sum_(p.pseudo_header_sum),
+      no_delay_(options.no_delay), peer_mss_(s.config_.default_mss),
+      rcv_mss_(std::min<std::uint16_t>(s.config_.default_mss, p.receive_mss())), rtt_(rto_limits()),
+      buffer_(std::min<std::uint32_t>(options.send_buffer, 1u << 30)), limits_(options) {
     if (options.initial_rto > duration{0}) rtt_.set_rto(std::min(options.initial_rto, s.config_.max_rto));
 }
 
@@ -127,7 +128,7 @@ info tcb::info() const {
     i.in_flight = snd_max_ - snd_una_;
     i.in_recovery = in_recovery_;
     i.send_mss = static_cast<std::uint16_t>(mss());
-    i.receive_mss = path_mss();
+    i.receive_mss = receive_mss();
     i.send_window = snd_wnd_;
     i.receive_window = rcv_adv_ - rcv_nxt_;
     i.send_scale = snd_scale_;

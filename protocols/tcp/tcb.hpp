@@ -100,7 +100,11 @@ class tcb : public list_hook<stack::dirty_tag>,
 
     tcp::state state() const { return state_; }
     bool in_flight(seq s) const { return snd_una_ <= s && s < snd_max_; }
-    tcp::path way() const { return {flow().local, flow().remote, pseudo_header_sum_, mtu_, network_header_}; }
+    tcp::path way() const {
+        tcp::path p(flow().local, flow().remote, pseudo_header_sum_, mtu_, network_header_);
+        p.link_mtu = link_mtu_;
+        return p;
+    }
     endpoint& user() { return *user_; }
     const flow_key& flow() const { return user_->flow_; }
 
@@ -142,6 +146,8 @@ class tcb : public list_hook<stack::dirty_tag>,
     verdict arrives_synchronized(const segment& s, instant now);
     bool paws_rejects(const segment& s);
     bool acceptable(const segment& s) const;
+    bool can_be_true(seq ack) const;
+    bool asks_whether_we_live(const segment& s) const;
     void rst_arrives(const segment& s, instant now);
     void text_arrives(seq begin, chunk payload, bool fin, instant now);
     bool take_text(seq begin, chunk payload, bool fin, instant now);
@@ -158,7 +164,7 @@ class tcb : public list_hook<stack::dirty_tag>,
     /// Bytes from the next that the user reads to the end of urgent data.
     std::uint32_t urgent_ahead() const;
     void owe_ack();
-    void challenge(instant now);
+    void challenge(const segment& s, instant now);
     void drop(std::uint64_t counters::* reason, std::string_view name, const segment& s, instant now);
 
     // --- acknowledgement.cpp ---
@@ -226,6 +232,7 @@ class tcb : public list_hook<stack::dirty_tag>,
     std::uint32_t flight() const { return snd_nxt_ - snd_una_; }
     std::uint32_t mss() const; ///< payload of a full segment
     std::uint16_t path_mss() const { return mss_of(mtu_, network_header_); }
+    std::uint16_t receive_mss() const { return mss_of(link_mtu_, network_header_); } ///< what we announce
     std::uint32_t ts_clock(instant at) const;
     static std::uint32_t second_of(instant at) {
         return static_cast<std::uint32_t>((at.time_since_epoch() / 1s) & 0xffffffff);
@@ -267,6 +274,7 @@ class tcb : public list_hook<stack::dirty_tag>,
     std::uint8_t challenges_ = 0; ///< sent in challenge_second_
     std::uint8_t network_header_ = 20;
     std::uint16_t mtu_ = 1500;
+    std::uint16_t link_mtu_ = 1500; ///< as it was when the connection was opened
     std::uint16_t pseudo_header_sum_ = 0;
     std::uint16_t challenge_second_ = 0;
     bool timestamps_ : 1 = false;

@@ -161,6 +161,20 @@ TEST_CASE(
     CHECK(estimate() == 1500);
     w.r.run(transfer(w.client.get(), w.server.get(), ip::endpoint(there, 80), 300'000));
     CHECK(estimate() == 1000);
+    // Of that the other end is told nothing: what it may send us is another matter. [RFC 1191 3.1]
+    auto next = [&]() -> task<> {
+        auto listener = w.server->listen(ip::endpoint(there, 79));
+        REQUIRE(listener);
+        auto one = co_await w.client->connect(ip::endpoint(there, 79));
+        REQUIRE(one);
+        auto other = co_await listener->accept();
+        REQUIRE(other);
+        CHECK(one->info().send_mss == 960 - 12);
+        CHECK(other->info().send_mss == 1460 - 12);
+        one->abort();
+        other->abort();
+    };
+    w.r.run(next());
     const std::uint64_t told = w.first->forwarding_counters().fragmentation_needed;
     CHECK(told >= 1);
     CHECK(told < 40); // an initial window or two, then it knows

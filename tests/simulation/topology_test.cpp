@@ -58,9 +58,10 @@ task<> take(topology* t, std::uint64_t bytes_expected) {
     CHECK(closed->how == ending::orderly);
 }
 
-task<> give(topology* t, std::uint64_t size) {
+task<> give(topology* t, std::uint64_t size, duration pause) {
     auto c = co_await t->first().host().connect(t->last().at(port));
     REQUIRE(c);
+    CHECK(co_await sleep_for(pause));
     for (std::uint64_t sent = 0; sent < size;) {
         const bytes piece = pattern(1).at(sent, size - sent);
         REQUIRE(co_await c->write(piece));
@@ -71,13 +72,13 @@ task<> give(topology* t, std::uint64_t size) {
     CHECK(closed->how == ending::orderly);
 }
 
-/// From the first host to the last, whole and in order; returns how long it took.
-duration transfer(topology& t, std::uint64_t size) {
+/// From the first host to the last, whole and in order, `pause` after connecting; returns how long it took.
+duration transfer(topology& t, std::uint64_t size, duration pause = duration{0}) {
     t.start();
     const instant begun = t.on().now();
     auto both = [&](scope& s) -> task<> {
         s.spawn(take, &t, size);
-        s.spawn(give, &t, size);
+        s.spawn(give, &t, size, pause);
         co_return;
     };
     t.run(with_scope(both));
@@ -152,6 +153,41 @@ TEST_CASE("topology: the MTU of the sender's own link shrinks in mid-transfer, a
     CHECK(took > 2s);
     CHECK(took < 20s);
     CHECK(t.quiet() == "");
+}
+
+TEST_CASE("topology: a link shrinks below what any path may under a connection, and the transfer completes") {
+    for (const duration pause : {0s, 2s}) { // in the middle of it, and before its first byte
+        topology t(kept());
+        t.host("client");
+        t.link(delay(5ms), rate(200'000), at(1s, mtu(300)));
+        t.host("server");
+        const duration took = transfer(t, 500'000, pause);
+        CHECK(took > 2s);
+        CHECK(took < 20s);
+        // A first flight is cut; from then on segments are as large as the link takes. [RFC 9293 3.7.2]
+        const auto& sent = t["client"].host().output().count();
+        CHECK(sent.too_large == 0);
+        CHECK(sent.fragmented == (pause == 0s ? 0 : 10));
+        CHECK(t["client"].host().tcp().counted().path_mtu_lowered == 1);
+        CHECK(t.quiet() == "");
+    }
+}
+
+TEST_CASE("topology: TCP over links of 300 bytes, and of the 68 that every link has") { // [RFC 791 3.2]
+    for (const std::size_t bytes : {300u, 68u}) {
+        topology t(kept());
+        t.host("client");
+        t.link(delay(5ms), mtu(bytes), loss(20'000)); // so that there are SACK blocks, too
+        t.host("server");
+        INFO("MTU ", bytes);
+        CHECK(transfer(t, 20'000) < 60s);
+        for (const char* who : {"client", "server"}) {
+            const auto& sent = t[who].host().output().count();
+            CHECK(sent.too_large == 0);
+            CHECK((sent.fragmented > 0) == (bytes == 68)); // which holds no segment with all its options
+        }
+        CHECK(t.quiet() == "");
+    }
 }
 
 TEST_CASE("topology: a link goes down in mid-transfer and comes up again: the transfer goes on") {

@@ -85,10 +85,11 @@ class tcp_lab : public tcp::output_sink {
         return c;
     }
 
-    explicit tcp_lab(const tcp::config& c = plain())
-        : wheel(1ns, instant(100s)), now(100s), stack(c, siphash_key{1, 2}, random(3), pool, wheel) {}
+    explicit tcp_lab(const tcp::config& c = plain(), instant opens = instant(100s))
+        : opened(opens), wheel(1ns, opens), now(opens), stack(c, siphash_key{1, 2}, random(3), pool, wheel) {}
 
     buffer_pool pool;
+    instant opened;
     timer_wheel wheel;
     instant now;
     tcp::stack stack;
@@ -97,12 +98,15 @@ class tcp_lab : public tcp::output_sink {
     std::uint16_t our_port = 80;
     bool accepts_output = true;
     std::uint16_t mtu = 1500;
-    std::size_t most = 1460; ///< payload that the link takes
+    std::uint16_t link_mtu = 0; ///< 0: that of the path
+    std::size_t most = 1460;    ///< payload that the link takes
 
     static ip::address here() { return ip::address::v4(192, 0, 2, 1); }
     static ip::address there() { return ip::address::v4(192, 0, 2, 2); }
     tcp::path way() const {
-        return {here(), there(), ip::pseudo_header_sum(here(), there(), ip::protocol::tcp), mtu};
+        tcp::path p(here(), there(), ip::pseudo_header_sum(here(), there(), ip::protocol::tcp), mtu);
+        if (link_mtu != 0) p.link_mtu = link_mtu;
+        return p;
     }
 
     // --- the two ways to a connection ---
@@ -172,7 +176,7 @@ class tcp_lab : public tcp::output_sink {
         wheel.advance(now);
         stack.flush(now, *this);
     }
-    long ms() const { return static_cast<long>((now - instant(100s)) / 1ms); }
+    long ms() const { return static_cast<long>((now - opened) / 1ms); }
 
     std::string read() {
         std::string text(e->readable(), '\0');

@@ -56,6 +56,9 @@ TEST_CASE("path MTU: nobody pushes it below the minimum; packets may be cut ther
     paths.learn(far, 600, start);
     CHECK(paths.to(far, 1500, start).may_fragment);
     CHECK(!paths.to(far, 1500, start + 10min).may_fragment);
+    // A link that is as narrow is not asked what it carries: what of ours is larger is cut.
+    CHECK(paths.to(far, 300, start + 10min).mtu == 300);
+    CHECK(paths.to(far, 300, start + 10min).may_fragment);
 }
 
 TEST_CASE("path MTU: destinations are bounded; the expired go first, then what would expire next") {

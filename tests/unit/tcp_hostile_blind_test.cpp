@@ -24,10 +24,10 @@ class steady {
   public:
     static constexpr std::uint16_t port = 33'000;
 
-    explicit steady(siege& s) : at_(s) {
+    explicit steady(siege& s, const tcp::connection_options& o = {}) : at_(s) {
         tcp::path p = s.path_to_victim(siege::honest_address());
         std::swap(p.local, p.remote);
-        e = std::move(*s.honest.connect(p, siege::port, port, tcp::connection_options(), s.now));
+        e = std::move(*s.honest.connect(p, siege::port, port, o, s.now));
         s.run_for(20ms);
         REQUIRE(e->state() == tcp::state::established);
         REQUIRE(speaks_still());
@@ -272,6 +272,31 @@ TEST_CASE("challenge ACKs are no side channel: one's own do not tell of another'
     CHECK(challenges_drawn(true, 40) == challenges_drawn(false, 40));
 }
 
+TEST_CASE("an attacker who uses up all challenge ACKs does not silence us towards honest keepalives") {
+    tcp::config c;
+    c.challenge_acks_total_per_second = 20; // 10 to 29
+    siege s(c);
+    tcp::connection_options o;
+    o.keepalive_idle = 5s;
+    o.keepalive_interval = 1s;
+    o.keepalive_probes = 3;
+    steady honest(s, o);
+    std::vector<raw_peer> own;
+    for (std::uint32_t i = 0; i < 4; ++i) {
+        own.emplace_back(s, i + 1);
+        REQUIRE(own.back().open());
+    }
+    for (int i = 0; i < 60'000; i += 10) { // a minute, and no part of a second in which any is left
+        for (raw_peer& mine : own) mine.send_at(mine.next + 1, {}, RST);
+        s.run_for(10ms);
+    }
+    CHECK(s.counted().challenge_acks_total_suppressed > 60 * 10);
+    CHECK(s.honest.counted().keepalive_probes >= 8);
+    CHECK(honest.e->state() == tcp::state::established);
+    CHECK(honest.speaks_still());
+    CHECK(s.honest_clients_go_on(3));
+}
+
 TEST_CASE("forged ICMP: a flood with guessed numbers is counted and ignored, a lucky one only remembered") {
     siege s; // [RFC 5927 4.1, 5.2]
     steady honest(s);
@@ -326,6 +351,28 @@ TEST_CASE("ACK storm: two ends whom an attacker has set at odds exchange ten ACK
     s.run_for(std::chrono::seconds(seconds));
     const std::uint64_t each = s.victim.configuration().challenge_acks_per_second;
     // Both ends' challenges, and the retransmissions of the echo, which the client takes for impossible too.
+    CHECK(s.to_honest(steady::port) + s.to_victim(steady::port) - before <= 2 * each * (seconds + 1) + 20);
+    CHECK(s.to_honest(steady::port) + s.to_victim(steady::port) - before > 2);
+    CHECK(s.honest_clients_go_on(3));
+}
+
+TEST_CASE("ACK storm: two ends at odds by one byte, who seem to send each other keepalives, stop as well") {
+    siege s;
+    steady honest(s);
+    s.treatment = [](tcp::endpoint&) {}; // the server says nothing by itself
+    s.run_for(1s);
+    tcp::header up = honest.forged(ACK | PSH, honest.next(), honest.acked());
+    tcp::header down = up;
+    up.options.ts = s.last_to_victim(steady::port).options.ts;
+    std::swap(down.source_port, down.destination_port);
+    std::swap(down.seq, down.ack);
+    down.options.ts = s.last_to_honest(steady::port).options.ts;
+    s.inject(siege::honest_address(), up, "x");
+    s.inject_into_honest(siege::victim_address(), down, "x");
+    const std::size_t before = s.to_honest(steady::port) + s.to_victim(steady::port);
+    constexpr std::uint64_t seconds = 60;
+    s.run_for(std::chrono::seconds(seconds));
+    const std::uint64_t each = s.victim.configuration().challenge_acks_per_second;
     CHECK(s.to_honest(steady::port) + s.to_victim(steady::port) - before <= 2 * each * (seconds + 1) + 20);
     CHECK(s.to_honest(steady::port) + s.to_victim(steady::port) - before > 2);
     CHECK(s.honest_clients_go_on(3));

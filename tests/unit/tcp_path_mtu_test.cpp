@@ -136,6 +136,74 @@ TEST_CASE("the path MTU may rise again ten minutes after it was lowered, not bef
     CHECK(lab.e->info().path_mtu == 1000);
 }
 
+TEST_CASE("a link below the floor of paths is no forgery: segments are as small as it wants") {
+    mtu_lab lab;
+    lab.mtu = lab.link_mtu = 300;
+    lab.in({.flags = ACK, .seq = 1, .ack = 1});
+    CHECK(lab.e->info().path_mtu == 300);
+    CHECK(lab.e->info().send_mss == 260);
+    // A path that is said to be so narrow stops at its floor, as ever.
+    mtu_lab told;
+    told.mtu = 300;
+    told.link_mtu = 1500;
+    told.in({.flags = ACK, .seq = 1, .ack = 1});
+    CHECK(told.e->info().path_mtu == 552);
+}
+
+TEST_CASE("the MSS that we announce is that of our link, whatever a router said of the path") {
+    // [RFC 1191 3.1] [RFC 9293 3.7.1 MUST-67]. Whoever forges ICMP must not say what others may send to us.
+    tcp::options o;
+    o.mss = std::uint16_t{1460};
+    const auto narrow = [](tcp_lab& lab) {
+        lab.mtu = 600;
+        lab.link_mtu = 1500;
+    };
+    const auto announces = [](tcp_lab& lab) {
+        const segs sent = lab.out();
+        REQUIRE(sent.size() == 1);
+        CHECK(sent[0].options->mss == std::uint16_t{1460});
+    };
+    const auto has_both = [](const tcp_lab& lab) {
+        CHECK(lab.e->info().receive_mss == 1460);
+        CHECK(lab.e->info().send_mss == 560);
+    };
+    SUBCASE("in a SYN") {
+        tcp_lab lab;
+        narrow(lab);
+        lab.connect();
+        announces(lab);
+        lab.in({.flags = SYN | ACK, .ack = 1, .options = o});
+        has_both(lab);
+        lab.out();
+        // What the peer sends is then a full segment only if it fills that.
+        lab.in({.flags = ACK, .seq = 1, .ack = 1, .text = std::string(1460, 'x')});
+        CHECK(lab.out() == segs{{.flags = ACK, .seq = 1, .ack = 1461}});
+        lab.in({.flags = ACK, .seq = 1461, .ack = 1, .text = std::string(1000, 'x')});
+        CHECK(lab.out() == segs{});
+    }
+    SUBCASE("in a SYN|ACK, and in one that is sent again") {
+        tcp_lab lab;
+        narrow(lab);
+        lab.listen();
+        lab.in({.flags = SYN, .options = o});
+        announces(lab);
+        lab.wait(1s);
+        announces(lab);
+        lab.in({.flags = ACK, .seq = 1, .ack = 1});
+        lab.e = lab.listening->accept();
+        has_both(lab);
+    }
+    SUBCASE("in the SYN|ACK of a cookie") {
+        tcp::config c = tcp_lab::plain();
+        c.syn_cookies = tcp::syn_cookie_mode::always;
+        tcp_lab lab(c);
+        narrow(lab);
+        lab.listen();
+        lab.in({.flags = SYN, .options = o});
+        announces(lab);
+    }
+}
+
 TEST_CASE("what a cache has learnt from others about the path holds for this connection too") {
     mtu_lab lab;
     lab.mtu = 1200;

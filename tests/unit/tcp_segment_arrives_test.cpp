@@ -209,6 +209,73 @@ TEST_CASE("challenge ACKs of all connections are limited, by a number that nobod
     CHECK(per_second(2) != counts); // from nothing else
 }
 
+TEST_CASE("challenge ACKs are there from the clock's first second on") {
+    tcp_lab lab(tcp_lab::plain(), instant(0s));
+    lab.establish();
+    REQUIRE(lab.now < instant(1s));
+    lab.in({.flags = SYN, .seq = 10});
+    CHECK(lab.out() == segs{{.flags = ACK, .seq = 1, .ack = 1}});
+    CHECK(lab.counted().challenge_acks_total_suppressed == 0);
+}
+
+/// A lab whose stack has one challenge ACK a second.
+struct one_challenge : tcp_lab {
+    explicit one_challenge(const tcp::connection_options& o = {}) : tcp_lab(one_a_second()) { establish(o); }
+    void use_up() {
+        const std::uint64_t suppressed = counted().challenge_acks_total_suppressed;
+        in({.flags = SYN, .seq = 500});
+        CHECK(out().size() == 1);
+        in({.flags = SYN, .seq = 500});
+        CHECK(out() == segs{});
+        CHECK(counted().challenge_acks_total_suppressed == suppressed + 1);
+    }
+    static tcp::config one_a_second() {
+        tcp::config c = plain();
+        c.challenge_acks_total_per_second = 1;
+        return c;
+    }
+};
+
+TEST_CASE("keepalives and window probes are answered when all challenge ACKs are used up") {
+    // [RFC 9293 3.8.4, 3.8.6.1]. Else whoever uses up the limit of all ends other people's connections.
+    const segs answer{{.flags = ACK, .seq = 1, .ack = 1}};
+    one_challenge lab;
+    lab.use_up();
+    lab.in({.flags = ACK, .seq = 0, .ack = 1}); // empty, one below what we expect: as most stacks ask
+    CHECK(lab.out() == answer);
+    lab.in({.flags = ACK, .seq = 0, .ack = 1, .text = "g"}); // with a byte of garbage: as the oldest do
+    CHECK(lab.out() == answer);
+
+    tcp::connection_options small;
+    small.receive_buffer = 10;
+    one_challenge full(small);
+    full.in({.flags = ACK, .seq = 1, .ack = 1, .text = "0123456789"});
+    full.wait(1s);
+    CHECK(full.out().size() == 1);
+    full.use_up();
+    const segs shut{{.flags = ACK, .seq = 1, .ack = 11, .window = std::uint16_t{0}}};
+    full.in({.flags = ACK, .seq = 11, .ack = 1, .text = "x"}); // a probe with the next byte
+    CHECK(full.out() == shut);
+    full.in({.flags = ACK, .seq = 10, .ack = 1}); // one without
+    CHECK(full.out() == shut);
+}
+
+TEST_CASE("what looks like a keepalive is answered ten times a second, and only if its ACK can be true") {
+    one_challenge lab;
+    lab.use_up();
+    for (int i = 0; i < 25; ++i) lab.in({.flags = ACK, .seq = 0, .ack = 1});
+    CHECK(lab.out().size() == 9); // and one before
+    CHECK(lab.counted().challenge_acks_suppressed == 16);
+    lab.wait(1s);
+    lab.use_up();
+    lab.in({.flags = ACK, .seq = 0, .ack = 2});              // acknowledges what was never sent
+    lab.in({.flags = ACK, .seq = 0, .ack = 0x8000'0000});    // or so long ago that it cannot be meant
+    lab.in({.flags = ACK | SYN, .seq = 0, .ack = 1});        // a challenge as any other
+    lab.in({.flags = ACK, .seq = 0xffff'ffff, .ack = 1});    // two below
+    lab.in({.flags = tcp::flags::none, .seq = 0, .ack = 1}); // no ACK at all
+    CHECK(lab.out() == segs{});
+}
+
 TEST_CASE("an ACK of what was never sent, or far in the past, draws an ACK and is not believed") {
     tcp_lab lab; // [RFC 9293 3.10.7.4, fifth] [RFC 5961 5]
     lab.establish();

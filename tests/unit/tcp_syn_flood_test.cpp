@@ -50,6 +50,19 @@ struct flooded : tcp_lab {
         return s;
     }
     void drain() { out(); }
+    /// A connection of the lab's peer, closed from here.
+    void time_wait() {
+        in({.flags = SYN});
+        out();
+        in({.flags = ACK, .seq = 1, .ack = 1});
+        e = listening->accept();
+        REQUIRE(e != nullptr);
+        e->finish(now);
+        out();
+        in({.flags = FIN | ACK, .seq = 1, .ack = 2});
+        REQUIRE(e->state() == tcp::state::time_wait);
+        out();
+    }
     const tcp::listener_events& events() const { return listening->events(); }
 };
 
@@ -305,6 +318,45 @@ TEST_CASE("a client whose first SYN drew a cookie and whose second found room co
     }
 }
 
+TEST_CASE("data that overtakes the ACK of a cookie draws no RST, though a repeated SYN has made an entry") {
+    flooded lab(with_cookies(tcp::syn_cookie_mode::when_full), queues(1));
+    lab.flood(1);
+    lab.in({.flags = SYN, .options = full_options()});
+    lab.out();
+    const tcp::seq cookie = lab.isn();
+    const tcp::options echo = lab.echo();
+    lab.stack.receive(lab.way(), lab.a_segment(1, RST, 1), lab.now); // a place frees
+    lab.in({.flags = SYN, .options = full_options()});
+    lab.out();
+    REQUIRE(lab.listening->half_open() == 1);
+    const auto arrives = [&](std::uint32_t at, std::string_view text) {
+        tcp::segment s = lab.a_segment(tcp_lab::peer_port, ACK, tcp_lab::peer_isn + at, cookie + 1);
+        s.header.options = echo;
+        buffer b = lab.pool.allocate(text.size());
+        copy_bytes(b.span(), as_bytes(text));
+        s.payload = chunk(b, 0, text.size());
+        lab.stack.receive(lab.way(), s, lab.now);
+    };
+    arrives(6, "world");
+    CHECK(lab.out() == segs{});
+    CHECK(lab.counted().bad_ack == 1);
+    CHECK(lab.listening->half_open() == 1);
+    arrives(1, "hello");
+    lab.e = lab.listening->accept();
+    REQUIRE(lab.e != nullptr);
+    CHECK(lab.e->info().from_cookie);
+    CHECK(lab.read() == "hello");
+    lab.e->abort(lab.now);
+    lab.out();
+
+    // Where no cookie is out, it is a mistake, and is told so. [RFC 9293 3.10.7.4, fifth]
+    flooded quiet(with_cookies(tcp::syn_cookie_mode::when_full));
+    quiet.in({.flags = SYN});
+    quiet.out();
+    quiet.in({.flags = ACK, .seq = 6, .ack = 77, .text = "world"});
+    CHECK(quiet.out() == segs{{.flags = RST, .seq = 77}});
+}
+
 // --- the accept queue --------------------------------------------------------------------------------------
 
 TEST_CASE(
@@ -512,16 +564,7 @@ TEST_CASE("a SYN that reuses a TIME_WAIT takes the place of the stalest half-ope
     tcp::config c = tcp_lab::plain(); // [RFC 9293 3.10.7.4 MAY-2]: its numbers must lie above the old ones
     c.max_half_open = 2;
     flooded lab(c);
-    lab.in({.flags = SYN});
-    lab.out();
-    lab.in({.flags = ACK, .seq = 1, .ack = 1});
-    lab.e = lab.listening->accept();
-    REQUIRE(lab.e != nullptr);
-    lab.e->finish(lab.now);
-    lab.out();
-    lab.in({.flags = FIN | ACK, .seq = 1, .ack = 2});
-    REQUIRE(lab.e->state() == tcp::state::time_wait);
-    lab.out();
+    lab.time_wait();
     const tcp::seq old = lab.isn() + 2;
     lab.flood(2);
     lab.in({.flags = SYN, .seq = 3});
@@ -533,6 +576,19 @@ TEST_CASE("a SYN that reuses a TIME_WAIT takes the place of the stalest half-ope
     CHECK(lab.counted().syn_cookies_sent == 0);
     lab.in({.flags = ACK, .seq = 4, .ack = 1});
     CHECK(lab.listening->acceptable() == 1);
+}
+
+TEST_CASE("a table of no half-open entries is one of one: a SYN may reuse a TIME_WAIT all the same") {
+    tcp::config c = tcp_lab::plain();
+    c.max_half_open = 0;
+    flooded lab(c);
+    lab.time_wait();
+    lab.in({.flags = SYN, .seq = 3});
+    CHECK(lab.out() == segs{{.flags = SYN | ACK, .seq = 0, .ack = 4}});
+    CHECK(lab.stack.half_open() == 1);
+    lab.flood(3); // no more than that
+    CHECK(lab.stack.half_open() == 1);
+    CHECK(lab.counted().syn_cookies_sent == 3);
 }
 
 } // namespace
