@@ -1,6 +1,6 @@
 // A flood of SYNs on a real TAP: the kernel's side sends as fast as it can, from addresses drawn at random,
 // and honest clients of the same kernel go on. The network namespace has no other link and does not forward:
-// what the server answers to those addresses ends in the kernel, silently.
+// what the server answers to those addresses ends in the kernel, silently. tapstat looks on.
 #include <doctest/doctest.h>
 
 #include <chrono>
@@ -12,22 +12,18 @@
 #include <sstream>
 #include <string>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "tests/support/on_tap.hpp"
 #include "tests/support/process.hpp"
+#include "tests/support/sanitized.hpp"
+#include "tests/support/tapstat.hpp"
 
 using namespace tapir::test;
 
 namespace {
 
-#if defined(__SANITIZE_ADDRESS__)
-constexpr bool sanitized = true;
-#elif defined(__has_feature)
-constexpr bool sanitized = __has_feature(address_sanitizer);
-#else
-constexpr bool sanitized = false;
-#endif
 // Ten seconds once in a run of all builds is enough; the others see the same in three.
 #if defined(__clang__)
 constexpr int flood_seconds = sanitized ? 3 : 10;
@@ -72,6 +68,19 @@ bool has(const std::string& text, const std::string& part) {
     return text.find(part) != std::string::npos;
 }
 
+/// While the flood lasts: tapstat shows what stands in the SYN queue, and how many cookies have gone out.
+std::uint64_t watch(const process& server) {
+    finished all;
+    // Those that have waited for 3 s make room for the next: for moments it is not full at all.
+    for (int i = 0; i < 100 && grep(" SYN_RECV ", all.out).empty(); ++i) all = tapstat({"-nap"});
+    expect(all.status == 0, all.all());
+    const std::size_t shown = lines_with(" SYN_RECV ", all.out);
+    const std::string whose = " SYN_RECV    " + std::to_string(server.pid()) + "/http_server\n";
+    expect(shown > 0 && shown <= 1024, std::to_string(shown) + " rows of SYN_RECV");
+    expect(shown == lines_with(whose, all.out), "all of them are the server's: " + all.out);
+    return counter_in_tapstat("syn_cookies_sent");
+}
+
 } // namespace
 
 TEST_CASE("http_server: a flood of SYNs from random addresses, and honest clients are served") {
@@ -87,7 +96,10 @@ TEST_CASE("http_server: a flood of SYNs from random addresses, and honest client
             {
                 process flood({"hping3", "--flood", "--rand-source", "-S", "-p", "80", "192.0.2.2"});
                 expect(server->says("SYN cookies began"), "cookies begin: " + server->err());
+                std::uint64_t cookies = 0;
                 for (int second = 0; second < flood_seconds; ++second) {
+                    const std::uint64_t before_this = std::exchange(cookies, watch(*server));
+                    expect(cookies > before_this, "cookies go out");
                     attempts.push_back(attempt{curl(), dropped_before_the_tap()});
                     std::this_thread::sleep_for(std::chrono::seconds(1));
                 }
@@ -112,7 +124,9 @@ TEST_CASE("http_server: a flood of SYNs from random addresses, and honest client
             expect(served > 0, "some get through");
 
             expect(server->says("SYN cookies ended", seconds(30)), "cookies end: " + server->err());
+            const std::uint64_t cookies = counter_in_tapstat("syn_cookies_sent");
             expect(curl()->wait() == 0, "it serves afterwards");
+            expect(counter_in_tapstat("syn_cookies_sent") == cookies, "and no more by cookie");
             // The SYN queue (64 KiB), its places in the demultiplexing table (64 KiB), replies and frames
             // that wait for the link (512 KiB, 2 MiB), the allocator's slack.
             const long grown = memory_of(*server, "VmHWM") - before;

@@ -27,26 +27,12 @@
 #include "tests/support/on_tap.hpp"
 #include "tests/support/packet_socket.hpp"
 #include "tests/support/process.hpp"
+#include "tests/support/tapstat.hpp"
 
 using namespace tapir;
 using namespace tapir::test;
 
 namespace {
-
-finished tapstat(std::vector<std::string> arguments) {
-    arguments.insert(arguments.begin(), sample("tapstat"));
-    return run(std::move(arguments));
-}
-
-/// The lines that hold `part`, as grep would give them.
-std::string grep(const std::string& part, const std::string& text) {
-    std::string found;
-    for (std::size_t at = 0, end; (end = text.find('\n', at)) != std::string::npos; at = end + 1) {
-        const std::string line = text.substr(at, end - at + 1);
-        if (line.find(part) != std::string::npos) found += line;
-    }
-    return found;
-}
 
 /// A SYN of 192.0.2.99, where nobody is: its SYN|ACK is never answered.
 std::vector<std::byte> stray_syn(bytes ethernet_of_server) {

@@ -16,6 +16,7 @@
 #include "tests/simulation/networks.hpp"
 #include "tests/simulation/pattern.hpp"
 #include "tests/simulation/seeds.hpp"
+#include "tests/simulation/talk.hpp"
 #include "tests/simulation/topology.hpp"
 
 using namespace tapir;
@@ -35,17 +36,10 @@ enum class manners : std::uint8_t {
 };
 constexpr std::uint32_t kinds_of_manners = 6;
 
-struct crowd {
-    topology* t = nullptr;
-    duration patience{};
-    duration rtt{};
+struct crowd : talk {
+    using talk::talk;
     std::uint64_t answered = 0;
     std::uint64_t tries = 0;
-
-    duration up_to(duration most) const {
-        return duration(
-            static_cast<std::int64_t>(t->rng().next() % static_cast<std::uint64_t>(most.count())));
-    }
 };
 
 struct request {
@@ -70,18 +64,6 @@ struct request {
         return r;
     }
 };
-
-/// All of `to`, or an error, or the end (errc::closed).
-task<result<std::size_t>> read_exactly(tcp::connection* c, mutable_bytes to) {
-    std::size_t got = 0;
-    while (got < to.size()) {
-        const auto n = co_await c->read(to.subspan(got));
-        if (!n) co_return n.error();
-        if (*n == 0) co_return errc::closed;
-        got += *n;
-    }
-    co_return got;
-}
 
 task<> serve(crowd* c, tcp::connection peer) {
     std::array<std::byte, request::size> head{};
@@ -193,14 +175,7 @@ task<> run_crowd(crowd* c, std::uint32_t clients, tcp::listen_options options) {
 seed_outcome crowd_over_any_network(const seed_run& run) {
     drawn_network n = draw_network(run.seed ^ 0xc40ad);
     tapir::random draw(run.seed * 37 + 11);
-    for (tcp::config* c : {&n.client, &n.server}) {
-        c->connections.keepalive_idle = 5min + 4 * n.rtt;
-        c->connections.keepalive_interval = 75s + 2 * n.rtt;
-        // Tiny windows are bulk's matter: an answer that takes a thousand round trips keeps a port from all
-        // others.
-        c->connections.receive_buffer = std::max<std::uint32_t>(c->connections.receive_buffer, 1000);
-        c->connections.send_buffer = std::max<std::uint32_t>(c->connections.send_buffer, 1000);
-    }
+    suit_talk(n, 5min, 1000);
     if (draw.below(3) == 0)
         n.client.last_ephemeral_port = static_cast<std::uint16_t>(n.client.first_ephemeral_port + 7);
     tcp::listen_options options;
@@ -209,10 +184,7 @@ seed_outcome crowd_over_any_network(const seed_run& run) {
     options.half_open_max = 1 + draw.below(draw.below(2) == 0 ? 3 : 50);
     topology t(run, n.start);
     n.build(t);
-    crowd c;
-    c.t = &t;
-    c.patience = n.patience();
-    c.rtt = n.rtt;
+    crowd c(t, n);
     t.run(run_crowd(&c, 1 + draw.below(24), options));
     t.check_quiet(n.settle());
     return t.outcome();

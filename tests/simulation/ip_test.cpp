@@ -16,11 +16,16 @@
 #include <vector>
 
 #include "tests/hex.hpp"
+#include "tests/simulation/hosts.hpp"
 #include "tests/support/link_end.hpp"
 #include "tests/support/station.hpp"
 
 using namespace tapir;
+using tapir::test::a;
 using tapir::test::cut;
+using tapir::test::mac;
+using tapir::test::named;
+using tapir::test::p;
 using tapir::test::packet;
 using tapir::test::pass_time;
 using tapir::test::ping;
@@ -28,23 +33,6 @@ using tapir::test::same;
 using tapir::test::station;
 
 namespace {
-
-ip::address a(const char* text) {
-    return ip::parse_address(text).value();
-}
-ip::prefix p(const char* text) {
-    return ip::parse_prefix(text).value();
-}
-ethernet::mac_address mac(std::uint8_t last) {
-    return {2, 0, 0, 0, 0, last};
-}
-
-host_config named(std::string name, bool forwarding = false) {
-    host_config c;
-    c.name = std::move(name);
-    c.forwarding = forwarding;
-    return c;
-}
 
 /// 192.0.2.2 is the host, 192.0.2.1 a station that does what the test says.
 struct one_host {
@@ -260,6 +248,27 @@ TEST_CASE("ip: a connection to another network leaves by the right route, from t
     REQUIRE(w.left_peer.received.size() == 1);
     CHECK(ipv4::view::parse(w.left_peer.received[0])->source() == a("192.0.2.2"));
     CHECK(w.right_peer.received.size() == 1);
+}
+
+TEST_CASE("ip: whom ARP does not find TCP is told of once for each destination, however much has waited") {
+    // TCP walks all its connections each time: 40 frames in the queue must not be 40 walks.
+    one_host w;
+    REQUIRE(w.us.add_route(p("203.0.113.0/24"), a("192.0.2.77"))); // where nobody is
+    std::vector<std::error_code> ended;
+    auto attempt = [](host* from, ip::endpoint to, std::vector<std::error_code>* results) -> task<> {
+        results->push_back((co_await from->connect(to)).error());
+    };
+    auto all = [&](scope& s) -> task<> {
+        for (std::uint16_t port = 1; port <= 10; ++port)
+            for (const char* behind : {"203.0.113.5", "203.0.113.6", "192.0.2.77"})
+                s.spawn(attempt, &w.us, ip::endpoint(a(behind), port), &ended);
+        co_return;
+    };
+    w.r.run(with_scope(all));
+    CHECK(ended == std::vector<std::error_code>(30, errc::host_unreachable));
+    CHECK(w.us.interfaces()[0]->neighbours().count().failed == 1);
+    CHECK(w.us.counted().tcp_unreachable == 3);
+    CHECK(w.us.pool().live_blocks() == 0);
 }
 
 TEST_CASE("ip: behind a /32 and on a /31 the neighbour is reached") {

@@ -16,30 +16,14 @@
 #include <string>
 #include <vector>
 
+#include "tests/simulation/hosts.hpp"
 #include "tests/support/station.hpp"
 
 using namespace tapir;
-
-namespace {
-
-ip::address a(const char* text) {
-    return ip::parse_address(text).value();
-}
-ip::prefix p(const char* text) {
-    return ip::parse_prefix(text).value();
-}
-ethernet::mac_address mac(std::uint8_t last) {
-    return {2, 0, 0, 0, 0, last};
-}
-
-host_config named(std::string name, bool forwarding = false) {
-    host_config c;
-    c.name = std::move(name);
-    c.forwarding = forwarding;
-    return c;
-}
-
-} // namespace
+using tapir::test::a;
+using tapir::test::mac;
+using tapir::test::named;
+using tapir::test::p;
 
 namespace {
 

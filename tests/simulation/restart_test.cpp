@@ -16,6 +16,7 @@
 #include "tests/simulation/networks.hpp"
 #include "tests/simulation/pattern.hpp"
 #include "tests/simulation/seeds.hpp"
+#include "tests/simulation/talk.hpp"
 #include "tests/simulation/topology.hpp"
 
 using namespace tapir;
@@ -26,20 +27,13 @@ namespace {
 constexpr std::uint16_t port = 6379;
 constexpr std::uint16_t fixed_client_port = 4000;
 
-struct unstable {
-    topology* t = nullptr;
-    duration patience{};
-    duration rtt{};
+struct unstable : talk {
+    using talk::talk;
     std::uint16_t client_port = 0; ///< 0: any
     bool over = false;
     std::uint64_t next_question = 1; ///< numbers never come twice, whoever restarts
     std::uint64_t answers = 0;
     std::uint64_t lost_connections = 0;
-
-    duration up_to(duration most) const {
-        return duration(
-            static_cast<std::int64_t>(t->rng().next() % static_cast<std::uint64_t>(most.count())));
-    }
 };
 
 /// A question names the stream that answers it.
@@ -60,17 +54,6 @@ struct question {
         return load_be32(from, 0) == 0x5eed5eedu && load_be32(from, 12) == (q.number ^ q.answer);
     }
 };
-
-task<result<std::size_t>> read_exactly(tcp::connection* c, mutable_bytes to) {
-    std::size_t got = 0;
-    while (got < to.size()) {
-        const auto n = co_await c->read(to.subspan(got));
-        if (!n) co_return n.error();
-        if (*n == 0) co_return errc::closed;
-        got += *n;
-    }
-    co_return got;
-}
 
 task<> serve(unstable* u, tcp::connection peer) {
     for (;;) {
@@ -193,18 +176,10 @@ task<> run_unstable(unstable* u) {
 seed_outcome restarts_over_any_network(const seed_run& run) {
     drawn_network n = draw_network(run.seed ^ 0x2e57a27);
     tapir::random draw(run.seed * 41 + 13);
-    for (tcp::config* c : {&n.client, &n.server}) {
-        c->connections.keepalive_idle = 1min + 4 * n.rtt;
-        c->connections.keepalive_interval = 75s + 2 * n.rtt;
-        c->connections.receive_buffer = std::max<std::uint32_t>(c->connections.receive_buffer, 4000);
-        c->connections.send_buffer = std::max<std::uint32_t>(c->connections.send_buffer, 4000);
-    }
+    suit_talk(n, 1min, 4000);
     topology t(run, n.start);
     n.build(t);
-    unstable u;
-    u.t = &t;
-    u.patience = n.patience();
-    u.rtt = n.rtt;
+    unstable u(t, n);
     if (draw.below(2) == 0) u.client_port = fixed_client_port;
     t.run(run_unstable(&u));
     t.check_quiet(n.settle());

@@ -17,19 +17,12 @@
 #include <vector>
 
 #include "tests/simulation/pair.hpp"
+#include "tests/support/sanitized.hpp"
 
 using namespace tapir;
 using namespace tapir::test;
 
 namespace {
-
-#if defined(__SANITIZE_ADDRESS__)
-constexpr bool sanitized = true;
-#elif defined(__has_feature)
-constexpr bool sanitized = __has_feature(address_sanitizer);
-#else
-constexpr bool sanitized = false;
-#endif
 
 const ip::address gateway = ip::address::v4(192, 0, 2, 1);
 const ip::address target = ip::address::v4(192, 0, 2, 2);

@@ -11,6 +11,7 @@
 #include <string>
 #include <vector>
 
+#include "tests/support/sanitized.hpp"
 #include "tests/unit/tcp_arcs.hpp"
 #include "tests/unit/tcp_oracle.hpp"
 #include "tests/unit/tcp_specimen.hpp"
@@ -88,16 +89,7 @@ std::set<offset> acknowledgements(const oracle::connection& c) {
 const std::set<offset> nothing = {0}; ///< the ACK field of a segment without ACK
 
 // Sanitizers make it ten times slower; then every combination is tried on one of the circles in turn.
-#if defined(__has_feature)
-#if __has_feature(address_sanitizer)
-#define TAPIR_TEST_SANITIZED
-#endif
-#endif
-#if defined(__SANITIZE_ADDRESS__) || defined(TAPIR_TEST_SANITIZED)
-constexpr std::size_t one_circle_in = circles.size();
-#else
-constexpr std::size_t one_circle_in = 1;
-#endif
+constexpr std::size_t one_circle_in = sanitized ? circles.size() : 1;
 
 struct tally {
     std::size_t ran = 0;

@@ -17,6 +17,7 @@
 #include <utility>
 #include <vector>
 
+#include "tests/support/sanitized.hpp"
 #include "tests/unit/tcp_model.hpp"
 
 namespace tapir::test {
@@ -176,16 +177,7 @@ class exploration {
 
 /// Faults in each run beside those that a model names; negative: fewer. Sanitizers make it ten times slower.
 int more_faults() {
-#if defined(__has_feature)
-#if __has_feature(address_sanitizer)
-#define TAPIR_TEST_SANITIZED
-#endif
-#endif
-#if defined(__SANITIZE_ADDRESS__) || defined(TAPIR_TEST_SANITIZED)
-    constexpr int otherwise = -1;
-#else
-    constexpr int otherwise = 0;
-#endif
+    constexpr int otherwise = sanitized ? -1 : 0;
     const char* text = std::getenv("TAPIR_MODEL_MORE_FAULTS");
     return text == nullptr ? otherwise : static_cast<int>(std::strtol(text, nullptr, 10));
 }
