@@ -27,6 +27,7 @@ std::string_view name(tcp::timer_id id) {
     case tcp::timer_id::give_up: return "give_up";
     case tcp::timer_id::close_deadline: return "close_deadline";
     case tcp::timer_id::reordering: return "reordering";
+    case tcp::timer_id::pace: return "pace";
     case tcp::timer_id::tail_probe: return "tail_probe";
     }
     return "unknown";

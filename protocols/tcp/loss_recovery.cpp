@@ -65,6 +65,8 @@ void tcb::recover(ack_outcome& a, const segment& s, instant now) {
         congestion_.on_ack(sample_of(a, now));
     // Keeps up: 2 GiB behind it would look like a loss yet to come.
     recover_ = later(recover_, snd_una_ - 1);
+    if (paced_)
+        pacer_.update(congestion_.cwnd(), rtt_.srtt(), congestion_.in_slow_start(), stack_->config_.pacing);
     tune_send_buffer();
     arm_tail_probe(now);
     if (advances || a.told.bytes != 0) trace_cwnd(now);
