@@ -73,6 +73,7 @@ void tcb::new_data_acked(seq ack, const segment& s, instant now) {
     const std::uint32_t data = data_acked_to > begin ? data_acked_to - begin : 0;
     buffer_.drop_front(data);
     bytes_acked_ += data;
+    charge_queued(now); // before a writer is woken: what is free now is what it asks
     snd_una_ = ack;
     syn_acked_ = true;
     snd_nxt_ = later(snd_nxt_, snd_una_);

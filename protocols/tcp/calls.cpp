@@ -41,18 +41,22 @@ void tcb::open_passive(const half_open_entry& e, std::uint32_t ts_offset) {
     if (syn_retransmitted_) records_.sent(iss_, iss_ + 1, e.last_sent());
 }
 
+bool tcb::may_queue() const {
+    return may_send(state_) && !fin_queued_ && !close_pending_ && buffer_.size() < buffer_.bound();
+}
+
 std::size_t tcb::room_to_write() const {
-    return may_send(state_) && !fin_queued_ && !close_pending_ ? buffer_.room(send_memory_left()) : 0;
+    return may_queue() ? buffer_.room(send_memory_left()) : 0;
 }
 
 std::size_t tcb::write(bytes data, instant now) {
-    if (room_to_write() == 0) return 0;
+    if (data.empty() || !make_room_to_write(now)) return 0;
     made_progress(now);
     return buffer_.write(data, stack_->pool_, send_memory_left());
 }
 
 std::size_t tcb::write(chunk data, instant now) {
-    if (room_to_write() == 0) return 0;
+    if (data.empty() || !make_room_to_write(now)) return 0;
     made_progress(now);
     return buffer_.write(std::move(data), stack_->pool_, send_memory_left());
 }

@@ -146,11 +146,12 @@ struct config {
     std::size_t receive_memory = std::size_t{64} << 20;
     /// Written and not yet acknowledged. What passes it waits in its writer's memory.
     std::size_t send_memory = std::size_t{64} << 20;
-    /// What each connection may have of either whatever others hold: two segments, so that nobody stands
-    /// still. 65536 connections could pass the budgets by 256 MiB.
+    /// What each connection may have of either whatever others hold: two segments of 1500-byte packets, so
+    /// that nobody stands still; two full ones on paths with larger packets. 65536 connections could pass the
+    /// budgets by 256 MiB.
     std::uint32_t memory_floor = 4096;
     /// Without progress for this long a connection may be shed for others. No sender of data is silent for
-    /// as long: its timeouts come sooner.
+    /// as long: its timeouts come sooner. A reader has so long for `memory_floor` bytes: 400 bytes a second.
     duration memory_idle_after = 10s;
 
     // Tables. They grow as needed and do not shrink. The demultiplexing table has 32 bytes for each slot and

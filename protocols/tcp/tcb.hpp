@@ -49,6 +49,13 @@ enum class verdict : std::uint8_t {
 /// Room for the payload of one outgoing segment: 64 KiB out of chunks of 2 KiB.
 using gather_list = std::array<bytes, 40>;
 
+/// What came ahead of a hole, among those whose data is shed first: kept while there is something to keep or
+/// to tell.
+struct held_ahead : reassembly, list_hook<> {
+    explicit held_ahead(tcb& owner) : of(&owner) {}
+    tcb* of;
+};
+
 class tcb : public list_hook<stack::dirty_tag>,
             public list_hook<stack::all_tag>,
             public list_hook<stack::holder_tag>,
@@ -125,6 +132,7 @@ class tcb : public list_hook<stack::dirty_tag>,
     static limits::milliseconds compact(duration d);
 
     // --- calls.cpp ---
+    bool may_queue() const;
     /// Nobody waits for this connection any more but the peer: it is one of a bounded number.
     void may_be_orphaned(instant now);
 
@@ -178,14 +186,21 @@ class tcb : public list_hook<stack::dirty_tag>,
     /// True size of what is received and not yet read.
     std::size_t held() const;
     std::uint32_t receive_space() const;
+    /// Of either budget, whatever others hold.
+    std::size_t memory_floor() const;
     bool may_keep(seq begin, const chunk& payload, instant now);
+    bool fits(std::size_t cost) const;
     void shed_ahead();
     /// Data was delivered, read, written or acknowledged: not the one to be shed for being idle.
     void made_progress(instant now);
     /// Brings the account up to what the buffers hold.
-    void charge();
+    void charge(instant now);
+    void charge_received();
+    void charge_queued(instant now);
     void give_back();
     std::size_t send_memory_left() const;
+    /// Whether write() can take something, others paying for it if need be.
+    bool make_room_to_write(instant now);
 
     // --- output.cpp ---
     bool send_syn(instant now, outgoing_segment& out);
@@ -241,7 +256,9 @@ class tcb : public list_hook<stack::dirty_tag>,
     seq snd_wl2_;
     std::uint32_t max_snd_wnd_ = 0;
     seq rcv_nxt_;
-    seq rcv_adv_;       ///< right edge of the window offered; never moves back [RFC 9293 3.8.6 SHLD-14]
+    /// Right edge of the window offered; never moves back [RFC 9293 3.8.6 SHLD-14]. In SYN_SENT rcv_nxt_ is
+    /// not known yet: the distance counts.
+    seq rcv_adv_;
     seq last_ack_sent_; ///< [RFC 7323 4.3]
     std::uint32_t ts_recent_ = 0;
     std::uint32_t ts_offset_ = 0;
@@ -292,7 +309,7 @@ class tcb : public list_hook<stack::dirty_tag>,
     timer_table timers_;
     send_buffer buffer_;
     sent_records records_;
-    std::unique_ptr<reassembly> ahead_; ///< null while everything came in order and once
+    std::unique_ptr<held_ahead> ahead_; ///< null while everything came in order and once
 
     memory_charge ahead_charge_;
     memory_charge send_charge_;
