@@ -191,7 +191,8 @@ void tcb::went_again(std::uint32_t length, instant now) {
 
 bool tcb::was_spurious(const ack_outcome& a, const segment& s, bool advances) {
     recovery& r = *recovery_;
-    if (!r.may_undo || !r.stamped) return false;
+    if (!r.may_undo) return false;
+    if (!r.stamped) return phase_ == recovery_phase::fast && advances; // nothing went again, yet it arrived
     if (a.came_twice && r.unreported == 0) return true;
     if (phase_ == recovery_phase::none) return false;
     const auto& ts = s.header.options.ts;
@@ -224,6 +225,7 @@ void tcb::undo(instant now) {
     const bool again = now - r.looked_again >= rtt_.srtt();
     board_.unmark_lost(again);
     if (again) r.looked_again = now;
+    if (phase_ != recovery_phase::timeout) r.arrivals.overtaken();
     if (phase_ != recovery_phase::none) leave_recovery();
     congestion_.undo();
     r.may_undo = false;
