@@ -47,8 +47,15 @@ info_row of_info(const tcp::info& i) {
     r.backoff = i.backoff;
     r.cwnd = i.cwnd;
     r.ssthresh = i.ssthresh;
+    r.congestion = to_string(i.congestion);
+    r.pacing_rate = i.pacing_rate;
     r.in_flight = i.in_flight;
+    r.sacked = i.sacked;
+    r.lost = i.lost;
     r.in_recovery = i.in_recovery;
+    r.in_loss = i.in_loss;
+    r.reordering_seen = i.reordering_seen;
+    r.recoveries_undone = i.recoveries_undone;
     r.send_mss = i.send_mss;
     r.receive_mss = i.receive_mss;
     r.path_mtu = i.path_mtu;
