@@ -130,7 +130,9 @@ struct stream_socket {
 };
 
 struct listening_socket {
-    listening_socket(int descriptor, const address& at) : fd(descriptor), local(at) {}
+    listening_socket(int descriptor, const address& at) : fd(descriptor), local(at) {
+        if (const std::string path = local.path(); !path.empty()) (void)::lstat(path.c_str(), &bound);
+    }
     listening_socket(const listening_socket&) = delete;
     listening_socket& operator=(const listening_socket&) = delete;
     ~listening_socket() {
@@ -139,13 +141,27 @@ struct listening_socket {
     }
     void close() {
         if (std::exchange(closed, true)) return;
+        remove_path();
         ::shutdown(fd, SHUT_RDWR); // waiting accepts end with EINVAL
-        if (const std::string path = local.path(); !path.empty()) ::unlink(path.c_str());
     }
 
     const int fd;
     const address local;
+    struct stat bound{}; ///< what bind() has put at the path
     bool closed = false;
+
+  private:
+    /// Before the socket is deaf: who finds a path where nobody listens may bind it anew, and what he has
+    /// bound is not ours to remove. So is what else has come to stand there since, as far as one can tell:
+    /// between the look and the removal the system has no lock. Programs that share a path need one of their
+    /// own.
+    void remove_path() const {
+        const std::string path = local.path();
+        struct stat now{};
+        if (path.empty() || ::lstat(path.c_str(), &now) != 0) return;
+        if (S_ISSOCK(now.st_mode) && now.st_dev == bound.st_dev && now.st_ino == bound.st_ino)
+            ::unlink(path.c_str());
+    }
 };
 
 } // namespace detail

@@ -90,7 +90,8 @@ class listener {
     /// Any number of coroutines may wait. errc::closed after close(). Connections that failed before they
     /// could be accepted are passed over.
     task<result<stream>> accept();
-    /// Waiting accepts resume with errc::closed; an AF_UNIX path is removed.
+    /// Waiting accepts resume with errc::closed; an AF_UNIX path is removed, unless somebody else has bound
+    /// it since.
     void close();
     /// With the port that the kernel chose, if it was to choose one.
     address local() const;

@@ -29,6 +29,9 @@ class token_bucket {
         return true;
     }
 
+    /// When take() will succeed next: `now` if it does already.
+    instant next(instant now) const { return std::max(std::max(full_at_, now) - (depth_ - interval_), now); }
+
   private:
     duration interval_; ///< between two tokens
     duration depth_;    ///< how long an empty bucket takes to fill

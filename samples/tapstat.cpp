@@ -9,11 +9,13 @@
 #include <tapir/framework/log.hpp>
 #include <tapir/protocols/control/client.hpp>
 #include <tapir/protocols/control/columns.hpp>
+#include <tapir/protocols/control/printable.hpp>
 #include <tapir/protocols/control/socket.hpp>
 
 #include <arpa/inet.h>
 #include <cstdio>
 #include <netdb.h>
+#include <optional>
 #include <utility>
 
 #include "samples/support/command_line.hpp"
@@ -89,7 +91,7 @@ class printer {
         } else if (const auto* c = std::get_if<control::counters_row>(&r)) {
             print(control::text_of(*c, wishes_.all));
         } else if (wishes_.counters && std::holds_alternative<control::process_row>(r)) {
-            std::printf("%llu/%s\n", static_cast<unsigned long long>(of_.pid), of_.program.c_str());
+            print(control::text_of(of_));
         }
     }
     bool is_meant() const { return wishes_.pid == 0 || of_.pid == wishes_.pid; }
@@ -101,6 +103,11 @@ class printer {
     control::process_row of_;
 };
 
+/// Paths are names that others may have given.
+void complain(const std::string& text) {
+    log::error(control::printable(text));
+}
+
 std::string where_we_looked() {
     std::string all;
     for (const std::string& d : control::directories_searched()) all += (all.empty() ? "" : ", ") + d;
@@ -110,26 +117,29 @@ std::string where_we_looked() {
 /// The exit status: 0 if somebody has answered, and nobody whom we asked for has failed to.
 task<int> show(const wishes* w) {
     const bool named = !w->paths.empty();
-    const std::vector<std::string> paths = named ? w->paths : control::find_sockets();
+    std::vector<control::found_socket> sockets;
+    for (const std::string& path : w->paths) sockets.emplace_back(path, std::nullopt);
+    if (!named) sockets = control::find_sockets();
     std::size_t answered = 0;
     bool titled = false;
     int status = 0;
-    for (const std::string& path : paths) {
+    for (const control::found_socket& socket : sockets) {
         printer out(*w, titled);
         const control::row_handler each = [&out](const control::row& r, std::string_view line) {
             out.row(r, line);
         };
-        const auto done = co_await control::ask(path, w->request(), each);
+        const auto done =
+            co_await control::ask(socket.path, w->request(), each, control::ask_limits(), socket.owner);
         if (done) {
             if (out.is_meant()) ++answered;
         } else if (named || done.error().problem != control::ask_problem::nobody) {
-            log::error(done.error().text);
+            complain(done.error().text);
             status = 1;
         }
     }
     if (answered == 0 && status == 0) {
-        log::error(w->pid != 0 ? "no running tapir program has the process id " + std::to_string(w->pid)
-                               : "no running tapir program was found; looked into " + where_we_looked());
+        complain(w->pid != 0 ? "no running tapir program has the process id " + std::to_string(w->pid)
+                             : "no running tapir program was found; looked into " + where_we_looked());
         status = 1;
     }
     std::fflush(stdout);

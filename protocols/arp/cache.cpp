@@ -31,8 +31,10 @@ bool is_never_a_station(ip::address a) {
 } // namespace
 
 cache::cache(const cache_config& config, ethernet::mac_address own)
-    : config_(config), own_mac_(own), broadcasts_(config.requests_per_second, config.request_burst) {
+    : config_(config), own_mac_(own), strangers_(config.requests_per_second, config.request_burst),
+      known_(config.known_requests_per_second, config.known_request_burst) {
     assert(config.max_entries >= 1 && config.max_queued_frames >= 1);
+    assert(config.max_unanswered >= 1);
     assert(config.max_broadcast_requests >= 1);
     assert(own.is_station());
 }
@@ -78,51 +80,106 @@ void cache::transmit(ethernet::mac_address destination, const packet& p, std::ui
     ++counter;
 }
 
-// One request, to the station itself while its address is still believed, else to everybody.
+// One request, to the station itself while its address is still believed, else to everybody: at once if
+// nobody waits and the rate allows it, else in turn.
 void cache::ask(ip::address a, entry& e, instant now) {
-    packet p = packet::request(own_mac_, source_for(a), a);
     if (e.state == state::probing) {
+        packet p = packet::request(own_mac_, source_for(a), a);
         p.target_mac = e.mac;
         transmit(e.mac, p, count_.unicast_requests_sent);
-    } else if (broadcasts_.take(now)) {
-        transmit(ethernet::mac_address::broadcast(), p, count_.broadcast_requests_sent);
-    } else {
-        ++count_.requests_limited; // and asked when its turn comes again
-        arm(e, now + config_.retry_interval);
+        ++e.requests;
+        arm(e, now + config_.retry_interval); // [RFC 1122 2.3.2.1]: no flooding, a request a second at most
         return;
     }
+    share& s = share_of(e);
+    if (s.line.empty() && s.requests.take(now)) return broadcast(a, e, now);
+    ++count_.requests_limited;
+    e.waits = true;
+    e.deadline = never;
+    s.line.push_back(a.v4_value());
+    next_deadline_ = std::min(next_deadline_, s.requests.next(now));
+}
+
+void cache::broadcast(ip::address a, entry& e, instant now) {
+    transmit(ethernet::mac_address::broadcast(), packet::request(own_mac_, source_for(a), a),
+             count_.broadcast_requests_sent);
     ++e.requests;
-    arm(e, now + config_.retry_interval); // [RFC 1122 2.3.2.1]: no flooding, a request a second at most
+    e.first_asked = std::min(e.first_asked, now);
+    arm(e, now + config_.retry_interval);
+}
+
+void cache::serve(share& s, instant now) {
+    while (!s.line.empty()) {
+        if (!s.requests.take(now)) {
+            next_deadline_ = std::min(next_deadline_, s.requests.next(now));
+            return;
+        }
+        const std::uint32_t a = s.line.front();
+        s.line.pop_front();
+        entry& e = table_.at(a);
+        e.waits = false;
+        broadcast(ip::address::v4(a), e, now);
+    }
+}
+
+void cache::leave_line(std::uint32_t a, entry& e) {
+    if (!std::exchange(e.waits, false)) return;
+    std::deque<std::uint32_t>& line = share_of(e).line;
+    line.erase(std::ranges::find(line, a));
 }
 
 // What goes first when the table is full: the least recently used stale entry. Then, for our own needs only,
-// the oldest unanswered question, whose frames are lost; so that neither a sweep over silent addresses nor
-// strangers who ask for us displace a station we talk to. Last, the least recently used of those.
+// the oldest question that has had a second for its answer, whose frames are lost; so that neither a sweep
+// over silent addresses nor strangers who ask for us displace a station we talk to. Last, when nobody is
+// asked for, the least recently used of those. Once the questions are max_unanswered they make room for each
+// other only.
 bool cache::make_room(creator by, instant now) {
-    if (table_.size() < config_.max_entries) return true;
-    const auto rank = [&](const entry& e) {
-        switch (state_of(e, now)) {
-        case state::stale: return 0;
-        case state::incomplete: return 1;
-        case state::reachable:
-        case state::probing: break;
+    if (table_.size() < std::min(config_.max_unanswered, config_.max_entries)) return true;
+    enum { stale, overdue, in_use, fresh };
+    std::pair<int, instant> first_of_all(fresh, never);
+    std::pair<int, instant> first_question(fresh, never);
+    auto victim = table_.end();
+    auto question = table_.end();
+    std::size_t questions = 0;
+    for (auto at = table_.begin(); at != table_.end(); ++at) {
+        const entry& e = at->second;
+        const bool unanswered = e.state == state::incomplete && !e.answered;
+        int rank = state_of(e, now) == state::stale ? stale : in_use;
+        if (unanswered) rank = now < after(e.first_asked, config_.retry_interval) ? fresh : overdue;
+        const std::pair order(rank, e.last_used);
+        if (order < first_of_all) {
+            first_of_all = order;
+            victim = at;
         }
-        return 2;
-    };
-    const auto victim = std::ranges::min_element(table_, [&](const auto& a, const auto& b) {
-        return std::pair(rank(a.second), a.second.last_used) < std::pair(rank(b.second), b.second.last_used);
-    });
-    if (by == creator::a_packet && rank(victim->second) != 0) return false;
-    queued_ -= victim->second.queue.size();
-    count_.queue_dropped += victim->second.queue.size();
-    ++count_.evicted;
-    table_.erase(victim);
+        if (!unanswered) continue;
+        ++questions;
+        if (order < first_question) {
+            first_question = order;
+            question = at;
+        }
+    }
+    if (by == creator::us && questions >= config_.max_unanswered) {
+        if (first_question.first != overdue) return false;
+        evict(question);
+    } else if (table_.size() >= config_.max_entries) {
+        const int last = by == creator::a_packet ? stale : questions > 0 ? overdue : in_use;
+        if (first_of_all.first > last) return false;
+        evict(victim);
+    }
     return true;
+}
+
+void cache::evict(table::iterator at) {
+    leave_line(at->first, at->second);
+    queued_ -= at->second.queue.size();
+    count_.queue_dropped += at->second.queue.size();
+    ++count_.evicted;
+    table_.erase(at);
 }
 
 cache::entry* cache::create(ip::address a, creator by, instant now) {
     if (!make_room(by, now)) {
-        ++count_.table_full;
+        ++(by == creator::us ? count_.not_asked : count_.table_full);
         return nullptr;
     }
     entry& e = table_[a.v4_value()];
@@ -137,7 +194,7 @@ std::optional<ethernet::mac_address> cache::resolve(ip::address next_hop, instan
 
     const auto found = table_.find(next_hop.v4_value());
     if (found == table_.end()) {
-        ask(next_hop, *create(next_hop, creator::us, now), now);
+        if (entry* e = create(next_hop, creator::us, now)) ask(next_hop, *e, now);
         return std::nullopt;
     }
     entry& e = found->second;
@@ -152,24 +209,43 @@ std::optional<ethernet::mac_address> cache::resolve(ip::address next_hop, instan
     return e.mac;
 }
 
+bool cache::is_asked_for(ip::address next_hop) const {
+    const auto found = table_.find(next_hop.v4_value());
+    return found != table_.end() && found->second.state == state::incomplete;
+}
+
+bool cache::make_queue_room(entry& e) {
+    entry* from = &e;
+    if (e.queue.size() < config_.max_queued_frames) {
+        if (queued_ < config_.max_queued_total) return true;
+        const auto longest =
+            std::ranges::max_element(table_, {}, [](const auto& one) { return one.second.queue.size(); });
+        if (longest->second.queue.size() > e.queue.size() + 1) from = &longest->second;
+    }
+    ++count_.queue_dropped;
+    if (from->queue.empty()) return false;
+    from->queue.erase(from->queue.begin());
+    --queued_;
+    return true;
+}
+
 void cache::enqueue(ip::address next_hop, frame packet, instant now) {
     if (const auto mac = resolve(next_hop, now)) {
         releases_.emplace_back(*mac, std::move(packet));
         return;
     }
+    const auto found = table_.find(next_hop.v4_value());
+    if (found == table_.end()) return; // not asked for, and counted so
     // [RFC 1122 2.3.2.2]: at least the latest frame is kept.
-    std::vector<frame>& queue = table_.at(next_hop.v4_value()).queue;
-    if (queue.size() >= config_.max_queued_frames || queued_ >= config_.max_queued_total) {
-        ++count_.queue_dropped;
-        if (queue.empty()) return; // others fill the common bound: nothing of this address to drop instead
-        queue.erase(queue.begin());
-        --queued_;
-    }
-    queue.push_back(std::move(packet));
+    if (!make_queue_room(found->second)) return;
+    found->second.queue.push_back(std::move(packet));
     ++queued_;
 }
 
-void cache::learn(entry& e, ethernet::mac_address mac, instant now) {
+void cache::learn(ip::address a, entry& e, ethernet::mac_address mac, instant now) {
+    leave_line(a.v4_value(), e);
+    e.answered = true;
+    e.first_asked = never;
     if (e.state == state::incomplete)
         ++count_.resolved;
     else if (e.mac != mac)
@@ -213,14 +289,14 @@ void cache::on_packet(const packet& p, instant now) {
     const bool for_us = is_own(p.target_ip);
     const auto known = table_.find(p.sender_ip.v4_value());
     if (known != table_.end()) {
-        learn(known->second, p.sender_mac, now);
+        learn(p.sender_ip, known->second, p.sender_mac, now);
     } else if (p.op == operation::reply) {
         ++count_.unsolicited;
     } else if (for_us && !p.sender_ip.is_unspecified() && is_on_link(p.sender_ip)) {
         if (entry* e = create(p.sender_ip, creator::a_packet, now)) {
             e->state = state::reachable;
             e->mac = p.sender_mac;
-            learn(*e, p.sender_mac, now);
+            learn(p.sender_ip, *e, p.sender_mac, now);
         }
     }
 
@@ -354,6 +430,8 @@ void cache::on_timer(instant now) {
         else
             next_deadline_ = std::min(next_deadline_, current->second.deadline);
     }
+    serve(strangers_, now);
+    serve(known_, now);
 }
 
 std::optional<cache::transmission> cache::next_transmission() {

@@ -13,6 +13,12 @@
 //
 // An entry is *incomplete* while asked for, then *reachable*; after reachable_time it is *stale*: still used,
 // but the next use asks the station itself (unicast) and, when that stays unanswered, everybody.
+//
+// Strangers can make us ask for addresses where nobody is: by sending to a network behind us, or from sources
+// that do not exist. So addresses that have never answered share one rate of requests, in the order in which
+// they came, and may fill a part of the table only; those that have answered keep the rest of it, and have a
+// rate of their own. An address that was admitted gets its request, and a second for the answer; past
+// max_unanswered new ones are not asked for. Who asks for us has answered.
 #pragma once
 
 #include <tapir/framework/bytes.hpp>
@@ -49,11 +55,15 @@ struct cache_config {
     unsigned max_broadcast_requests = 3;
     /// Entries in all, at least 1. More than a /23 network has stations.
     std::size_t max_entries = 1024;
+    /// Of these, addresses asked for that have never answered, at least 1: half, which leaves room for a /23
+    /// network's stations. At requests_per_second their first requests are out within 3 s.
+    std::size_t max_unanswered = 512;
     /// Frames that wait for one address; past it the oldest is dropped. The largest datagram fits, cut for an
     /// MTU of 1500: 45 fragments, of which none may be missing.
     std::size_t max_queued_frames = 48;
-    /// Frames that wait in all entries together: a sweep over silent addresses must not fill the memory.
-    std::size_t max_queued_total = 512;
+    /// Frames that wait in all entries together: a sweep over silent addresses must not fill the memory. Past
+    /// it the longest queue loses its oldest; with max_unanswered and as many again every address has one.
+    std::size_t max_queued_total = 1024;
     /// Packets made but not yet pulled: more than a host lets pile up between two pulls.
     std::size_t max_transmissions = 256;
     /// RFC 5227 2.3 ANNOUNCE_NUM and ANNOUNCE_INTERVAL: announcements when an address is taken into use.
@@ -61,10 +71,14 @@ struct cache_config {
     duration announce_interval = 2s;
     /// RFC 5227 2.4 DEFEND_INTERVAL: between two announcements that defend an address somebody else claims.
     duration defend_interval = 10s;
-    /// Broadcast requests per second and at once: a sweep over a network's addresses, ours or one that we
-    /// forward, must not become a storm that every station on the link has to read. A /24 at once passes.
+    /// Broadcast requests per second and at once for addresses that have never answered: a sweep over a
+    /// network's addresses, ours or one that we forward, must not become a storm that every station on the
+    /// link has to read. A /24 at once passes.
     std::uint32_t requests_per_second = 200;
     std::uint32_t request_burst = 256;
+    /// The same for those that have: a station that has moved, or a link's whole /24 after an outage.
+    std::uint32_t known_requests_per_second = 100;
+    std::uint32_t known_request_burst = 256;
     /// Whether an address is probed for before it is taken into use (RFC 5227 2.1): off, since whoever
     /// configured it knows, and it takes 5 to 8 s. The other values are section 1.1's, by their names there.
     bool probe = false;
@@ -125,18 +139,19 @@ class cache {
         std::uint64_t unicast_requests_sent = 0;
         std::uint64_t replies_sent = 0;
         std::uint64_t announcements_sent = 0;
-        std::uint64_t resolved = 0;              ///< incomplete entries that were answered
-        std::uint64_t moved = 0;                 ///< an address that changed to another station
-        std::uint64_t failed = 0;                ///< addresses given up
-        std::uint64_t expired = 0;               ///< removed after idle_lifetime
-        std::uint64_t evicted = 0;               ///< removed to make room
-        std::uint64_t table_full = 0;            ///< requesters not remembered: no entry that may go
-        std::uint64_t queue_dropped = 0;         ///< frames lost to the bounds on queues and to eviction
+        std::uint64_t resolved = 0;      ///< incomplete entries that were answered
+        std::uint64_t moved = 0;         ///< an address that changed to another station
+        std::uint64_t failed = 0;        ///< addresses given up
+        std::uint64_t expired = 0;       ///< removed after idle_lifetime
+        std::uint64_t evicted = 0;       ///< removed to make room
+        std::uint64_t table_full = 0;    ///< requesters not remembered: no entry that may go
+        std::uint64_t not_asked = 0;     ///< questions that nobody was asked: there are max_unanswered
+        std::uint64_t queue_dropped = 0; ///< frames lost to the bounds on queues and to eviction
         std::uint64_t transmissions_dropped = 0; ///< packets lost to max_transmissions
         std::uint64_t conflicts = 0;             ///< somebody else claims an address of ours
         std::uint64_t probes_sent = 0;
         std::uint64_t addresses_taken = 0;  ///< probed for, and found with somebody else
-        std::uint64_t requests_limited = 0; ///< broadcasts put off by requests_per_second
+        std::uint64_t requests_limited = 0; ///< broadcasts that had to wait for their turn
         std::uint64_t bad_sender = 0;       ///< sender addresses that no station can have
         std::uint64_t own = 0;              ///< our own packets, come back
         std::uint64_t not_ours = 0;         ///< for another station; refreshes known senders only
@@ -157,6 +172,7 @@ class cache {
             f("expired", c.expired);
             f("evicted", c.evicted);
             f("table_full", c.table_full);
+            f("not_asked", c.not_asked);
             f("queue_dropped", c.queue_dropped);
             f("transmissions_dropped", c.transmissions_dropped);
             f("conflicts", c.conflicts);
@@ -181,12 +197,16 @@ class cache {
     /// Announces all own addresses, now and `announcements - 1` times more.
     void announce(instant now);
 
-    /// Where frames for `next_hop` go; nothing while that is being asked for (starts asking if need be).
+    /// Where frames for `next_hop` go; nothing while that is being asked for (starts asking if need be and
+    /// possible).
     /// Broadcast and multicast addresses are mapped, never asked for. Not for own addresses: what a host
     /// sends to itself never reaches the link.
     std::optional<ethernet::mac_address> resolve(ip::address next_hop, instant now);
-    /// Keeps `packet` until `next_hop` is resolved or given up; if it is resolved, releases it at once. The
-    /// frame shares its buffer: its bytes must not be rewritten before it is released.
+    /// Whether an answer of `next_hop` is waited for, so that enqueue() has a point.
+    bool is_asked_for(ip::address next_hop) const;
+    /// Keeps `packet` until `next_hop` is resolved or given up; if it is resolved, releases it at once. One
+    /// that is not asked for, since too many others are, loses it. The frame shares its buffer: its bytes
+    /// must not be rewritten before it is released.
     void enqueue(ip::address next_hop, frame packet, instant now);
 
     /// The payload of an ARP frame. Malformed ones are counted.
@@ -210,9 +230,12 @@ class cache {
     struct entry {
         arp::state state = state::incomplete; ///< `stale` is never stored: it is reachable past its time
         unsigned requests = 0;                ///< sent in this state
+        bool answered = false;                ///< once, while this entry exists
+        bool waits = false;                   ///< in its share's line
         ethernet::mac_address mac;
         instant reachable_until{};
         instant last_used{};
+        instant first_asked = never; ///< by broadcast
         instant deadline = never;
         std::vector<frame> queue; ///< oldest first
     };
@@ -220,16 +243,32 @@ class cache {
     using table = std::map<std::uint32_t, entry>;
     enum class creator : std::uint8_t { us, a_packet };
 
+    /// A rate of broadcasts, and who waits for his, in order of coming.
+    struct share {
+        explicit share(std::uint32_t rate, std::uint32_t burst) : requests(rate, burst) {}
+        token_bucket requests;
+        std::deque<std::uint32_t> line; ///< exactly the entries with `waits`
+    };
+    share& share_of(const entry& e) { return e.answered ? known_ : strangers_; }
+
     bool is_own(ip::address a) const;
     bool is_own_broadcast(ip::address a) const;
     bool is_on_link(ip::address a) const;
     ip::address source_for(ip::address next_hop) const;
     arp::state state_of(const entry& e, instant now) const;
 
+    /// Nothing when there is no room.
     entry* create(ip::address a, creator by, instant now);
     bool make_room(creator by, instant now);
-    void learn(entry& e, ethernet::mac_address mac, instant now);
+    void evict(table::iterator at);
+    void learn(ip::address a, entry& e, ethernet::mac_address mac, instant now);
     void ask(ip::address a, entry& e, instant now);
+    void broadcast(ip::address a, entry& e, instant now);
+    /// Asks for those whose turn has come.
+    void serve(share& s, instant now);
+    void leave_line(std::uint32_t a, entry& e);
+    /// Makes room in queued_ for one frame for `e`; false when that would take another address's only one.
+    bool make_queue_room(entry& e);
     void on_entry_timer(table::iterator at, instant now);
     void give_up(table::iterator at);
     void on_conflict(ip::address own, ethernet::mac_address other, instant now);
@@ -254,7 +293,8 @@ class cache {
 
     cache_config config_;
     ethernet::mac_address own_mac_;
-    token_bucket broadcasts_;
+    share strangers_;
+    share known_;
     std::vector<own_address> own_;
     std::vector<probed_address> probed_;
     table table_;

@@ -1,4 +1,5 @@
 #include <tapir/protocols/control/columns.hpp>
+#include <tapir/protocols/control/printable.hpp>
 
 #include <algorithm>
 #include <array>
@@ -26,12 +27,6 @@ std::string right(std::uint64_t number, std::size_t width) {
     std::string text = std::to_string(number);
     if (text.size() < width) text.insert(0, width - text.size(), ' ');
     return text + ' ';
-}
-
-/// Names of programs and source files come from elsewhere, and may hold what a terminal obeys.
-std::string printable(std::string text) {
-    std::ranges::replace_if(text, [](char c) { return c < ' ' || c > '~'; }, '?');
-    return text;
 }
 
 void end_line(std::string& text) {
@@ -88,7 +83,7 @@ std::string first_columns(std::string_view protocol, std::uint64_t recv_q, std::
     std::string text = left(std::string(protocol), 5) + right(recv_q, 6) + right(send_q, 6);
     text += left(address(local, protocol, o), address_width);
     text += left(remote ? address(*remote, protocol, o) : "0.0.0.0:*", address_width);
-    text += left(printable(std::string(state)), state_width);
+    text += left(printable(state), state_width);
     if (o.program) text += left(std::to_string(of.pid) + "/" + printable(of.program), program_width);
     return text;
 }
@@ -139,6 +134,7 @@ std::string info_line(const info_row& i) {
         if (value != 0) add(name, value);
     };
     add("mss", i.send_mss);
+    add_unless_zero("pmtu", i.path_mtu);
     add("rcvmss", i.receive_mss);
     add("cwnd", i.cwnd);
     add("ssthresh", i.ssthresh);
@@ -156,9 +152,15 @@ std::string info_line(const info_row& i) {
     add_unless_zero("dupacks", i.duplicate_acks);
     add("snd_wnd", i.send_window);
     add("rcv_wnd", i.receive_window);
+    add_unless_zero("snd_mem", i.send_memory);
     add_unless_zero("rcv_mem", i.receive_memory);
     add_unless_zero("rcv_ooo", i.out_of_order);
+    add_unless_zero("rcv_ooo_ranges", i.out_of_order_ranges);
+    add_unless_zero("urg_segs", i.urgent_segments);
+    add_unless_zero("urg_ahead", i.urgent_ahead);
     if (i.in_recovery) text += " recovery";
+    if (i.orphan) text += " orphan";
+    if (i.from_cookie) text += " cookie";
     if (i.no_delay) text += " nodelay";
     if (i.min_rtt_us != 0) text += " minrtt:" + in_milliseconds(i.min_rtt_us);
     return text + "\n";
@@ -201,6 +203,10 @@ std::string columns_of(const udp_row& r, const process_row& of, const column_opt
     if (r.datagrams != 0) text += "datagrams " + std::to_string(r.datagrams);
     end_line(text);
     return text;
+}
+
+std::string text_of(const process_row& r) {
+    return std::to_string(r.pid) + "/" + printable(r.program) + "\n";
 }
 
 std::string text_of(const counters_row& r, bool zeros) {

@@ -32,6 +32,8 @@ std::string column_titles(const column_options& o);
 std::string columns_of(const tcp_row& r, const process_row& of, const column_options& o);
 std::string columns_of(const udp_row& r, const process_row& of, const column_options& o);
 
+/// "17/http_server\n"
+std::string text_of(const process_row& r);
 /// "tcp:\n    17 segments_in\n ..."; counters that are zero only if `zeros`.
 std::string text_of(const counters_row& r, bool zeros);
 

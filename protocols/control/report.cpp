@@ -35,8 +35,10 @@ std::string_view name(tcp::timer_id id) {
 info_row of_info(const tcp::info& i) {
     info_row r;
     r.unsent = i.unsent;
+    r.send_memory = i.send_memory;
     r.receive_memory = i.receive_memory;
     r.out_of_order = i.out_of_order;
+    r.out_of_order_ranges = i.out_of_order_ranges;
     r.srtt_us = microseconds(i.srtt);
     r.rttvar_us = microseconds(i.rttvar);
     r.min_rtt_us = microseconds(i.min_rtt);
@@ -48,6 +50,7 @@ info_row of_info(const tcp::info& i) {
     r.in_recovery = i.in_recovery;
     r.send_mss = i.send_mss;
     r.receive_mss = i.receive_mss;
+    r.path_mtu = i.path_mtu;
     r.send_window = i.send_window;
     r.receive_window = i.receive_window;
     r.send_scale = i.send_scale;
@@ -56,6 +59,10 @@ info_row of_info(const tcp::info& i) {
     r.window_scaling = i.window_scaling;
     r.sack_permitted = i.sack_permitted;
     r.no_delay = i.no_delay;
+    r.from_cookie = i.from_cookie;
+    r.orphan = i.orphan;
+    r.urgent_segments = i.urgent_segments;
+    r.urgent_ahead = i.urgent_ahead;
     r.bytes_sent = i.bytes_sent;
     r.bytes_acked = i.bytes_acked;
     r.bytes_received = i.bytes_received;

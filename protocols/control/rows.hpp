@@ -101,8 +101,11 @@ struct owner_row {
 /// tcp::info; bytes and microseconds.
 struct info_row {
     std::uint64_t unsent = 0;
+    std::uint64_t send_memory =
+        0; ///< true size of the buffers behind send_q, as receive_memory behind recv_q
     std::uint64_t receive_memory = 0;
     std::uint64_t out_of_order = 0;
+    std::uint64_t out_of_order_ranges = 0;
     std::int64_t srtt_us = 0;
     std::int64_t rttvar_us = 0;
     std::int64_t min_rtt_us = 0;
@@ -114,6 +117,7 @@ struct info_row {
     bool in_recovery = false;
     std::uint64_t send_mss = 0;
     std::uint64_t receive_mss = 0;
+    std::uint64_t path_mtu = 0;
     std::uint64_t send_window = 0;
     std::uint64_t receive_window = 0;
     std::uint64_t send_scale = 0;
@@ -122,6 +126,10 @@ struct info_row {
     bool window_scaling = false;
     bool sack_permitted = false;
     bool no_delay = false;
+    bool from_cookie = false;          ///< accepted without a half-open entry
+    bool orphan = false;               ///< closing in the background, of tcp::config::max_orphans
+    std::uint64_t urgent_segments = 0; ///< that came with URG
+    std::uint64_t urgent_ahead = 0;    ///< bytes from the next to be read to the end of urgent data
     std::uint64_t bytes_sent = 0;
     std::uint64_t bytes_acked = 0;
     std::uint64_t bytes_received = 0;
@@ -136,8 +144,10 @@ struct info_row {
     template <class Self, class F>
     static void visit(Self& r, F f) {
         f("unsent", r.unsent);
+        f("send_memory", r.send_memory);
         f("receive_memory", r.receive_memory);
         f("out_of_order", r.out_of_order);
+        f("out_of_order_ranges", r.out_of_order_ranges);
         f("srtt_us", r.srtt_us);
         f("rttvar_us", r.rttvar_us);
         f("min_rtt_us", r.min_rtt_us);
@@ -149,6 +159,7 @@ struct info_row {
         f("in_recovery", r.in_recovery);
         f("send_mss", r.send_mss);
         f("receive_mss", r.receive_mss);
+        f("path_mtu", r.path_mtu);
         f("send_window", r.send_window);
         f("receive_window", r.receive_window);
         f("send_scale", r.send_scale);
@@ -157,6 +168,10 @@ struct info_row {
         f("window_scaling", r.window_scaling);
         f("sack_permitted", r.sack_permitted);
         f("no_delay", r.no_delay);
+        f("from_cookie", r.from_cookie);
+        f("orphan", r.orphan);
+        f("urgent_segments", r.urgent_segments);
+        f("urgent_ahead", r.urgent_ahead);
         f("bytes_sent", r.bytes_sent);
         f("bytes_acked", r.bytes_acked);
         f("bytes_received", r.bytes_received);

@@ -65,9 +65,9 @@ std::vector<std::string> own_directories() {
 
 enum class purpose { open_sockets, find_sockets };
 
-/// What keeps us from trusting a directory; empty if nothing does. Whom we ask, root may be too.
-std::string objection_to(const std::string& directory, purpose what_for) {
-    struct stat s{};
+/// What keeps us from trusting a directory; empty if nothing does. Whom we ask, root may be too. `s` tells of
+/// the directory.
+std::string objection_to(const std::string& directory, purpose what_for, struct stat& s) {
     if (::lstat(directory.c_str(), &s) != 0) return in_words(errno);
     if (!S_ISDIR(s.st_mode)) return "is no directory";
     const bool looking = what_for == purpose::find_sockets;
@@ -111,11 +111,16 @@ std::string directory_of(const std::string& path) {
     return parent.empty() ? "." : parent;
 }
 
-std::vector<std::string> sockets_in(const std::string& directory) {
+std::vector<std::string> sockets_in(const std::string& directory, uid_t owner) {
     std::vector<std::string> paths;
     std::error_code failed;
-    for (fs::directory_iterator at(directory, failed), end; !failed && at != end; at.increment(failed))
-        if (at->path().extension() == ".sock") paths.push_back(at->path().string());
+    for (fs::directory_iterator at(directory, failed), end; !failed && at != end; at.increment(failed)) {
+        struct stat s{};
+        const std::string path = at->path().string();
+        if (at->path().extension() != ".sock" || ::lstat(path.c_str(), &s) != 0 || !S_ISSOCK(s.st_mode))
+            continue;
+        if (s.st_uid == owner || s.st_uid == ::geteuid() || s.st_uid == 0) paths.push_back(path);
+    }
     std::ranges::sort(paths);
     return paths;
 }
@@ -127,8 +132,9 @@ std::expected<std::string, std::string> default_path() {
     for (const std::string& directory : own_directories()) {
         const bool made = ::mkdir(directory.c_str(), 0700) == 0;
         const std::string failure = made || errno == EEXIST ? std::string() : in_words(errno);
+        struct stat s{};
         const std::string objection =
-            failure.empty() ? objection_to(directory, purpose::open_sockets) : failure;
+            failure.empty() ? objection_to(directory, purpose::open_sockets, s) : failure;
         if (objection.empty()) return directory + "/" + std::to_string(::getpid()) + ".sock";
         why += (why.empty() ? "" : "; ") + directory + ": " + objection;
     }
@@ -159,7 +165,7 @@ task<std::expected<kernel::listener, std::string>> open_socket(std::string path,
 task<> remove_dead_sockets(std::string path) {
     const auto lock = co_await lock_directory(directory_of(path));
     if (!lock) co_return;
-    for (const std::string& socket : sockets_in(directory_of(path))) {
+    for (const std::string& socket : sockets_in(directory_of(path), ::geteuid())) {
         const auto at = kernel::address::parse("unix:" + socket);
         if (at && look_at(*at) == condition::dead) ::unlink(socket.c_str());
     }
@@ -183,12 +189,14 @@ std::vector<std::string> directories_searched() {
     return all;
 }
 
-std::vector<std::string> find_sockets() {
-    std::vector<std::string> paths;
-    for (const std::string& directory : directories_searched())
-        if (objection_to(directory, purpose::find_sockets).empty())
-            for (std::string& path : sockets_in(directory)) paths.push_back(std::move(path));
-    return paths;
+std::vector<found_socket> find_sockets() {
+    std::vector<found_socket> all;
+    for (const std::string& directory : directories_searched()) {
+        struct stat s{};
+        if (!objection_to(directory, purpose::find_sockets, s).empty()) continue;
+        for (std::string& path : sockets_in(directory, s.st_uid)) all.emplace_back(std::move(path), s.st_uid);
+    }
+    return all;
 }
 
 } // namespace tapir::control

@@ -15,7 +15,10 @@
 #include <tapir/framework/task.hpp>
 
 #include <expected>
+#include <optional>
 #include <string>
+#include <sys/types.h>
+#include <utility>
 #include <vector>
 
 namespace tapir::control {
@@ -32,9 +35,16 @@ task<std::expected<kernel::listener, std::string>> open_socket(std::string path,
 /// to.
 task<> remove_dead_sockets(std::string path);
 
+struct found_socket {
+    found_socket(std::string p, std::optional<uid_t> o) : path(std::move(p)), owner(o) {}
+    std::string path;
+    std::optional<uid_t> owner; ///< who, or root, must answer there: whose the directory is
+};
+
 /// Every socket (*.sock) in the directories above that this user may trust, in order of their names; root
-/// also looks into those of all users. Nobody may be behind it any more.
-std::vector<std::string> find_sockets();
+/// also looks into those of all users. What is no socket, or neither the directory's owner's, ours nor
+/// root's, is passed over. Nobody may be behind it any more.
+std::vector<found_socket> find_sockets();
 /// The directories that find_sockets() looks into, for an error message.
 std::vector<std::string> directories_searched();
 

@@ -45,6 +45,7 @@
 #include <functional>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <utility>
 #include <vector>
@@ -131,6 +132,7 @@ class host final : private interface_owner, private tcp::output_sink, private ud
         std::uint64_t errors_without_route = 0; ///< ICMP errors whose addressee cannot be reached
         /// "Fragmentation needed" about nothing that we have in flight, or that would have fitted.
         std::uint64_t path_mtu_not_believed = 0;
+        std::uint64_t tcp_unreachable = 0; ///< destinations that TCP was told of: ARP does not find the way
 
         template <class Self, class F>
         static constexpr void visit(Self& c, F f) {
@@ -138,6 +140,7 @@ class host final : private interface_owner, private tcp::output_sink, private ud
             f("tcp_to_broadcast", c.tcp_to_broadcast);
             f("errors_without_route", c.errors_without_route);
             f("path_mtu_not_believed", c.path_mtu_not_believed);
+            f("tcp_unreachable", c.tcp_unreachable);
         }
     };
     const counters& counted() const { return counters_; }
@@ -145,7 +148,7 @@ class host final : private interface_owner, private tcp::output_sink, private ud
   private:
     // interface_owner (receive.cpp)
     void on_ipv4(interface& from, frame&& packet, bool to_group) override;
-    void on_unreachable(bytes packet) override;
+    void on_unreachable(std::span<const frame> packets) override;
     void on_room() override { want_flush(); }
     void on_address(interface& on, const arp::address_event& e) override;
     // tcp::output_sink, udp::output_sink

@@ -54,7 +54,7 @@ void interface::carrier(bool up) {
 void interface::send(frame packet, ip::address next_hop, instant now) {
     if (const auto to = arp_.resolve(next_hop, now)) {
         transmit(std::move(packet), *to, ethernet::ether_type::ipv4);
-    } else {
+    } else if (arp_.is_asked_for(next_hop)) {
         // What is forwarded lies in a buffer of the link it came from, which has only so many.
         arp_.enqueue(next_hop, packet.copy(pool_), now);
     }
@@ -82,8 +82,7 @@ void interface::run_arp() {
         transmit(std::move(r->packet), r->destination, ethernet::ether_type::ipv4);
         sent = true;
     }
-    while (const auto f = arp_.next_failure())
-        for (const frame& packet : f->packets) owner_.on_unreachable(packet.data());
+    while (const auto f = arp_.next_failure()) owner_.on_unreachable(f->packets);
     while (const auto e = arp_.next_event()) owner_.on_address(*this, *e);
     if (sent) owner_.on_room(); // the owner's flush lets it go out
     const instant next = arp_.next_deadline();

@@ -15,6 +15,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <span>
 
 namespace tapir {
 
@@ -25,8 +26,8 @@ class interface_owner {
   public:
     /// `packet` is what stood behind the Ethernet header, padding included.
     virtual void on_ipv4(interface& from, frame&& packet, bool to_group) = 0;
-    /// A packet, ours or forwarded, whose next hop does not answer on the link.
-    virtual void on_unreachable(bytes packet) = 0;
+    /// Packets, ours or forwarded, that have waited for one next hop, which does not answer on the link.
+    virtual void on_unreachable(std::span<const frame> packets) = 0;
     /// The link takes frames again.
     virtual void on_room() = 0;
     /// ARP has found something out about an address of ours on that link.

@@ -45,7 +45,8 @@ class ip_output {
 
     /// `h` with its source set, by route() if need be; `payload` with 34 bytes of headroom.
     /// errc::network_unreachable without a route, errc::too_large for more than 65,515 bytes, or for more
-    /// than the link takes when h.dont_fragment is set. Both are counted.
+    /// than the link takes when h.dont_fragment is set, which is not heeded on links and paths below
+    /// path_mtu_config::min_mtu. Both are counted.
     result<> send(ipv4::header h, frame payload);
 
     /// A packet with its finished header over a known hop, cut in pieces if it has to be and may.

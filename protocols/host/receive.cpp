@@ -4,10 +4,12 @@
 #include <tapir/protocols/ip/checksum.hpp>
 #include <tapir/protocols/ipv4/header.hpp>
 
+#include <algorithm>
 #include <array>
 #include <cassert>
 #include <utility>
 #include <variant>
+#include <vector>
 
 namespace tapir {
 
@@ -106,17 +108,25 @@ void host::on_tcp_error(const icmp::received_error& e) {
         ++counters_.path_mtu_not_believed;
 }
 
-void host::on_unreachable(bytes packet) {
-    const auto v = ipv4::view::parse(packet);
-    if (!v) return; // what we queued ourselves
-    const bool ours = routes_.is_own(v->source());
-    if (!ours) { // [RFC 1812 5.2.7.1]
-        send_error({.packet = *v, .transit = true},
-                   icmp::message::destination_unreachable(icmp::unreachable_code::host, {}));
-    } else if (v->protocol() == ip::protocol::tcp) {
-        tcp_.unreachable(v->destination(), errc::host_unreachable, reactor_.now());
-    } else if (const auto about = icmp::parse_quoted(packet); about && about->protocol == ip::protocol::udp) {
-        udp_error(icmp::error_kind::host_unreachable, about->source, about->destination);
+void host::on_unreachable(std::span<const frame> packets) {
+    // TCP walks all its connections for each destination: once for all that has waited, not for each packet.
+    std::vector<ip::address> told; // behind a gateway there may be several, max_queued_frames at most
+    for (const frame& one : packets) {
+        const bytes packet = one.data();
+        const auto v = ipv4::view::parse(packet);
+        if (!v) continue;                   // what we queued ourselves
+        if (!routes_.is_own(v->source())) { // [RFC 1812 5.2.7.1]
+            send_error({.packet = *v, .transit = true},
+                       icmp::message::destination_unreachable(icmp::unreachable_code::host, {}));
+        } else if (v->protocol() == ip::protocol::tcp) {
+            if (std::ranges::find(told, v->destination()) != told.end()) continue;
+            told.push_back(v->destination());
+            ++counters_.tcp_unreachable;
+            tcp_.unreachable(v->destination(), errc::host_unreachable, reactor_.now());
+        } else if (const auto about = icmp::parse_quoted(packet);
+                   about && about->protocol == ip::protocol::udp) {
+            udp_error(icmp::error_kind::host_unreachable, about->source, about->destination);
+        }
     }
 }
 

@@ -151,8 +151,10 @@ std::optional<abandoned> reassembly::insert(partial& p, const view& fragment) {
 
 std::optional<abandoned> reassembly::set_end(partial& p, std::size_t end, bool last) const {
     if (last) {
-        const bool beyond = !p.pieces.empty() && p.pieces.back().end() > end;
-        if (beyond || (p.total && *p.total != end)) return abandoned::inconsistent_end;
+        if (p.total == end) return std::nullopt; // perhaps it repeats the last one
+        // A piece that ends where this one does has promised more behind it.
+        const bool more_promised = !p.pieces.empty() && p.pieces.back().end() >= end;
+        if (more_promised || p.total) return abandoned::inconsistent_end;
         p.total = end;
     } else if (p.total && end >= *p.total) {
         return abandoned::inconsistent_end;

@@ -7,10 +7,10 @@
 //     if (auto whole = parts.accept(fragment, now)) ...     // a datagram as if it had come in one piece
 //     while (auto old = parts.expire(now)) ...              // at next_deadline(); old->first_fragment
 //
-// Overlaps: a fragment that repeats one exactly is ignored. Any other overlap, be it in extent or in content,
-// gives up the datagram with all that still comes of it. No sender has reason to make one, and whichever part
-// one would believe, some filter before us believed the other [RFC 1858, RFC 3128, RFC 5722 3]; it is what
-// Linux and FreeBSD do, too.
+// Overlaps: a fragment that repeats one exactly - its place, its bytes, and whether more follow - is ignored.
+// Any other overlap, be it in extent or in content, gives up the datagram with all that still comes of it. No
+// sender has reason to make one, and whichever part one would believe, some filter before us believed the
+// other [RFC 1858, RFC 3128, RFC 5722 3]; it is what Linux and FreeBSD do, too.
 #pragma once
 
 #include <tapir/framework/buffer.hpp>
@@ -64,7 +64,8 @@ std::string_view to_string(fragment_drop reason);
 /// Why a datagram was given up before it was whole.
 enum class abandoned : std::uint8_t {
     overlap,            ///< two fragments for the same bytes
-    inconsistent_end,   ///< two last fragments, or one that ends behind the last
+    inconsistent_end,   ///< two last fragments, or one that promises more where the last ends, or ends behind
+                        ///< it
     too_many_fragments, ///< max_fragments
     too_long,           ///< whole, but with the first fragment's header too large for a datagram
     bad_ecn,            ///< fragments marked "congestion" and "not ECN-capable" [RFC 3168 5.3]

@@ -68,15 +68,15 @@ void impair::replay(const fault_schedule& what) {
 
 void impair::arrive(lane_state& l, frame&& f) {
     const std::uint64_t number = l.next_number++;
-    ++counts_.frames;
+    ++l.counts.frames;
     const instant now = reactor_.now();
     for (const window& w : l.outages) {
         if (now < w.from || now >= w.until) continue;
-        ++counts_[fault_kind::outage];
+        ++l.counts[fault_kind::outage];
         return;
     }
     if (l.how.mtu != 0 && f.size() > l.how.mtu + link_capabilities::ethernet_header) {
-        ++counts_[fault_kind::too_big];
+        ++l.counts[fault_kind::too_big];
         return;
     }
     const verdict v = judge(l, number, f.data());
@@ -100,7 +100,7 @@ void impair::arrive(lane_state& l, frame&& f) {
 impair::verdict impair::judge(lane_state& l, std::uint64_t number, bytes content) {
     verdict v;
     if (!replaying_) {
-        draw(l, v, content);
+        if (!l.spared || !l.spared(content)) draw(l, v, content);
         for (rule& r : l.rules) {
             if (r.times == 0 || !r.matches(content)) continue;
             --r.times;
@@ -150,21 +150,22 @@ void impair::decide(lane_state& l, verdict& v, const fault& f, bytes content) co
     }
 }
 
-void impair::record(const lane_state& l, std::uint64_t number, const verdict& v) {
+void impair::record(lane_state& l, std::uint64_t number, const verdict& v) {
     if (v.lost) { // nothing else can happen to it any more
-        note(fault(number, l.where, fault_kind::loss));
+        note(l, fault(number, l.where, fault_kind::loss));
         return;
     }
-    if (v.corrupted) note(fault(number, l.where, fault_kind::corrupt, v.bit));
+    if (v.corrupted) note(l, fault(number, l.where, fault_kind::corrupt, v.bit));
     if (v.duplicated)
-        note(fault(number, l.where, fault_kind::duplicate, static_cast<std::uint64_t>(v.copy_after.count())));
-    if (v.reordered) note(fault(number, l.where, fault_kind::reorder, v.gap));
+        note(l,
+             fault(number, l.where, fault_kind::duplicate, static_cast<std::uint64_t>(v.copy_after.count())));
+    if (v.reordered) note(l, fault(number, l.where, fault_kind::reorder, v.gap));
     if (v.extra > duration::zero())
-        note(fault(number, l.where, fault_kind::jitter, static_cast<std::uint64_t>(v.extra.count())));
+        note(l, fault(number, l.where, fault_kind::jitter, static_cast<std::uint64_t>(v.extra.count())));
 }
 
-void impair::note(const fault& f) {
-    ++counts_[f.kind];
+void impair::note(lane_state& l, const fault& f) {
+    ++l.counts[f.kind];
     if (done_.size() < max_schedule_) {
         done_.push_back(f);
     } else {
@@ -181,7 +182,7 @@ void impair::enqueue(lane_state& l, frame&& f, duration extra, std::uint64_t gap
             l.queue.pop_front();
         }
         if (!l.queue.empty() && l.queue_bytes + f.size() > l.how.queue) {
-            ++counts_[fault_kind::tail_drop];
+            ++l.counts[fault_kind::tail_drop];
             return;
         }
         l.busy_until = std::max(now, l.busy_until) + transmission_time(f.size(), l.how.rate);
@@ -197,7 +198,7 @@ void impair::enqueue(lane_state& l, frame&& f, duration extra, std::uint64_t gap
     if (at_once) {
         pass(l, std::move(f), gap);
     } else if (l.delayed.size() >= max_held_) {
-        ++counts_[fault_kind::tail_drop];
+        ++l.counts[fault_kind::tail_drop];
     } else {
         l.delayed.push_back({due, l.next_order++, gap, std::move(f)});
         std::push_heap(l.delayed.begin(), l.delayed.end(), held::later);
@@ -211,7 +212,7 @@ void impair::pass(lane_state& l, frame&& f, std::uint64_t gap) {
         emit(l, std::move(f));
         overtake(l);
     } else if (l.held_back.size() >= max_held_) {
-        ++counts_[fault_kind::tail_drop];
+        ++l.counts[fault_kind::tail_drop];
     } else {
         l.held_back.push_back({reactor_.now() + l.how.reorder_hold, gap, std::move(f)});
         rearm(l);

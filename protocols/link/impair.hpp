@@ -79,6 +79,10 @@ class impair final : public middleware {
     /// Does `kind` to the first `times` frames that `matches` is true for (the whole Ethernet frame). loss,
     /// duplicate, corrupt or reorder.
     void when(direction d, std::function<bool(bytes)> matches, fault_kind kind, std::uint64_t times = 1);
+    /// For frames of that direction that `matches` is true for nothing is drawn: they meet the outages, the
+    /// MTU, the rate and the delay alone, and what is scripted. The others then meet the draws in their own
+    /// order, so that a seed does the same to the n-th of them however many spared ones are in between.
+    void spare(direction d, std::function<bool(bytes)> matches) { lane(d).spared = std::move(matches); }
     /// Every frame of that direction that comes in [from, until) is lost, without any sign of carrier.
     void outage(direction d, instant from, instant until) { lane(d).outages.push_back({from, until}); }
 
@@ -90,7 +94,9 @@ class impair final : public middleware {
     /// delays, MTUs and outages stay as configured. Call it before the first frame.
     void replay(const fault_schedule& what);
 
-    const fault_counts& faults() const { return counts_; }
+    /// In both directions together.
+    fault_counts faults() const { return fault_counts(out_.counts) += in_.counts; }
+    const fault_counts& faults(direction d) const { return d == direction::out ? out_.counts : in_.counts; }
 
     link_capabilities capabilities() const override;
     void send(frame&& f) override { arrive(out_, std::move(f)); }
@@ -141,7 +147,9 @@ class impair final : public middleware {
         std::uint64_t next_number = 0;
         std::multimap<std::uint64_t, fault> script; ///< by frame number
         std::vector<rule> rules;
+        std::function<bool(bytes)> spared;
         std::vector<window> outages;
+        fault_counts counts;
 
         std::deque<queued> queue; ///< what waits for the rate
         std::size_t queue_bytes = 0;
@@ -169,8 +177,8 @@ class impair final : public middleware {
     verdict judge(lane_state& l, std::uint64_t number, bytes content);
     void draw(lane_state& l, verdict& v, bytes content) const;
     void decide(lane_state& l, verdict& v, const fault& f, bytes content) const;
-    void record(const lane_state& l, std::uint64_t number, const verdict& v);
-    void note(const fault& f);
+    void record(lane_state& l, std::uint64_t number, const verdict& v);
+    void note(lane_state& l, const fault& f);
     void enqueue(lane_state& l, frame&& f, duration extra, std::uint64_t gap);
     void pass(lane_state& l, frame&& f, std::uint64_t gap);
     void emit(lane_state& l, frame&& f);
@@ -188,7 +196,6 @@ class impair final : public middleware {
     bool replaying_ = false;
     bool schedule_complete_ = true;
     fault_schedule done_;
-    fault_counts counts_;
 };
 
 } // namespace tapir

@@ -26,6 +26,10 @@ struct config {
     /// SIZE [RFC 1870]. What a client goes on to send after that is read and thrown away, up to as much
     /// again: then the connection is closed.
     std::size_t message_bytes = std::size_t{10} << 20;
+    /// All messages together that are being received or decided about; past it 452, and the client comes
+    /// again. At least twice message_bytes, since one that grows is copied. Without it `connections` of the
+    /// largest messages would be 2.5 GiB.
+    std::size_t total_message_bytes = std::size_t{256} << 20;
     std::size_t recipients = 100; ///< of one message; past it 452 [RFC 5321 4.5.3.1.8]
     /// Commands that draw an error (5xx) on one connection; past it 421. Nobody honest makes as many, and
     /// who guesses, or speaks HTTP, need not be listened to for long.

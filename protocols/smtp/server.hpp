@@ -55,7 +55,11 @@ class server_control {
     /// Open now.
     std::size_t connections() const { return connections_; }
 
+    /// That messages take now, in all connections.
+    std::size_t message_bytes_held() const { return texts_.held(); }
+
     // What follows is serve()'s.
+    text_memory& texts() { return texts_; }
     server_counters& count() { return counters_; }
     stop_token stop_request() { return stop_.token(); }
     void began() { ++connections_; }
@@ -69,6 +73,7 @@ class server_control {
   private:
     server_counters counters_;
     std::size_t connections_ = 0;
+    text_memory texts_;
     stop_source stop_;
 };
 
@@ -165,7 +170,7 @@ task<bool> converse(S* peer, session* s, const handler* h, const config* c, serv
 template <stream S>
 task<> serve_connection(S peer, std::string client, const handler* h, const config* c,
                         server_control* control) {
-    session s(*c, std::move(client));
+    session s(*c, std::move(client), control->texts());
     struct leave {
         server_control& control;
         const session& s;

@@ -6,7 +6,7 @@
 
 namespace tapir::smtp {
 
-session::session(const config& c, std::string client) : config_(c) {
+session::session(const config& c, std::string client, text_memory& of_all) : config_(c), of_all_(of_all) {
     message_.client = std::move(client);
 }
 
@@ -43,7 +43,7 @@ void session::reset() {
     in_mail_ = false;
     message_.from.clear();
     message_.recipients.clear();
-    std::string().swap(message_.text); // a client between two messages keeps no memory
+    drop_text(); // a client between two messages keeps no memory
 }
 
 // A line ends with CRLF, and with nothing else [RFC 5321 2.3.8 MUST]: whoever takes a bare LF for an end, as
@@ -147,6 +147,9 @@ void session::on_mail(std::string_view argument) {
             if (read.ec != std::errc() || size > config_.message_bytes)
                 return reply_error("552 Too large: at most " + std::to_string(config_.message_bytes) +
                                    " bytes");
+            if (!of_all_.take(size, config_.total_message_bytes)) // [RFC 1870 6.1]
+                return reply("452 No room for it now");
+            of_all_.give_back(size);                     // no promise: others may be faster
         } else if (extended_ && one.keyword == "BODY") { // [RFC 6152]
             if (!same_but_case(one.value, "7BIT") && !same_but_case(one.value, "8BITMIME"))
                 return reply_error("501 BODY is 7BIT or 8BITMIME");
@@ -175,7 +178,7 @@ void session::on_data(std::string_view argument) {
     if (!argument.empty()) return reply_error("501 DATA takes no argument");
     if (!in_mail_) return reply_error("503 MAIL first");
     if (message_.recipients.empty()) return reply_error("554 No valid recipients"); // [RFC 5321 3.3]
-    bare_break_ = bad_line_ = too_large_ = false;
+    bare_break_ = bad_line_ = too_large_ = no_room_ = false;
     text_bytes_ = 0;
     expecting_ = expecting::text;
     reply("354 Go on; end with <CRLF>.<CRLF>");
@@ -191,6 +194,7 @@ void session::put_text_byte(char c) {
     // Its last byte stays: it may be the CR of the end. One byte more is for the dot that is stuffed in.
     if (line_.size() > config_.text_line_bytes + 1) {
         bad_line_ = true;
+        drop_text();
         text_bytes_ += line_.size() - 1;
         line_.erase(0, line_.size() - 1);
         too_long_ = true; // what is left is no beginning of a line
@@ -209,17 +213,45 @@ void session::text_line() {
     if (is_beginning && line.starts_with('.')) line.remove_prefix(1);
     if (line.size() > config_.text_line_bytes) bad_line_ = true;
     text_bytes_ += line.size();
-    if (text_bytes_ > config_.message_bytes) {
-        too_large_ = true;
-        std::string().swap(message_.text); // gives its memory back
-    } else if (!bad_line_) {
-        message_.text += line;
-    }
+    if (text_bytes_ > config_.message_bytes) too_large_ = true;
+    if (!is_doomed()) keep(line);
+    if (is_doomed()) drop_text();
     line_.clear();
     if (text_bytes_ > 2 * config_.message_bytes) end("421 " + config_.host_name + " Far too large, closing");
 }
 
+// Room for the text doubles, but never past what a message may have: as much as is charged is taken.
+void session::keep(std::string_view line) {
+    std::string& text = message_.text;
+    const std::size_t size = text.size() + line.size();
+    if (size > charged_) {
+        const std::size_t room = std::min(std::max({2 * charged_, size, config_.text_line_bytes}),
+                                          std::max(size, config_.message_bytes));
+        if (!of_all_.take(room, config_.total_message_bytes)) { // beside what it has, until that is copied
+            no_room_ = true;
+            return;
+        }
+        std::string larger; // reserve() on `text` itself may double it, whatever it is asked for
+        larger.reserve(room);
+        larger = text;
+        text.swap(larger);
+        of_all_.give_back(std::exchange(charged_, room));
+    }
+    text += line;
+}
+
+void session::drop_text() {
+    std::string().swap(message_.text);
+    of_all_.give_back(std::exchange(charged_, 0));
+}
+
 void session::end_of_text() {
+    if (no_room_ && !too_large_ && !bad_line_ && !bare_break_) {
+        ++count_.refused;
+        reset();
+        expecting_ = expecting::command;
+        return reply("452 No room for it now");
+    }
     std::string_view why;
     if (too_large_) why = "552 Too large";
     if (bad_line_) why = "500 A line is too long";

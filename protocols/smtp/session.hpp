@@ -1,7 +1,8 @@
 // The server's side of one SMTP conversation (RFC 5321) as a plain object: what the client sends goes in,
 // replies and messages come out. It reads nothing, waits for nothing and knows no clock; server.hpp does.
 //
-//     smtp::session s(config, "192.0.2.1:40000");
+//     smtp::text_memory texts;                            // of all sessions
+//     smtp::session s(config, "192.0.2.1:40000", texts);
 //     s.greet();
 //     std::size_t used = s.put(input);                    // stops behind a whole message
 //     write(s.take_replies());
@@ -16,6 +17,7 @@
 #include <tapir/protocols/smtp/config.hpp>
 #include <tapir/protocols/smtp/message.hpp>
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <string>
@@ -31,9 +33,29 @@ enum class expecting : std::uint8_t {
     nothing, ///< it is over: take the replies, and close
 };
 
+/// The memory that the messages of all sessions take, config::total_message_bytes at most. It must outlive
+/// them.
+class text_memory {
+  public:
+    std::size_t held() const { return held_; }
+    /// Whether `bytes` more fit below `limit`; then they are taken.
+    bool take(std::size_t bytes, std::size_t limit) {
+        if (bytes > limit - std::min(limit, held_)) return false;
+        held_ += bytes;
+        return true;
+    }
+    void give_back(std::size_t bytes) { held_ -= bytes; }
+
+  private:
+    std::size_t held_ = 0;
+};
+
 class session {
   public:
-    session(const config& c, std::string client);
+    session(const config& c, std::string client, text_memory& of_all);
+    session(const session&) = delete;
+    session& operator=(const session&) = delete;
+    ~session() { drop_text(); }
 
     /// 220. Once, before anything else.
     void greet();
@@ -80,8 +102,14 @@ class session {
     void put_text_byte(char c);
     void text_line();
     void end_of_text();
+    /// The message will be refused: nothing of it needs to be kept.
+    bool is_doomed() const { return too_large_ || bad_line_ || bare_break_ || no_room_; }
+    void keep(std::string_view line);
+    void drop_text();
 
     const config& config_;
+    text_memory& of_all_;
+    std::size_t charged_ = 0; ///< to of_all_, for message_.text
     expecting expecting_ = expecting::command;
     bool extended_ = false; ///< EHLO, not HELO
     bool in_mail_ = false;  ///< between MAIL and the end of its transaction
@@ -91,6 +119,7 @@ class session {
     bool bare_break_ = false; ///< a CR or LF that stood alone has come, in the line or in the message
     bool bad_line_ = false;   ///< some line of the message was too long
     bool too_large_ = false;  ///< the message is; the rest of it is thrown away
+    bool no_room_ = false;    ///< the messages of all sessions take what they may
     std::size_t text_bytes_ = 0;
     std::size_t messages_begun_ = 0;
     std::string replies_;

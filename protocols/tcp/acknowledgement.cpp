@@ -100,6 +100,7 @@ void tcb::new_data_acked(const segment& s, instant believe, ack_outcome& a, inst
     a.data = data_acked_to > begin ? data_acked_to - begin : 0;
     buffer_.drop_front(a.data);
     bytes_acked_ += a.data;
+    charge_queued(now); // before a writer is woken: what is free now is what it asks
     snd_una_ = ack;
     syn_acked_ = true;
     if (fin) user_->fin_acked_ = true;

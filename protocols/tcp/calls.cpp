@@ -9,8 +9,7 @@ void tcb::open_active(seq iss, std::uint32_t ts_offset, instant now) {
     iss_ = snd_una_ = snd_nxt_ = recover_ = iss;
     syn_due_ = true;
     ts_offset_ = ts_offset;
-    rcv_scale_ =
-        stack_->config_.use_window_scale ? window_scale_for(limits_.receive_buffer) : std::uint8_t{0};
+    rcv_scale_ = stack_->config_.use_window_scale ? window_scale_for(most_receive_buffer()) : std::uint8_t{0};
     last_progress_ = now;
     enter(event::call_open, now);
 }
@@ -29,7 +28,7 @@ void tcb::open_passive(const half_open_entry& e, std::uint32_t ts_offset) {
     peer_mss_ = std::max(e.peer_mss, stack_->config_.min_mss);
     scaling_ = e.scaled;
     snd_scale_ = e.scaled ? e.peer_scale : std::uint8_t{0};
-    rcv_scale_ = e.scaled ? window_scale_for(limits_.receive_buffer) : std::uint8_t{0};
+    rcv_scale_ = e.scaled ? window_scale_for(most_receive_buffer()) : std::uint8_t{0};
     timestamps_ = e.timestamps;
     ts_recent_ = e.ts_recent;
     ts_recent_at_ = second_of(e.arrived);
@@ -42,18 +41,22 @@ void tcb::open_passive(const half_open_entry& e, std::uint32_t ts_offset) {
     if (syn_retransmitted_) board_.resent(iss_, iss_ + 1, e.last_sent());
 }
 
+bool tcb::may_queue() const {
+    return may_send(state_) && !fin_queued_ && !close_pending_ && buffer_.size() < buffer_.bound();
+}
+
 std::size_t tcb::room_to_write() const {
-    return may_send(state_) && !fin_queued_ && !close_pending_ ? buffer_.room(send_memory_left()) : 0;
+    return may_queue() ? buffer_.room(send_memory_left()) : 0;
 }
 
 std::size_t tcb::write(bytes data, instant now) {
-    if (room_to_write() == 0) return 0;
+    if (data.empty() || !make_room_to_write(now)) return 0;
     made_progress(now);
     return buffer_.write(data, stack_->pool_, send_memory_left());
 }
 
 std::size_t tcb::write(chunk data, instant now) {
-    if (room_to_write() == 0) return 0;
+    if (data.empty() || !make_room_to_write(now)) return 0;
     made_progress(now);
     return buffer_.write(std::move(data), stack_->pool_, send_memory_left());
 }

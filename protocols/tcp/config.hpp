@@ -13,10 +13,12 @@ namespace tapir::tcp {
 struct connection_options {
     connection_options() = default;
 
-    /// Bytes queued but not yet acknowledged. 256 KiB fill 10 Gbit/s at 0.2 ms, 100 Mbit/s at 20 ms.
-    std::uint32_t send_buffer = 256 * 1024;
-    /// Bytes received but not yet read; also the largest window offered.
-    std::uint32_t receive_buffer = 256 * 1024;
+    /// Bytes queued but not yet acknowledged. Zero: as many as the path turns out to need, between
+    /// config::first_buffer and config::most_buffer.
+    std::uint32_t send_buffer = 0;
+    /// Bytes received but not yet read; also the largest window offered. Zero: twice what the user reads in a
+    /// round trip, between the same bounds.
+    std::uint32_t receive_buffer = 0;
     /// Nagle's algorithm off: small segments go at once. [RFC 9293 3.7.4 MUST-17]
     bool no_delay = false;
     congestion_algorithm congestion = congestion_algorithm::cubic;
@@ -66,6 +68,19 @@ struct config {
     config() = default;
 
     connection_options connections; ///< for connect() without options of its own
+
+    // Buffers whose size is left to us. They grow as windows prove to be the limit, while memory is not
+    // tight.
+    /// 256 KiB fill 10 Gbit/s at 0.2 ms, 100 Mbit/s at 20 ms.
+    std::uint32_t first_buffer = 256 * 1024;
+    /// 16 MB fill 1 Gbit/s at 128 ms. Also decides the window scale. [RFC 7323 2.3]
+    std::uint32_t most_buffer = 0xffff << 8;
+    std::uint32_t first_receive_buffer(const connection_options& o) const {
+        return o.receive_buffer != 0 ? o.receive_buffer : first_buffer;
+    }
+    std::uint32_t most_receive_buffer(const connection_options& o) const {
+        return o.receive_buffer != 0 ? o.receive_buffer : most_buffer;
+    }
 
     // Retransmission
     duration initial_rto = 1s; ///< [RFC 6298 2.1]
@@ -159,11 +174,12 @@ struct config {
     std::size_t receive_memory = std::size_t{64} << 20;
     /// Written and not yet acknowledged. What passes it waits in its writer's memory.
     std::size_t send_memory = std::size_t{64} << 20;
-    /// What each connection may have of either whatever others hold: two segments, so that nobody stands
-    /// still. 65536 connections could pass the budgets by 256 MiB.
+    /// What each connection may have of either whatever others hold: two segments of 1500-byte packets, so
+    /// that nobody stands still; two full ones on paths with larger packets. 65536 connections could pass the
+    /// budgets by 256 MiB.
     std::uint32_t memory_floor = 4096;
     /// Without progress for this long a connection may be shed for others. No sender of data is silent for
-    /// as long: its timeouts come sooner.
+    /// as long: its timeouts come sooner. A reader has so long for `memory_floor` bytes: 400 bytes a second.
     duration memory_idle_after = 10s;
 
     // Tables. They grow as needed and do not shrink. The demultiplexing table has 32 bytes for each slot and

@@ -46,7 +46,10 @@ struct counters {
     // Memory
     std::uint64_t memory_dropped = 0;          ///< segments: no memory for their data
     std::uint64_t memory_shed_ahead = 0;       ///< times a connection lost what it held beyond a hole
-    std::uint64_t memory_shed_connections = 0; ///< idle ones, reset for the memory they held
+    std::uint64_t memory_shed_unaccepted = 0;  ///< ended before anybody accepted them: their data
+    std::uint64_t memory_shed_connections = 0; ///< idle ones, reset for the received data they held
+    std::uint64_t memory_shed_writers = 0;     ///< reset for a send queue that stood still
+    std::uint64_t memory_looked_at = 0;        ///< in search of these: what shedding costs in time
 
     // Handshake
     std::uint64_t active_opens = 0;
@@ -127,7 +130,10 @@ struct counters {
         f("acks_suppressed", c.acks_suppressed);
         f("memory_dropped", c.memory_dropped);
         f("memory_shed_ahead", c.memory_shed_ahead);
+        f("memory_shed_unaccepted", c.memory_shed_unaccepted);
         f("memory_shed_connections", c.memory_shed_connections);
+        f("memory_shed_writers", c.memory_shed_writers);
+        f("memory_looked_at", c.memory_looked_at);
         f("active_opens", c.active_opens);
         f("passive_opens", c.passive_opens);
         f("failed_opens", c.failed_opens);

@@ -14,6 +14,7 @@
 #include <tapir/framework/buffer.hpp>
 #include <tapir/framework/bytes.hpp>
 #include <tapir/framework/error.hpp>
+#include <tapir/framework/intrusive_list.hpp>
 #include <tapir/framework/stream.hpp>
 #include <tapir/framework/time.hpp>
 #include <tapir/protocols/tcp/flow.hpp>
@@ -35,6 +36,7 @@
 namespace tapir::tcp {
 
 class endpoint;
+class listening_endpoint;
 class stack;
 class tcb;
 
@@ -128,7 +130,7 @@ struct info {
     timer_id next_timer_id = timer_id::retransmit; ///< what for; meaningful unless it is `never`
 };
 
-class endpoint {
+class endpoint : public list_hook<> { // stack::writers_, or stack::unaccepted_
   public:
     endpoint(const endpoint&) = delete;
     endpoint& operator=(const endpoint&) = delete;
@@ -136,7 +138,8 @@ class endpoint {
     ~endpoint();
 
     // --- reading ---------------------------------------------------------------------------------------
-    /// Bytes that read() would give now. They stay readable after a RST and after the stack is gone.
+    /// Bytes that read() would give now. They stay readable after a RST and after the stack is gone; but see
+    /// memory.hpp for those that nobody has accepted.
     std::size_t readable() const { return unread_.size(); }
     /// Copies out what fits; opens the window.
     std::size_t read(mutable_bytes to);
@@ -148,7 +151,8 @@ class endpoint {
     bool at_end() const { return peer_fin_ && unread_.empty(); }
 
     // --- writing ---------------------------------------------------------------------------------------
-    /// Bytes that write() would take now; 0 also when nothing may be written any more (see write_error()).
+    /// Bytes that write() would take now, and perhaps more if others had to pay for them (memory.hpp); 0 also
+    /// when nothing may be written any more (see write_error()).
     std::size_t writable() const;
     /// Queues a prefix of `data` and returns its length. Nothing is sent before the next flush.
     std::size_t write(bytes data);
@@ -210,13 +214,16 @@ class endpoint {
     }
 
   private:
+    friend class listening_endpoint;
     friend class stack;
     friend class tcb;
     friend struct tcb_inspection;
     endpoint(stack& s, std::shared_ptr<memory> budgets, const flow_key& flow, tcp::state start,
              std::uint64_t id)
-        : stack_(&s), id_(id), flow_(flow), memory_(std::move(budgets)), path_(start) {}
+        : stack_(&s), id_(id), flow_(flow), memory_(std::move(budgets)),
+          accepted_(start != tcp::state::listen), path_(start) {}
     void charge();
+    void lose_unread();
     void has_read();
     void notify() {
         if (observer_ != nullptr) observer_->changed(*this);
@@ -232,11 +239,15 @@ class endpoint {
     receive_queue unread_;
     std::shared_ptr<memory> memory_; ///< outlives the stack as long as unread data does
     memory_charge unread_charge_;
+    // Of the send queue, while there is one:
+    std::uint32_t drain_goal_ = 0; ///< bytes acknowledged, modulo 2^32, that are progress again
+    instant drained_at_{};         ///< when there was some last
     std::error_code error_{};
     std::error_code soft_error_{};
     bool peer_fin_ = false;
     bool fin_acked_ = false;
     bool finished_ = false;
+    bool accepted_;                     ///< somebody owns it: false in an accept queue
     seq urgent_end_{};                  ///< one past the last urgent byte, if any came
     std::uint32_t urgent_segments_ = 0; ///< that came
     path_of_states path_;

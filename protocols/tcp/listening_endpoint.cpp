@@ -10,7 +10,10 @@ listening_endpoint::~listening_endpoint() {
 
 std::unique_ptr<endpoint> listening_endpoint::accept() {
     if (accept_queue_.empty()) return nullptr;
-    return accept_queue_.pop_front();
+    std::unique_ptr<endpoint> oldest = accept_queue_.pop_front();
+    oldest->accepted_ = true;
+    if (oldest->tcb_ == nullptr) oldest->unlink(); // its data is not the stack's to shed any more
+    return oldest;
 }
 
 std::vector<half_open_connection> listening_endpoint::half_open_connections() const {

@@ -65,6 +65,7 @@ void tcb::recover(ack_outcome& a, const segment& s, instant now) {
         congestion_.on_ack(sample_of(a, now));
     // Keeps up: 2 GiB behind it would look like a loss yet to come.
     recover_ = later(recover_, snd_una_ - 1);
+    tune_send_buffer();
     // An ACK that tells nothing new does not put the probe off.
     if (a.told.bytes != 0 || phase_ != recovery_phase::none || board_.has_exceptions())
         arm_tail_probe(now, false);

@@ -2,23 +2,36 @@
 // buffer that it keeps alive, not its length. (A payload under half of its buffer is copied, so the two never
 // differ by more than a factor of two, but for the last piece of a queue.)
 //
+// Each connection has a *floor* of either budget whatever others hold: `memory_floor` bytes, or two full
+// segments if that is more.
+//
 // Receiving. Until three quarters of the budget are used, windows are what each connection's own buffer
-// allows. Beyond, only window that has not been promised yet is withheld: a right edge never moves back. A
-// connection whose user reads is still promised `memory_floor` bytes. When data comes for which nothing is
-// left, memory is shed in this order, down to the three quarters:
+// allows. Beyond, the budget is *tight*:
+//
+//   - only window that has not been promised yet is withheld: a right edge never moves back. A connection
+//     whose user reads is still promised its floor.
+//   - data beyond a hole is taken no further than the floor.
+//   - data in order makes others pay, until it fits into the three quarters, in this order:
 //
 //     1. data beyond a hole, of connections without SACK: their peers send it again anyway
-//     2. data beyond a hole, of connections with SACK: their peers keep it until it is acknowledged
-//     3. connections that hold received data and made no progress for `memory_idle_after`, the longest first:
-//     RST,
-//        errc::no_memory
+//     2. data beyond a hole, of connections with SACK: their peers keep it until it is acknowledged [RFC 2018
+//     8]
+//     3. unread data of connections that ended before anybody accepted them, the longest ended first
+//     4. connections that hold received data and made no progress for `memory_idle_after`, the longest first:
+//        RST, errc::no_memory
 //
-// and if that is not enough the segment is dropped, as if it had been lost. [RFC 2018 8]
+// What then passes both the floor and the whole budget takes the place of what its own connection holds
+// beyond a hole, or is dropped as if it had been lost. What an accepted connection has not read when it ends
+// is its owner's, and stays.
 //
-// Sending. write() takes no more than the budget has left; a connection with less than `memory_floor` queued
-// may always write up to that, so that none waits for others.
+// Sending. write() takes no more than the budget has left, or the floor. Who writes while the budget is tight
+// makes others pay, down to the three quarters: connections whose peers have taken, for `memory_idle_after`,
+// neither what was queued nor `memory_floor` bytes of it, the longest first: RST, errc::no_memory. Answered
+// probes do not count. A reader that is slow but goes on stays, however slow the others' writers become by
+// it.
 //
-// Either budget is hence passed by `memory_floor` bytes for each connection at most.
+// Either budget is hence passed by the floor of each connection at most. Whom to make pay is found without
+// looking at others: shedding costs as much time as there is shed.
 #pragma once
 
 #include <cassert>
@@ -40,6 +53,8 @@ class memory_budget {
     /// What shedding comes down to, and where withholding begins.
     std::size_t pressure_mark() const { return bound_ / 4 * 3; }
     bool tight() const { return used_ > pressure_mark(); }
+    /// Whether it would be with so many bytes more.
+    bool tight_with(std::size_t bytes) const { return used_ + bytes > pressure_mark(); }
 
   private:
     friend class memory_charge;
@@ -71,8 +86,6 @@ struct memory {
     memory(std::size_t receive_bound, std::size_t send_bound) : receive(receive_bound), send(send_bound) {}
     memory_budget receive;
     memory_budget send;
-    /// Of `receive`, held beyond a hole by connections without SACK, and with.
-    std::size_t ahead[2] = {0, 0};
 };
 
 } // namespace tapir::tcp

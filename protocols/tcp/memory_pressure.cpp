@@ -21,6 +21,11 @@ std::size_t tcb::held() const {
     return user_->unread_.true_size() + (ahead_ ? ahead_->true_size() : 0);
 }
 
+// So that a full segment can be kept while another is under way, however large.
+std::size_t tcb::memory_floor() const {
+    return std::max<std::size_t>(stack_->config_.memory_floor, 2u * receive_mss());
+}
+
 // What may be promised: bytes that are neither in the buffer nor more than memory could hold at its worst.
 // What lies beyond a hole is paid already.
 std::uint32_t tcb::receive_space() const {
@@ -32,13 +37,18 @@ std::uint32_t tcb::receive_space() const {
         (paid < receive_bound() ? (receive_bound() - paid) / 2 : 0) + (ahead_ ? ahead_->size() : 0);
     std::size_t space = std::min(by_bytes, by_memory);
     if (stack_->memory_->receive.tight()) {
-        const std::size_t floor = std::max<std::size_t>(stack_->config_.memory_floor, path_mss());
+        const std::size_t floor = memory_floor();
         space = std::min(space, floor > paid ? floor - paid : 0);
     }
     return static_cast<std::uint32_t>(space);
 }
 
-// Whether a payload at `begin` may be kept. In-order data may make others pay, data beyond a hole may not.
+bool tcb::fits(std::size_t cost) const {
+    return held() + cost <= memory_floor() || cost <= stack_->memory_->receive.room();
+}
+
+// Whether a payload at `begin` may be kept. In-order data may make others pay, data beyond a hole may not,
+// and is the first to stop when memory runs short.
 bool tcb::may_keep(seq begin, const chunk& payload, instant now) {
     const bool in_order = begin == rcv_nxt_;
     const std::size_t cost = std::min(payload.true_size(), 2 * payload.size() + slack);
@@ -46,9 +56,11 @@ bool tcb::may_keep(seq begin, const chunk& payload, instant now) {
         if (!in_order) return false;
         shed_ahead();
     }
-    if (held() + cost <= stack_->config_.memory_floor || cost <= stack_->memory_->receive.room()) return true;
-    if (!in_order) return false;
-    return stack_->make_room(cost, *this, now);
+    const memory_budget& budget = stack_->memory_->receive;
+    if (!in_order) return fits(cost) && (!budget.tight() || held() + cost <= memory_floor());
+    if (budget.tight_with(cost)) stack_->make_room_to_receive(cost, *this, now);
+    if (!fits(cost)) shed_ahead();
+    return fits(cost);
 }
 
 // Reneging: the peer has what is not acknowledged. [RFC 2018 8]
@@ -57,38 +69,69 @@ void tcb::shed_ahead() {
     ++stack_->counters_.memory_shed_ahead;
     ahead_->clear();
     settle_ahead();
-    charge();
+    charge_received();
 }
 
 void tcb::made_progress(instant now) {
     last_progress_ = now;
     auto& hook = static_cast<list_hook<stack::holder_tag>&>(*this);
-    if (!hook.linked()) return;
-    hook.unlink();
-    stack_->holders_.push_back(*this);
+    if (hook.linked()) {
+        hook.unlink();
+        stack_->holders_.push_back(*this);
+    }
+    if (ahead_ && ahead_->linked()) {
+        ahead_->unlink();
+        stack_->ahead_holders_[sack_permitted_ ? 1 : 0].push_back(*ahead_);
+    }
 }
 
-void tcb::charge() {
-    memory& m = *stack_->memory_;
+void tcb::charge(instant now) {
+    charge_received();
+    charge_queued(now);
+}
+
+void tcb::charge_received() {
     const std::size_t ahead = ahead_ ? ahead_->true_size() : 0;
-    m.ahead[sack_permitted_ ? 1 : 0] += ahead - ahead_charge_.bytes();
-    ahead_charge_.set(m.receive, ahead);
-    send_charge_.set(m.send, buffer_.true_size());
+    ahead_charge_.set(stack_->memory_->receive, ahead);
+    if (ahead_ && ahead == 0) ahead_->unlink();
+    if (ahead != 0 && !ahead_->linked()) stack_->ahead_holders_[sack_permitted_ ? 1 : 0].push_back(*ahead_);
     auto& hook = static_cast<list_hook<stack::holder_tag>&>(*this);
     const bool holds = ahead != 0 || !user_->unread_.empty(); // to end others would free nothing received
     if (holds && !hook.linked()) stack_->holders_.push_back(*this);
     if (!holds && hook.linked()) hook.unlink();
 }
 
+// A peer makes progress when it has taken what was queued when it did so last, or the first `memory_floor`
+// bytes of that. Would less do, a byte now and then could hold a full queue for ever.
+void tcb::charge_queued(instant now) {
+    send_charge_.set(stack_->memory_->send, buffer_.true_size());
+    endpoint& user = *user_;
+    if (buffer_.size() == 0) {
+        user.unlink();
+        return;
+    }
+    const auto acked = static_cast<std::uint32_t>(bytes_acked_ & 0xffffffff);
+    if (user.linked() && static_cast<std::int32_t>(acked - user.drain_goal_) < 0) return;
+    user.unlink();
+    user.drain_goal_ = acked + std::min(buffer_.size(), stack_->config_.memory_floor);
+    user.drained_at_ = now;
+    stack_->writers_.push_back(user);
+}
+
 std::size_t tcb::send_memory_left() const {
     const std::size_t used = buffer_.true_size();
-    const std::size_t floor = stack_->config_.memory_floor;
+    const std::size_t floor = memory_floor();
     return std::max(stack_->memory_->send.room(), floor > used ? floor - used : 0);
+}
+
+bool tcb::make_room_to_write(instant now) {
+    if (!may_queue()) return false;
+    if (stack_->memory_->send.tight()) stack_->make_room_to_send(*this, now);
+    return room_to_write() != 0;
 }
 
 void tcb::give_back() {
     memory& m = *stack_->memory_;
-    m.ahead[sack_permitted_ ? 1 : 0] -= ahead_charge_.bytes();
     ahead_charge_.set(m.receive, 0);
     send_charge_.set(m.send, 0);
 }
@@ -99,29 +142,59 @@ void endpoint::charge() {
 
 // --- all connections ---------------------------------------------------------------------------------------
 
-bool stack::make_room(std::size_t bytes, const tcb& asking, instant now) {
-    memory_budget& budget = memory_->receive;
-    for (const int with_sack : {0, 1}) {
-        if (!budget.tight() || memory_->ahead[with_sack] == 0) continue;
-        for (auto at = holders_.begin(); at != holders_.end() && budget.tight();) {
-            tcb& c = *at;
+void stack::make_room_to_receive(std::size_t bytes, const tcb& asking, instant now) {
+    const memory_budget& budget = memory_->receive;
+    for (auto& holders : ahead_holders_) {
+        for (auto at = holders.begin(); at != holders.end() && budget.tight_with(bytes);) {
+            tcb& c = *at->of;
             ++at; // c may leave the list here
-            if ((c.sack_permitted_ ? 1 : 0) == with_sack) c.shed_ahead();
+            ++counters_.memory_looked_at;
+            if (&c != &asking) c.shed_ahead();
         }
     }
-    while (budget.tight() && !holders_.empty()) {
-        tcb& c = holders_.front(); // without progress for longest
-        if (&c == &asking || now - c.last_progress_ < config_.memory_idle_after) break;
-        ++counters_.memory_shed_connections;
-        endpoint& user = c.user();
-        user.report_.unread += user.unread_.size();
-        user.unread_.clear();
-        user.charge();
-        user.peer_fin_ = false; // what came before its FIN is gone: no end, but an error
-        c.abort(event::call_abort, ending::out_of_memory, make_error_code(errc::no_memory), now);
-        settle(c, now);
+    while (budget.tight_with(bytes) && !unaccepted_.empty()) {
+        endpoint& user = unaccepted_.pop_front();
+        ++counters_.memory_looked_at;
+        ++counters_.memory_shed_unaccepted;
+        user.lose_unread();
+        if (!user.error_) user.error_ = make_error_code(errc::no_memory);
     }
-    return bytes <= budget.room();
+    for (auto at = holders_.begin(); at != holders_.end() && budget.tight_with(bytes);) {
+        tcb& c = *at;
+        ++at;
+        ++counters_.memory_looked_at;
+        if (&c == &asking) continue;
+        if (now - c.last_progress_ < config_.memory_idle_after) break; // as have all behind it
+        ++counters_.memory_shed_connections;
+        c.user().lose_unread();
+        shed(c, now);
+    }
+}
+
+// What its peer has sent stays readable: that is in the other budget.
+void stack::make_room_to_send(const tcb& asking, instant now) {
+    for (auto at = writers_.begin(); at != writers_.end() && memory_->send.tight();) {
+        endpoint& user = *at;
+        ++at;
+        ++counters_.memory_looked_at;
+        if (user.tcb_ == &asking) continue;
+        if (now - user.drained_at_ < config_.memory_idle_after) break;
+        ++counters_.memory_shed_writers;
+        shed(*user.tcb_, now);
+    }
+}
+
+void stack::shed(tcb& c, instant now) {
+    c.abort(event::call_abort, ending::out_of_memory, make_error_code(errc::no_memory), now);
+    settle(c, now);
+}
+
+// What came before its FIN is gone: no end, but an error.
+void endpoint::lose_unread() {
+    report_.unread += unread_.size();
+    unread_.clear();
+    charge();
+    peer_fin_ = false;
 }
 
 } // namespace tapir::tcp

@@ -93,6 +93,9 @@ bool tcb::window_update_due() const {
     const std::uint32_t buffer = largest_window();
     const std::uint32_t full = path_mss();
     if (gain >= buffer / 2) return true;
+    // Under pressure there is never so much to tell of, and a peer that has less window than a full segment
+    // may wait for more before it sends.
+    if (stack_->memory_->receive.tight() && offered < receive_mss() && gain >= receive_mss()) return true;
     return gain >= 2 * full && (gain >= buffer / 4 || offered <= buffer / 8);
 }
 
@@ -120,10 +123,13 @@ bool tcb::send_syn(instant now, outgoing_segment& out) {
     out.header = make_header(first ? flags::syn : flags::syn | flags::ack, iss_, rcv_nxt_, now);
     header& h = out.header;
     h.options.mss = receive_mss();
-    if (first)
-        h.window = static_cast<std::uint16_t>(std::min<std::uint32_t>(receive_space(), 0xffff));
-    else // not scaled in a SYN [RFC 7323 2.2]
+    if (first) {
+        const std::uint32_t room = std::min<std::uint32_t>(receive_space(), 0xffff);
+        rcv_adv_ = later(rcv_adv_, rcv_nxt_ + room);
+        h.window = static_cast<std::uint16_t>(rcv_adv_ - rcv_nxt_);
+    } else { // not scaled in a SYN [RFC 7323 2.2]
         h.window = static_cast<std::uint16_t>(std::min<std::uint32_t>(rcv_adv_ - rcv_nxt_, 0xffff));
+    }
     const config& c = stack_->config_;
     if (first ? c.use_window_scale : scaling_) h.options.window_scale = rcv_scale_;
     if (first && c.use_timestamps) h.options.ts = timestamps{ts_clock(now), 0};

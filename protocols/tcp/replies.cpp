@@ -38,16 +38,17 @@ void stack::reply_rst(const path& to, const segment& s, instant now) {
 
 // `clock` is that of our timestamp. [RFC 9293 3.10.7.2] [RFC 9293 3.7.1 MUST-14] [RFC 7323 2.2, 3.2]
 header stack::syn_ack_of(const half_open_entry& e, const flow_key& flow, std::uint32_t clock) const {
-    const std::uint32_t buffer = listeners_[e.listener]->options_.accepted.receive_buffer;
+    const connection_options& accepted = listeners_[e.listener]->options_.accepted;
     header h;
     h.source_port = flow.local_port;
     h.destination_port = flow.remote_port;
     h.seq = e.iss;
     h.ack = e.irs + 1;
     h.flags = flags::syn | flags::ack;
-    h.window = static_cast<std::uint16_t>(std::min<std::uint32_t>(buffer, 0xffff));
+    h.window =
+        static_cast<std::uint16_t>(std::min<std::uint32_t>(config_.first_receive_buffer(accepted), 0xffff));
     h.options.mss = path_of(e).receive_mss();
-    if (e.scaled) h.options.window_scale = window_scale_for(buffer);
+    if (e.scaled) h.options.window_scale = window_scale_for(config_.most_receive_buffer(accepted));
     h.options.sack_permitted = e.sack_permitted;
     if (e.timestamps) h.options.ts = timestamps{clock + timestamp_offset(flow), e.ts_recent};
     return h;
@@ -73,9 +74,11 @@ void stack::reply_ack(const half_open_entry& e, instant now) {
     h.seq = e.iss + 1;
     h.ack = e.irs + 1;
     h.flags = flags::ack;
-    const std::uint32_t buffer = listeners_[e.listener]->options_.accepted.receive_buffer;
-    const std::uint8_t scale = e.scaled ? window_scale_for(buffer) : std::uint8_t{0};
-    h.window = static_cast<std::uint16_t>(std::min<std::uint32_t>(buffer, 0xffff) >> scale);
+    const connection_options& accepted = listeners_[e.listener]->options_.accepted;
+    const std::uint8_t scale =
+        e.scaled ? window_scale_for(config_.most_receive_buffer(accepted)) : std::uint8_t{0};
+    const std::uint32_t window = std::min<std::uint32_t>(config_.first_receive_buffer(accepted), 0xffff);
+    h.window = static_cast<std::uint16_t>(window >> scale);
     if (e.timestamps) h.options.ts = timestamps{timestamp(now) + timestamp_offset(flow), e.ts_recent};
     queue_reply(path_of(e), h);
 }

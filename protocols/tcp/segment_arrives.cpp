@@ -110,8 +110,9 @@ verdict tcb::arrives_in_syn_sent(const segment& s, instant now) {
     }
     last_receive_ = s.arrived;
     irs_ = h.seq;
+    const std::uint32_t promised = rcv_adv_ - rcv_nxt_; // by our SYN
     rcv_nxt_ = h.seq + 1;
-    rcv_adv_ = rcv_nxt_ + std::min<std::uint32_t>(receive_space(), 0xffff);
+    rcv_adv_ = rcv_nxt_ + std::max(promised, std::min<std::uint32_t>(receive_space(), 0xffff));
     last_ack_sent_ = rcv_nxt_;
     accept_syn_options(h.options, true);
     ts_recent_at_ = second_of(s.arrived);
@@ -143,7 +144,7 @@ verdict tcb::arrives_in_syn_sent(const segment& s, instant now) {
 // Our SYN is acknowledged: from here on data may flow.
 void tcb::established(instant now) {
     backoff_ = 0;
-    last_progress_ = now;
+    made_progress(now);
     timers_.clear(timer_id::retransmit);
     timers_.clear(timer_id::give_up);
     recover_ = iss_;
@@ -382,7 +383,7 @@ void tcb::keep_ahead(seq begin, chunk payload, instant now) {
         ++stack_->counters_.reassembly_full;
         return;
     }
-    if (!ahead_) ahead_ = std::make_unique<reassembly>();
+    if (!ahead_) ahead_ = std::make_unique<held_ahead>(*this);
     if (ahead_->empty()) made_progress(now); // of a kind: what follows is held, not progress
     const auto found = ahead_->insert(begin, std::move(payload), stack_->pool_);
     if (!found.kept) ++stack_->counters_.duplicate_data;
@@ -392,7 +393,7 @@ void tcb::keep_ahead(seq begin, chunk payload, instant now) {
 // [RFC 2883 4]
 void tcb::came_twice(seq begin, seq end) {
     if (!sack_permitted_ || end <= begin) return;
-    if (!ahead_) ahead_ = std::make_unique<reassembly>();
+    if (!ahead_) ahead_ = std::make_unique<held_ahead>(*this);
     ahead_->sack().duplicate(begin, end, stack_->config_.max_acks_owed);
 }
 

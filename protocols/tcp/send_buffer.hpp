@@ -18,6 +18,7 @@ class send_buffer {
 
     std::uint32_t size() const { return size_; }
     std::uint32_t bound() const { return bound_; }
+    void raise_bound(std::uint32_t bound) { bound_ = bound > bound_ ? bound : bound_; }
     /// Capacities of all buffers held, in bytes; a chunk that was handed over counts with all it keeps alive.
     std::size_t true_size() const { return true_size_; }
 

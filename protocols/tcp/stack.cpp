@@ -198,7 +198,7 @@ result<std::unique_ptr<listening_endpoint>> stack::listen(const ip::endpoint& lo
 // --- lifetimes ---------------------------------------------------------------------------------------------
 
 void stack::settle(tcb& c, instant now) {
-    c.charge();
+    c.charge(now);
     if (c.state() == state::closed) {
         forget(c);
     } else if (c.state() == state::time_wait) {
@@ -240,6 +240,8 @@ void stack::forget(tcb& c) {
     user.last_info_ = std::make_unique<info>(c.info());
     user.tcb_ = nullptr;
     c.give_back();
+    user.unlink();
+    if (!user.accepted_ && !user.unread_.empty()) unaccepted_.push_back(user);
     if (c.orphan_) --orphans_;
     --connection_count_;
     delete &c;

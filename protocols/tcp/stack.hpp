@@ -54,6 +54,8 @@ struct output_sink {
     ~output_sink() = default;
 };
 
+struct held_ahead;
+
 enum class checksum_known : std::uint8_t { no, valid };
 
 /// What an ICMP message about one of our segments says.
@@ -292,8 +294,12 @@ class stack {
     void arm(tcb& c);
     /// Whether the limit over all connections lets one more challenge ACK go.
     bool may_challenge(instant now);
-    /// Sheds what others hold until `bytes` fit, if it can. memory_pressure.cpp
-    bool make_room(std::size_t bytes, const tcb& asking, instant now);
+    // memory_pressure.cpp
+    /// Sheds what others have received until `bytes` more leave the budget at ease, as far as it can.
+    void make_room_to_receive(std::size_t bytes, const tcb& asking, instant now);
+    /// Sheds send queues of others that stand still, while the budget is tight.
+    void make_room_to_send(const tcb& asking, instant now);
+    void shed(tcb& c, instant now);
     void half_open_timeout(instant now);
     void time_wait_timeout(instant now);
     void arm_tables();
@@ -324,8 +330,12 @@ class stack {
     ring<reply> replies_;
     intrusive_list<tcb, dirty_tag> dirty_;
     intrusive_list<tcb, all_tag> all_;
-    intrusive_list<walk> walks_;              ///< those that have not come to the end
-    intrusive_list<tcb, holder_tag> holders_; ///< of buffers; the one without progress for longest is first
+    intrusive_list<walk> walks_; ///< those that have not come to the end
+    // Who may have to pay when memory runs short; whoever has made no progress for longest is first.
+    intrusive_list<held_ahead> ahead_holders_[2]; ///< data beyond a hole: without SACK, with
+    intrusive_list<endpoint> unaccepted_;         ///< ended so, with unread data
+    intrusive_list<tcb, holder_tag> holders_;     ///< of received data
+    intrusive_list<endpoint> writers_;            ///< with something queued
     std::shared_ptr<tcp::memory> memory_;
     std::size_t connection_count_ = 0;
     std::size_t orphans_ = 0;

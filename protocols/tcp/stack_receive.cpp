@@ -203,7 +203,8 @@ void stack::arrives_at_half_open(std::uint32_t i, const path& p, const segment& 
         return;
     }
     const seq rcv_nxt = e.irs + 1;
-    const std::uint32_t window = std::min<std::uint32_t>(l.options_.accepted.receive_buffer, 0xffff);
+    const std::uint32_t window =
+        std::min<std::uint32_t>(config_.first_receive_buffer(l.options_.accepted), 0xffff);
     const bool acceptable = s.length() == 0
                                 ? h.seq - rcv_nxt <= window
                                 : in_range(h.seq, rcv_nxt, window) || in_range(s.end() - 1, rcv_nxt, window);

@@ -5,7 +5,7 @@
 namespace tapir::tcp {
 
 // An idle connection: everything but the buffers and records that data in flight needs.
-static_assert(sizeof(tcb) <= 672);
+static_assert(sizeof(tcb) <= 696);
 
 tcb::limits::milliseconds tcb::compact(duration d) {
     const auto ms = std::chrono::duration_cast<std::chrono::milliseconds>(d).count();
@@ -18,8 +18,8 @@ void tcb::fired(timer& t, instant now) {
     c.stack_->timer_fired(c, now);
 }
 
-tcb::limits::limits(const connection_options& o)
-    : receive_buffer(std::clamp<std::uint32_t>(o.receive_buffer, 1, 1u << 30)),
+tcb::limits::limits(const connection_options& o, const config& c)
+    : receive_buffer(std::clamp<std::uint32_t>(c.first_receive_buffer(o), 1, 1u << 30)),
       keepalive_idle(compact(o.keepalive_idle)), keepalive_interval(compact(o.keepalive_interval)),
       close_timeout(compact(o.close_timeout)), give_up_after(compact(o.give_up_after)),
       user_timeout(compact(o.user_timeout)), connect_timeout(compact(o.connect_timeout)),
@@ -28,10 +28,12 @@ tcb::limits::limits(const connection_options& o)
 tcb::tcb(stack& s, endpoint& user, const tcp::path& p, const connection_options& options)
     : timer(&fired), stack_(&s), user_(&user), network_header_(static_cast<std::uint8_t>(p.network_header)),
       mtu_(p.mtu), link_mtu_(p.link_mtu), pseudo_header_sum_(p.pseudo_header_sum),
-      no_delay_(options.no_delay), peer_mss_(s.config_.default_mss),
+      no_delay_(options.no_delay), tunes_send_(options.send_buffer == 0),
+      tunes_receive_(options.receive_buffer == 0), peer_mss_(s.config_.default_mss),
       rcv_mss_(std::min<std::uint16_t>(s.config_.default_mss, p.receive_mss())),
       congestion_(options.congestion), rtt_(rto_limits()),
-      buffer_(std::min<std::uint32_t>(options.send_buffer, 1u << 30)), limits_(options) {
+      buffer_(std::min<std::uint32_t>(tunes_send_ ? s.config_.first_buffer : options.send_buffer, 1u << 30)),
+      limits_(options, s.config_) {
     if (options.initial_rto > duration{0}) rtt_.set_rto(std::min(options.initial_rto, s.config_.max_rto));
 }
 

@@ -8,6 +8,7 @@
 //     output.cpp            what may be sent now            [RFC 9293 3.7.4, 3.8.6]
 //     timeouts.cpp          what silence means              [RFC 9293 3.8]
 //     memory_pressure.cpp   what buffers may cost           [RFC 2018 8]
+//     buffer_tuning.cpp     how large they grow
 //     calls.cpp             what the user wants             [RFC 9293 3.10.1 - 3.10.6]
 //
 // Fields are named as in RFC 9293 3.3.1; sizes are bytes. snd_nxt never falls back: what is to be sent again
@@ -52,6 +53,13 @@ enum class verdict : std::uint8_t {
 /// Room for the payload of one outgoing segment: 64 KiB out of chunks of 2 KiB.
 using gather_list = std::array<bytes, 40>;
 
+/// What came ahead of a hole, among those whose data is shed first: kept while there is something to keep or
+/// to tell.
+struct held_ahead : reassembly, list_hook<> {
+    explicit held_ahead(tcb& owner) : of(&owner) {}
+    tcb* of;
+};
+
 class tcb : public list_hook<stack::dirty_tag>,
             public list_hook<stack::all_tag>,
             public list_hook<stack::holder_tag>,
@@ -70,6 +78,7 @@ class tcb : public list_hook<stack::dirty_tag>,
     void has_read(instant now) {
         has_read_ = true;
         made_progress(now);
+        tune_receive_buffer(now);
     }
     void finish(instant now);
     void stop_reading(instant now);
@@ -113,7 +122,7 @@ class tcb : public list_hook<stack::dirty_tag>,
     /// connection_options, as compactly as a hundred thousand connections want them.
     struct limits {
         using milliseconds = std::chrono::duration<std::uint32_t, std::milli>;
-        explicit limits(const connection_options& o);
+        limits(const connection_options& o, const config& c);
         std::uint32_t receive_buffer;
         milliseconds keepalive_idle;
         milliseconds keepalive_interval;
@@ -128,6 +137,7 @@ class tcb : public list_hook<stack::dirty_tag>,
     static limits::milliseconds compact(duration d);
 
     // --- calls.cpp ---
+    bool may_queue() const;
     /// Nobody waits for this connection any more but the peer: it is one of a bounded number.
     void may_be_orphaned(instant now);
 
@@ -215,14 +225,26 @@ class tcb : public list_hook<stack::dirty_tag>,
     /// True size of what is received and not yet read.
     std::size_t held() const;
     std::uint32_t receive_space() const;
+    /// Of either budget, whatever others hold.
+    std::size_t memory_floor() const;
     bool may_keep(seq begin, const chunk& payload, instant now);
+    bool fits(std::size_t cost) const;
     void shed_ahead();
     /// Data was delivered, read, written or acknowledged: not the one to be shed for being idle.
     void made_progress(instant now);
     /// Brings the account up to what the buffers hold.
-    void charge();
+    void charge(instant now);
+    void charge_received();
+    void charge_queued(instant now);
     void give_back();
     std::size_t send_memory_left() const;
+    /// Whether write() can take something, others paying for it if need be.
+    bool make_room_to_write(instant now);
+
+    // --- buffer_tuning.cpp ---
+    std::uint32_t most_receive_buffer() const;
+    void tune_receive_buffer(instant now);
+    void tune_send_buffer();
 
     // --- output.cpp ---
     bool send_syn(instant now, outgoing_segment& out);
@@ -277,7 +299,9 @@ class tcb : public list_hook<stack::dirty_tag>,
     seq snd_wl2_;
     std::uint32_t max_snd_wnd_ = 0;
     seq rcv_nxt_;
-    seq rcv_adv_;       ///< right edge of the window offered; never moves back [RFC 9293 3.8.6 SHLD-14]
+    /// Right edge of the window offered; never moves back [RFC 9293 3.8.6 SHLD-14]. In SYN_SENT rcv_nxt_ is
+    /// not known yet: the distance counts.
+    seq rcv_adv_;
     seq last_ack_sent_; ///< [RFC 7323 4.3]
     std::uint32_t ts_recent_ = 0;
     std::uint32_t ts_offset_ = 0;
@@ -317,6 +341,8 @@ class tcb : public list_hook<stack::dirty_tag>,
     bool syn_acked_ : 1 = false; ///< a comparison with iss_ would not do: after 4 GiB snd_una is back there
     bool una_timed_out_ : 1 = false; ///< what stands at snd_una was sent again by a timeout
     bool orphan_ : 1 = false;        ///< counted in the stack
+    bool tunes_send_ : 1 = false;    ///< the send buffer is as large as the path needs
+    bool tunes_receive_ : 1 = false; ///< the receive buffer too
     bool from_cookie_ : 1 = false;   ///< opened by the ACK of a SYN cookie
     std::uint16_t peer_mss_ = 0;
     std::uint16_t rcv_mss_ = 0; ///< largest payload seen: what counts as a full segment on the way in
@@ -330,7 +356,12 @@ class tcb : public list_hook<stack::dirty_tag>,
     send_buffer buffer_;
     scoreboard board_;
     std::unique_ptr<recovery> recovery_; ///< null until something seems lost
-    std::unique_ptr<reassembly> ahead_;  ///< null while everything came in order and once
+    // Receive buffer tuning: rounds of one round trip each
+    instant round_began_{};
+    std::uint64_t round_began_at_ = 0; ///< bytes that the user had read then
+    std::uint32_t last_round_ = 0;     ///< bytes read in the one before
+
+    std::unique_ptr<held_ahead> ahead_; ///< null while everything came in order and once
 
     memory_charge ahead_charge_;
     memory_charge send_charge_;

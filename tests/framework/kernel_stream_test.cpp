@@ -11,6 +11,7 @@
 #include <doctest/doctest.h>
 
 #include <array>
+#include <atomic>
 #include <cerrno>
 #include <cstring>
 #include <fcntl.h>
@@ -21,6 +22,7 @@
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <thread>
 #include <unistd.h>
 #include <vector>
 
@@ -474,6 +476,64 @@ TEST_CASE("kernel listener: close() and stop wake those who accept; a path is re
     CHECK(seen[2] == errc::closed);
     CHECK(::access(path.c_str(), F_OK) != 0);
     CHECK(r.io().uring()->in_flight() == 0);
+}
+
+TEST_CASE("kernel listener: a path that a successor has bound anew stays when the predecessor closes") {
+    reactor r(make_uring_backend());
+    const std::string path = "/tmp/tapir-successor-" + std::to_string(::getpid());
+    const auto body = [&]() -> task<> {
+        auto before = kernel::listen(at("unix:" + path));
+        REQUIRE(before);
+        REQUIRE(::unlink(path.c_str()) == 0);
+        auto after = kernel::listen(at("unix:" + path));
+        REQUIRE(after);
+        before->close();
+        CHECK(::access(path.c_str(), F_OK) == 0);
+        const auto client = co_await kernel::connect(at("unix:" + path));
+        CHECK(client);
+        after->close();
+        CHECK(::access(path.c_str(), F_OK) != 0);
+        // Nor does anything else go that has come to stand there.
+        auto third = kernel::listen(at("unix:" + path));
+        REQUIRE(third);
+        REQUIRE(::unlink(path.c_str()) == 0);
+        REQUIRE(::mkdir(path.c_str(), 0700) == 0);
+        third->close();
+        CHECK(::rmdir(path.c_str()) == 0);
+    };
+    r.run(body());
+}
+
+TEST_CASE("kernel listener: close() takes the path away before the socket is deaf") {
+    // Who finds a path where nobody listens takes it for a dead process's and binds it anew: were the socket
+    // deaf first, close() could take the successor's path away. Another thread looks for such a moment.
+    const auto path_of = [](int round) {
+        return "/tmp/tapir-order-" + std::to_string(::getpid()) + "-" + std::to_string(round);
+    };
+    std::atomic<int> listening = 0; ///< in which round; 0: not yet, or no more
+    std::atomic<bool> over = false;
+    std::atomic<int> deaf_with_a_path = 0;
+    std::thread looker([&] {
+        while (!over) {
+            const int round = listening;
+            if (round == 0) continue;
+            const kernel::address where = at("unix:" + path_of(round));
+            const int fd = ::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+            if (::connect(fd, where.data(), where.size()) != 0 && errno == ECONNREFUSED &&
+                ::access(where.path().c_str(), F_OK) == 0)
+                ++deaf_with_a_path;
+            ::close(fd);
+        }
+    });
+    for (int round = 1; round <= 1000; ++round) {
+        auto listener = kernel::listen(at("unix:" + path_of(round)));
+        listening = round;
+        if (listener) listener->close();
+        listening = 0;
+    }
+    over = true;
+    looker.join();
+    CHECK(deaf_with_a_path == 0);
 }
 
 TEST_CASE("kernel streams: in virtual time the kernel does not exist") {

@@ -37,6 +37,19 @@ TEST_CASE("a bucket of one token gives one per interval") {
     CHECK(taken(b, now + 1s, 3) == 1);
 }
 
+TEST_CASE("a token bucket says when it will give the next token") {
+    token_bucket b(4, 2);
+    instant now{7s};
+    CHECK(b.next(now) == now);
+    CHECK(taken(b, now, 2) == 2);
+    CHECK(b.next(now) == now + 250ms);
+    CHECK(taken(b, now + 250ms - 1ns, 1) == 0);
+    now += 250ms;
+    CHECK(b.next(now) == now);
+    CHECK(taken(b, now, 2) == 1);
+    CHECK(b.next(now + 1h) == now + 1h);
+}
+
 TEST_CASE("every reason has a counter of its own") {
     enum class reason : std::uint8_t { first, second, last };
     count_by<reason, reason::last> count;

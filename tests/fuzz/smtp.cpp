@@ -60,7 +60,8 @@ void check_message(const smtp::message& m, const smtp::config& c) {
 /// All that the server says to `input`, given in pieces; and what it took.
 std::string converse(bytes input, std::size_t piece) {
     const smtp::config c = limits();
-    smtp::session s(c, "somebody");
+    smtp::text_memory texts;
+    smtp::session s(c, "somebody", texts);
     std::string said;
     s.greet();
     while (!input.empty() && s.waits_for() != smtp::expecting::nothing) {

@@ -188,7 +188,38 @@ TEST_CASE("control: who has forgotten a connection in CLOSE_WAIT, since when, an
         CHECK(row.owner->task != 0);
         REQUIRE(row.info);
         CHECK(row.info->send_mss == 1448);
+        CHECK(row.info->path_mtu == 1500);
+        CHECK(row.info->send_memory == 0);
+        CHECK(!row.info->orphan);
         CHECK(std::get<control::end_row>(*control::parse_row(rows[2])).rows == 1);
+    };
+    between_two_hosts(quiet_path(), scenario);
+}
+
+TEST_CASE(
+    "control: a connection that closes in the background is told as an orphan, with the memory it keeps") {
+    auto scenario = [](world& w, pair& p) -> task<> {
+        co_await p.open(w);
+        {
+            auto [in, out] = std::move(p.client).split();
+            const std::string text(20'000, 'x');
+            CHECK(co_await out.write(text));
+            (void)out.finish();
+        } // and its acknowledgement takes 20 ms
+        desk d(w.client());
+        std::string answer;
+        auto questions = [&]() -> task<> { answer = co_await d.ask("connections owner info\n"); };
+        co_await d.open(questions);
+        const auto rows = lines_of(answer);
+        REQUIRE(rows.size() == 3);
+        const auto row = std::get<control::tcp_row>(*control::parse_row(rows[1]));
+        REQUIRE(row.info);
+        CHECK(row.info->orphan);
+        CHECK(row.send_q > 0);
+        CHECK(row.info->send_memory >= row.send_q);
+        control::column_options o;
+        o.info = true;
+        CHECK(shown(answer, o).find(" orphan") != std::string::npos);
     };
     between_two_hosts(quiet_path(), scenario);
 }

@@ -250,6 +250,27 @@ TEST_CASE("ip: a connection to another network leaves by the right route, from t
     CHECK(w.right_peer.received.size() == 1);
 }
 
+TEST_CASE("ip: whom ARP does not find TCP is told of once for each destination, however much has waited") {
+    // TCP walks all its connections each time: 40 frames in the queue must not be 40 walks.
+    one_host w;
+    REQUIRE(w.us.add_route(p("203.0.113.0/24"), a("192.0.2.77"))); // where nobody is
+    std::vector<std::error_code> ended;
+    auto attempt = [](host* from, ip::endpoint to, std::vector<std::error_code>* results) -> task<> {
+        results->push_back((co_await from->connect(to)).error());
+    };
+    auto all = [&](scope& s) -> task<> {
+        for (std::uint16_t port = 1; port <= 10; ++port)
+            for (const char* behind : {"203.0.113.5", "203.0.113.6", "192.0.2.77"})
+                s.spawn(attempt, &w.us, ip::endpoint(a(behind), port), &ended);
+        co_return;
+    };
+    w.r.run(with_scope(all));
+    CHECK(ended == std::vector<std::error_code>(30, errc::host_unreachable));
+    CHECK(w.us.interfaces()[0]->neighbours().count().failed == 1);
+    CHECK(w.us.counted().tcp_unreachable == 3);
+    CHECK(w.us.pool().live_blocks() == 0);
+}
+
 TEST_CASE("ip: behind a /32 and on a /31 the neighbour is reached") {
     reactor r{make_sim_backend()};
     wire narrow(r), single(r);

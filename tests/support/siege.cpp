@@ -224,13 +224,14 @@ bool siege::honest_clients_go_on(std::size_t n, duration patience) {
     return fine;
 }
 
-duration siege::undisturbed_visit() {
-    static const duration measured = [] {
-        siege s;
-        s.run_for(5s);
-        return s.visits > 5 && s.failures == 0 ? s.slowest : duration{0};
-    }();
-    return measured;
+duration siege::undisturbed_visit() const {
+    static std::map<std::size_t, duration> measured;
+    const auto known = measured.find(visit_bytes);
+    if (known != measured.end()) return known->second;
+    siege s;
+    s.visit_bytes = visit_bytes;
+    for (int i = 0; i < 60 && s.visits < 3; ++i) s.run_for(1s);
+    return measured[visit_bytes] = s.visits >= 3 && s.failures == 0 ? s.slowest : duration{0};
 }
 
 // --- raw_peer ----------------------------------------------------------------------------------------------

@@ -41,7 +41,6 @@ struct heard_segment {
 class siege {
   public:
     static constexpr std::uint16_t port = 80;
-    static constexpr std::size_t visit_bytes = 20'000;
     static ip::address victim_address() { return ip::address::v4(192, 0, 2, 2); }
     static ip::address honest_address() { return ip::address::v4(192, 0, 2, 1); }
     static ip::address attacker_address(std::uint32_t n) {
@@ -91,11 +90,12 @@ class siege {
     const tcp::counters& counted() const { return victim.counted(); }
 
     // --- the honest client ---
-    duration pause = 200ms;   ///< between visits
-    bool visiting = true;     ///< begins new visits
-    std::size_t visits = 0;   ///< completed, every byte intact
-    std::size_t failures = 0; ///< visits that ended otherwise
-    duration slowest{0};      ///< of the completed visits since the last honest_clients_go_on()
+    std::size_t visit_bytes = 20'000; ///< that each visit sends, and reads back
+    duration pause = 200ms;           ///< between visits
+    bool visiting = true;             ///< begins new visits
+    std::size_t visits = 0;           ///< completed, every byte intact
+    std::size_t failures = 0;         ///< visits that ended otherwise
+    duration slowest{0};              ///< of the completed visits since the last honest_clients_go_on()
     std::string last_failure;
     tcp::endpoint* visitor() { return visitor_.get(); }
     /// The last segments of the connection from this port of the honest client: what an attacker off the path
@@ -108,8 +108,8 @@ class siege {
     /// Runs until `n` more visits are complete. False, with the reason printed, if one failed or took longer
     /// than a visit to a server that nobody attacks (plus `patience`).
     bool honest_clients_go_on(std::size_t n, duration patience = duration{0});
-    /// How long a visit takes when nobody attacks.
-    static duration undisturbed_visit();
+    /// How long a visit of `visit_bytes` takes when nobody attacks.
+    duration undisturbed_visit() const;
 
     tcp::path path_to_victim(const ip::address& from) const;
 

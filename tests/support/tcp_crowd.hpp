@@ -31,9 +31,11 @@ class tcp_crowd : public tcp::output_sink {
     tcp::stack stack;
     std::unique_ptr<tcp::listening_endpoint> listening;
 
-    static tcp::path way() {
+    std::uint16_t mtu = 1500;
+
+    tcp::path way() const {
         return {tcp_lab::here(), tcp_lab::there(),
-                ip::pseudo_header_sum(tcp_lab::here(), tcp_lab::there(), ip::protocol::tcp)};
+                ip::pseudo_header_sum(tcp_lab::here(), tcp_lab::there(), ip::protocol::tcp), mtu};
     }
 
     void in(std::uint16_t port, const seg& literal) {

@@ -110,22 +110,28 @@ TEST_CASE("the queue of an unresolved address drops its oldest frame") { // [RFC
     CHECK(s.released(peer) == std::vector{3, 4, 5});
 }
 
-TEST_CASE("all queues together are bounded, and the newest frame of a queue is kept") {
+TEST_CASE(
+    "all queues together are bounded, and the longest makes room, so that each keeps its newest frame") {
     arp::cache_config config;
-    config.max_queued_total = 2;
+    config.max_queued_total = 3;
     station s(config);
     s.enqueue(host(10), 1);
     s.enqueue(host(10), 2);
-    s.enqueue(host(11), 3); // no room, and nothing of its own to drop
-    s.enqueue(host(10), 4);
-    CHECK(s.cache.count().queue_dropped == 2);
+    s.enqueue(host(10), 3);
+    s.enqueue(host(11), 4); // 10 has two more
+    s.enqueue(host(12), 5); // and now one more
+    s.enqueue(host(13), 6); // no room, and nobody with two
+    s.enqueue(host(10), 7); // its own
+    CHECK(s.cache.count().queue_dropped == 4);
     s.answer(host(11), other);
+    CHECK(s.released(other) == std::vector{4});
+    s.answer(host(13), other);
     CHECK(s.released(other).empty());
     s.answer(host(10), peer);
-    CHECK(s.released(peer) == std::vector{2, 4});
-    s.enqueue(host(12), 5); // the released frames left room
-    s.answer(host(12), other);
-    CHECK(s.released(other) == std::vector{5});
+    CHECK(s.released(peer) == std::vector{7});
+    s.enqueue(host(14), 8); // the released frames left room
+    s.answer(host(14), other);
+    CHECK(s.released(other) == std::vector{8});
 }
 
 TEST_CASE("an address that does not answer is asked for three times, a second apart, then fails") {
@@ -397,24 +403,31 @@ TEST_CASE("a full table gives up stale entries first, then unanswered questions,
     };
     CHECK(!s.cache.resolve(host(13), s.now));
     CHECK(known() == std::vector<std::uint32_t>{11, 12, 13});
-    CHECK(!s.cache.resolve(host(14), s.now + 1ms)); // of 12 and 13, both unanswered, 12 is older
+    CHECK(!s.cache.resolve(host(14), s.now)); // 12 and 13 have their second yet: 14 has to come again
+    CHECK(!s.cache.is_asked_for(host(14)));
+    CHECK(s.cache.count().not_asked == 1);
+    CHECK(known() == std::vector<std::uint32_t>{11, 12, 13});
     s.now += 1ms;
-    CHECK(known().size() == 3);
+    CHECK(!s.cache.resolve(host(13), s.now));
+    s.after(1s);
+    CHECK(!s.cache.resolve(host(14), s.now)); // of 12 and 13, both unanswered, 12 was wanted less lately
+    CHECK(known() == std::vector<std::uint32_t>{11, 13, 14});
     CHECK(s.cache.count().evicted == 2);
 
+    s.answer(host(13), peer);
     s.answer(host(14), peer);
-    s.ask(host(15), peer, own_ip); // a stranger displaces nobody we wait for or talk to
+    s.ask(host(15), peer, own_ip); // a stranger displaces nobody we talk to
     CHECK(s.cache.count().table_full == 1);
     CHECK(s.cache.count().replies_sent == 3);
 
     s.now += 1ms;
     CHECK(s.cache.resolve(host(11), s.now) == peer);
-    CHECK(!s.cache.resolve(host(16), s.now));
-    CHECK(!s.cache.resolve(host(17), s.now));
-    CHECK(known() == std::vector<std::uint32_t>{11, 14, 17});
-    s.answer(host(17), peer);
-    CHECK(!s.cache.resolve(host(18), s.now)); // all reachable: 14 was used least recently
-    CHECK(known() == std::vector<std::uint32_t>{11, 17, 18});
+    CHECK(s.cache.resolve(host(14), s.now) == peer);
+    CHECK(
+        !s.cache.resolve(host(16), s.now)); // all reachable, and nobody asked for: 13 was used least recently
+    CHECK(known() == std::vector<std::uint32_t>{11, 14, 16});
+    CHECK(!s.cache.resolve(host(17), s.now)); // but not two for two questions
+    CHECK(known() == std::vector<std::uint32_t>{11, 14, 16});
 }
 
 TEST_CASE("frames lost to eviction are counted") {
@@ -424,10 +437,13 @@ TEST_CASE("frames lost to eviction are counted") {
     s.enqueue(host(10), 1);
     s.enqueue(host(10), 2);
     s.enqueue(host(11), 3);
+    CHECK(s.cache.count().not_asked == 1);
+    s.after(1s);
+    s.enqueue(host(11), 4);
     CHECK(s.cache.count().queue_dropped == 2);
     CHECK(s.cache.entries(s.now).size() == 1);
     s.answer(host(11), peer);
-    CHECK(s.released(peer) == std::vector{3});
+    CHECK(s.released(peer) == std::vector{4});
     CHECK(s.pool.live_blocks() == 0);
 }
 

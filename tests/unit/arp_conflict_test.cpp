@@ -133,7 +133,7 @@ TEST_CASE("arp: a sweep over silent addresses does not become a storm of broadca
     for (std::uint32_t i = 0; i < 500; ++i) (void)s.cache.resolve(neighbour(i), s.now);
     CHECK(s.cache.count().broadcast_requests_sent == 20);
     CHECK(s.cache.count().requests_limited == 480);
-    // Somebody asked for in the middle of it is asked for a second later at the latest that a token is left.
+    // The rest waits for its turn.
     s.until(s.start + 10s);
     CHECK(s.cache.count().broadcast_requests_sent <= 20 + 10 * 10);
     CHECK(s.cache.count().broadcast_requests_sent >= 100);

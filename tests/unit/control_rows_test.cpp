@@ -1,6 +1,7 @@
 // Requests, rows and columns of the control socket: what people type, what programs read, what people see.
 #include <tapir/protocols/control/columns.hpp>
 #include <tapir/protocols/control/json.hpp>
+#include <tapir/protocols/control/printable.hpp>
 #include <tapir/protocols/control/request.hpp>
 
 #include <doctest/doctest.h>
@@ -230,6 +231,18 @@ TEST_CASE("tapstat columns: details as ss -ti") {
                          "\t ts wscale:7,2 rto:204.000 rtt:3.250/1.000 mss:1448 rcvmss:1460 cwnd:14480 "
                          "ssthresh:65535 bytes_sent:100 bytes_acked:0 bytes_received:0 segs_out:0 segs_in:0 "
                          "unacked:20 snd_wnd:0 rcv_wnd:0\n");
+    i.path_mtu = 1500;
+    i.send_memory = 4096;
+    i.receive_memory = 2048;
+    i.out_of_order = 300;
+    i.out_of_order_ranges = 2;
+    i.urgent_segments = 3;
+    i.urgent_ahead = 1;
+    i.orphan = i.from_cookie = true;
+    CHECK(lines(r, o).find(" mss:1448 pmtu:1500 rcvmss:1460 ") != std::string::npos);
+    CHECK(
+        lines(r, o).ends_with(" rcv_wnd:0 snd_mem:4096 rcv_mem:2048 rcv_ooo:300 rcv_ooo_ranges:2 urg_segs:3 "
+                              "urg_ahead:1 orphan cookie\n"));
 }
 
 TEST_CASE("tapstat columns: ports have names where somebody knows them, and UDP has no state") {
@@ -260,6 +273,29 @@ TEST_CASE("tapstat columns: names that a terminal would obey are made harmless")
     CHECK(text.find('\x1b') == std::string::npos);
     CHECK(text.find("0/?[2Jx?\n") != std::string::npos);
     CHECK(text.find("at ?]0;x?.cpp:1;") != std::string::npos);
+}
+
+TEST_CASE("tapstat: whose counters they are is told without what a terminal would obey") {
+    process_row p = server();
+    CHECK(text_of(p) == "17/http_server\n");
+    p.program = "\x1b[2J\xc2\x9b"
+                "5m\nx";
+    CHECK(text_of(p) == "17/?[2J??5m?x\n");
+}
+
+TEST_CASE("tapstat --json: a line that a terminal would obey is escaped, and means the same") {
+    CHECK(printable("a\x1b]0;\x07\x7f\xff\t") == "a?]0;????");
+    const std::string harmless = R"({"type":"end", "rows":3})";
+    CHECK(printable_json(harmless) == harmless); // untouched
+    error_row e;
+    e.error = "\x1b[2J \xc2\x9b"
+              "5m \x7f \xc3\xa4";
+    const std::string line = "\t" + to_json(e) + "\r"; // U+009B and DEL as they are: JSON lets them
+    CHECK(line.find('\x7f') != std::string::npos);
+    const std::string safe = printable_json(line);
+    CHECK(safe == R"({"type":"error","error":"\u001b[2J \u009b5m \u007f \u00e4"})");
+    CHECK(std::get<error_row>(*parse_row(safe)) == e);
+    CHECK(printable_json("{\x1b") == "{?");
 }
 
 TEST_CASE("tapstat counters: by layer, and those that are zero only when asked for") {

@@ -276,6 +276,51 @@ TEST_CASE("a rule finds its frames by what is in them") {
     CHECK(told[1].to_string() == "out #17 loss");
 }
 
+TEST_CASE("the n-th frame that is not spared meets the n-th draw, however many spared ones are in between") {
+    const auto even = [](bytes f) { return load_be32(f, 14) % 2 == 0; };
+    const auto nothing = [](bytes) { return false; };
+    impair_config config;
+    config.out = {.loss_ppm = 100'000, .corrupt_ppm = 100'000, .reorder_ppm = 100'000, .delay = 5ms};
+    path plain(config), among_spared(config);
+    plain.impaired.spare(direction::out, nothing);
+    among_spared.impaired.spare(direction::out, even);
+    plain.send(500);
+    among_spared.send(1000); // 0 is spared, 1 is the first that is not, 3 the second
+    plain.settle();
+    among_spared.settle();
+
+    fault_schedule expected = plain.impaired.schedule();
+    REQUIRE(expected.size() > 100);
+    for (fault& f : expected) f.frame = 2 * f.frame + 1;
+    CHECK(among_spared.impaired.schedule() == expected);
+    numbers spared = among_spared.far.numbers();
+    std::erase_if(spared, [](std::uint32_t n) { return n % 2 != 0; });
+    CHECK(spared.size() == 500);
+}
+
+TEST_CASE("a spared frame meets the delay, the rate and what is scripted, though nothing drawn") {
+    const auto all = [](bytes) { return true; };
+    path p({.out = {.loss_ppm = 1'000'000, .delay = 5ms, .rate = 1'000'000, .queue = 2000}});
+    p.impaired.spare(direction::out, all);
+    p.impaired.inject(fault(1, direction::out, fault_kind::loss));
+    const instant start = p.r.now();
+    for (std::uint32_t i = 0; i < 4; ++i) p.impaired.send(numbered_frame(p.pool, i, 1000));
+    p.settle();
+    REQUIRE(p.far.numbers() == numbers{0, 2}); // 1 by script, 3 found the queue full
+    CHECK(p.far.frames[0].arrived == start + 6ms);
+    CHECK(p.impaired.faults()[fault_kind::tail_drop] == 1);
+}
+
+TEST_CASE("what was done is counted for each direction, and together") {
+    path p({.out = {.loss_ppm = 1'000'000}});
+    p.send(7);
+    for (std::uint32_t i = 0; i < 5; ++i) p.w.right().send(numbered_frame(p.pool, i));
+    p.settle();
+    CHECK(p.impaired.faults(direction::out).to_string() == "7 frames: loss 7");
+    CHECK(p.impaired.faults(direction::in).to_string() == "5 frames");
+    CHECK(p.impaired.faults().to_string() == "12 frames: loss 7");
+}
+
 TEST_CASE("the same seed does the same to the same frames, another seed does not") {
     const outcome first = run_with(everything(11));
     CHECK(first == run_with(everything(11)));

@@ -226,6 +226,29 @@ TEST_CASE("reassembly: two ends, or bytes behind the end, give up the datagram")
     }
 }
 
+TEST_CASE("reassembly: the same bytes with and without more to follow are no exact repetition") {
+    // Were the second ignored but its end believed, the datagram would have all its bytes and never be whole.
+    const auto payload = numbered(800);
+    const bytes b(payload);
+    const packet first = fragment(0, b.first(400), true);
+    const packet more = fragment(400, b.subspan(400), true);
+    const packet last = fragment(400, b.subspan(400), false);
+    const std::vector<std::vector<packet>> bad{
+        {more, last, first},
+        {last, more, first},
+        {first, more, last},
+    };
+    for (std::size_t i = 0; i < bad.size(); ++i) {
+        CAPTURE(i);
+        lab l;
+        CHECK(l.receive(bad[i]).empty());
+        CHECK(l.given_up(abandoned::inconsistent_end) == 1);
+        CHECK(l.parts.count().duplicates == 0);
+        CHECK(l.pool.live_blocks() == 0); // at once
+        CHECK(l.empty_in_the_end());
+    }
+}
+
 TEST_CASE("reassembly: fragments that no honest sender makes are dropped for their reason") {
     const auto payload = numbered(2000);
     const bytes b(payload);

@@ -4,6 +4,8 @@
 
 #include <doctest/doctest.h>
 
+#include <algorithm>
+#include <memory>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -14,7 +16,9 @@ using smtp::expecting;
 namespace {
 
 struct talk {
-    explicit talk(smtp::config c = {}) : config(std::move(c)), session(config, "192.0.2.1:40000") {
+    explicit talk(smtp::config c = {}) : talk(std::move(c), own_texts) {}
+    talk(smtp::config c, smtp::text_memory& texts)
+        : config(std::move(c)), session(config, "192.0.2.1:40000", texts) {
         session.greet();
         CHECK(session.take_replies() == "220 tapir ESMTP\r\n");
     }
@@ -43,6 +47,7 @@ struct talk {
     }
 
     smtp::config config;
+    smtp::text_memory own_texts;
     smtp::session session;
     result<> verdict;
     std::vector<smtp::message> taken;
@@ -267,6 +272,90 @@ TEST_CASE("smtp: a client between two messages keeps the memory of none") {
     CHECK(t.code("NOOP") == "250");
 }
 
+TEST_CASE("smtp: a message never takes more memory than a message may have, and a refused one takes none") {
+    smtp::config c;
+    c.message_bytes = 100'000;
+    const std::string line = std::string(98, 'x') + "\r\n";
+    talk t(c);
+    t.begin();
+    std::size_t most = 0;
+    for (int i = 0; i < 1000; ++i) {
+        t.say(line);
+        CHECK(t.session.received().text.capacity() <= c.message_bytes);
+        CHECK(t.own_texts.held() >= t.session.received().text.capacity());
+        CHECK(t.own_texts.held() <= c.message_bytes);
+        most = std::max(most, t.own_texts.held());
+    }
+    CHECK(most == c.message_bytes);
+    CHECK(t.say(".\r\n").starts_with("250"));
+    CHECK(t.own_texts.held() == 0);
+    // What is refused in the end, for whatever reason, is kept no longer than until the reason is known.
+    for (const std::string& reason : {std::string("a\nb\r\n"), std::string(1001, 'x') + "\r\n"}) {
+        t.code("MAIL FROM:<a@b.org>");
+        t.code("RCPT TO:<b@example.org>");
+        t.code("DATA");
+        t.say(line);
+        CHECK(t.own_texts.held() > 0);
+        t.say(reason);
+        CHECK(t.own_texts.held() == 0);
+        t.say(line);
+        CHECK(t.own_texts.held() == 0);
+        CHECK(t.say(".\r\n").starts_with("5"));
+    }
+    t.code("MAIL FROM:<a@b.org>");
+    t.code("RCPT TO:<b@example.org>");
+    t.code("DATA");
+    t.say(line);
+    CHECK(t.say("RSET\r\n") == ""); // text, too
+    t.session.time_out();
+    CHECK(t.own_texts.held() > 0);
+}
+
+TEST_CASE("smtp: the messages of all clients together are bounded, and who meets the bound may come again") {
+    smtp::config c;
+    c.message_bytes = 64 * 1024;
+    c.total_message_bytes = 4 * c.message_bytes;
+    smtp::text_memory texts;
+    {
+        std::vector<std::unique_ptr<talk>> clients;
+        for (int i = 0; i < 10; ++i) {
+            clients.push_back(std::make_unique<talk>(c, texts));
+            clients.back()->begin();
+        }
+        const std::string line = std::string(998, 'x') + "\r\n";
+        for (int i = 0; i < 60; ++i) {
+            for (const auto& one : clients) {
+                CHECK(one->say(line) == "");
+                CHECK(texts.held() <= c.total_message_bytes);
+            }
+        }
+        CHECK(texts.held() > c.total_message_bytes / 2); // it is made use of
+        int taken = 0;
+        int later = 0;
+        for (const auto& one : clients) {
+            const std::string reply = one->say(".\r\n");
+            taken += reply.starts_with("250") ? 1 : 0;
+            later += reply.starts_with("452") ? 1 : 0; // [RFC 5321 4.2.3]
+            CHECK((reply.starts_with("250") ? one->taken.at(0).text.size() == 60'000 : one->taken.empty()));
+        }
+        CHECK(taken >= 1);
+        CHECK(taken + later == 10);
+        CHECK(texts.held() == 0);
+        // There is room again, and what is known not to fit is refused before it is sent. [RFC 1870 6.1]
+        talk& again = *clients.back();
+        CHECK(again.code("MAIL FROM:<a@b.org> SIZE=60000") == "250");
+        CHECK(again.code("RCPT TO:<b@example.org>") == "250");
+        CHECK(again.code("DATA") == "354");
+        CHECK(texts.take(c.total_message_bytes - 30'000, c.total_message_bytes));
+        CHECK(clients[0]->code("MAIL FROM:<a@b.org> SIZE=60000") == "452");
+        CHECK(clients[0]->code("MAIL FROM:<a@b.org> SIZE=30000") == "250");
+        texts.give_back(c.total_message_bytes - 30'000);
+        for (int i = 0; i < 60; ++i) again.say(line);
+        CHECK(texts.held() >= 60'000);
+    }
+    CHECK(texts.held() == 0); // who goes in the middle of a message leaves nothing
+}
+
 TEST_CASE("smtp: a text without line ends costs a line's memory, and is not listened to for ever") {
     smtp::config c;
     c.message_bytes = 100'000;
@@ -348,7 +437,8 @@ TEST_CASE("smtp: a verdict is the program's, and the session goes on after it") 
 
 TEST_CASE("smtp: what follows a message waits for the verdict") {
     smtp::config c;
-    smtp::session s(c, "somebody");
+    smtp::text_memory texts;
+    smtp::session s(c, "somebody", texts);
     const std::string all = "HELO c\r\nMAIL FROM:<a@b.org>\r\nRCPT TO:<c@d.org>\r\nDATA\r\n.\r\nQUIT\r\n";
     const std::size_t used = s.put(as_bytes(all));
     CHECK(used == all.size() - 6);

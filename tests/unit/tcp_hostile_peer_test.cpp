@@ -39,7 +39,8 @@ std::vector<raw_peer> connected(siege& s, std::uint32_t count, std::uint16_t win
 
 /// What the send buffer of one connection may really cost: its bytes, and the rest of a chunk at either end.
 std::size_t send_memory(const siege& s) {
-    return s.victim.configuration().connections.send_buffer + 2 * 64 * 1024;
+    return s.victim.configuration().first_buffer +
+           2 * 64 * 1024; // who acknowledges nothing gets no larger one
 }
 
 /// The attackers are gone, and nothing of them is left.

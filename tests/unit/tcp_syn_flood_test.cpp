@@ -82,7 +82,7 @@ TEST_CASE("a cookie costs no state, and its ACK opens the connection by the usua
     REQUIRE(sent.size() == 1);
     CHECK(sent[0] == seg{.flags = SYN | ACK, .ack = 1});
     CHECK(sent[0].options->mss == 1460);
-    CHECK(sent[0].options->window_scale == 3); // for 256 KiB
+    CHECK(sent[0].options->window_scale == 8); // for 16 MB
     CHECK(sent[0].options->ts->echo == 500);
     CHECK(sent[0].options->sack_permitted);
     CHECK(lab.stack.half_open() == 0);

@@ -20,7 +20,7 @@ void urgent(tcp_crowd& crowd, std::uint32_t at, std::string_view text, std::uint
     s.header.urgent = pointer;
     s.payload = chunk(crowd.pool.copy_of(as_bytes(text)), 0, text.size());
     s.arrived = crowd.now;
-    crowd.stack.receive(tcp_crowd::way(), s, crowd.now);
+    crowd.stack.receive(crowd.way(), s, crowd.now);
 }
 std::string read(tcp::endpoint& e, std::size_t most = 1000) {
     std::string text(std::min(most, e.readable()), '\0');
@@ -111,7 +111,7 @@ TEST_CASE("a pointer from two gigabytes ago is no news that hides the next") {
         s.header.window = 65535;
         s.payload = chunk(shared, 0, block.size());
         s.arrived = crowd.now;
-        crowd.stack.receive(tcp_crowd::way(), s, crowd.now);
+        crowd.stack.receive(crowd.way(), s, crowd.now);
         at += static_cast<std::uint32_t>(block.size());
         while (!e->read_chunk().empty()) {
         }

@@ -42,6 +42,7 @@ void congestion_control::after_idle(std::uint32_t mss) {
     in_round_ = false;
     used_.reset();
     cubic_.end_stage();
+    if (std::holds_alternative<snapshot>(phase_)) phase_ = std::monostate(); // undone, it would be a burst
 }
 
 void congestion_control::on_smaller_mss(std::uint32_t mss) {
@@ -67,13 +68,14 @@ void congestion_control::on_ack(const ack_sample& s) {
     close_round(s);
 }
 
-// What is in flight now is one round, and takes one round trip to be acknowledged.
+// A round is what was in flight at its begin, and takes one round trip to be acknowledged. After idleness it
+// is the flight of which this is the first ACK; that may be the last, too.
 void congestion_control::close_round(const ack_sample& s) {
-    if (in_round_ && s.snd_una < round_end_) return;
-    const bool whole = in_round_;
+    if (!in_round_) round_end_ = s.snd_nxt;
     in_round_ = true;
+    if (s.snd_una < round_end_) return;
     round_end_ = s.snd_nxt;
-    if (!whole) return; // the first begins only now
+    in_round_ = s.snd_una != s.snd_nxt;
     used_.on_round_end(s.now, s.srtt, cwnd_);
     // Five minutes of a window that is not used: half of it has to do. [RFC 7661 4.4]
     if (used_.expired(s.now)) {
@@ -82,12 +84,8 @@ void congestion_control::close_round(const ack_sample& s) {
     }
     if (hystart* h = std::get_if<hystart>(&phase_); h != nullptr && h->on_round_end()) {
         ssthresh_ = cwnd_; // [RFC 9406 4.2]
-        end_initial_slow_start();
+        phase_ = std::monostate();
     }
-}
-
-void congestion_control::end_initial_slow_start() {
-    if (std::holds_alternative<hystart>(phase_)) phase_ = std::monostate();
 }
 
 // Returns what is left over for congestion avoidance of the bytes acknowledged. [RFC 5681 3.1]
@@ -95,10 +93,9 @@ std::uint32_t congestion_control::slow_start(const ack_sample& s) {
     // Half of the window is enough of a proof here: what it doubled to was not there to be used when the data
     // now acknowledged was sent. [RFC 7661 4.3]
     if (!s.cwnd_limited && s.flight_before < cwnd_ / 2) return 0;
-    const hystart* h = std::get_if<hystart>(&phase_);
-    const std::uint32_t growth =
-        (h != nullptr ? *h : hystart())
-            .growth(s.after_timeout ? std::min(s.delivered, s.mss) : s.delivered, s.mss, paced_);
+    std::uint32_t growth = hystart::limited(s.delivered, s.mss, paced_);
+    if (s.after_timeout) growth = std::min(growth, s.mss);
+    if (const hystart* h = std::get_if<hystart>(&phase_); h != nullptr) growth = h->growth(growth);
     const std::uint32_t room = ssthresh_ - cwnd_;
     cwnd_ += std::min(growth, room);
     return growth > room ? growth - room : 0;
@@ -133,18 +130,25 @@ void congestion_control::remember() {
     s.ssthresh = ssthresh_;
     s.curve = cubic_.save();
     phase_ = s;
+    remembered_ = true;
+}
+
+// Ends the first slow start. What an earlier reduction remembered is not for this one.
+void congestion_control::begin_reduction() {
+    if (!remembered_) phase_ = std::monostate();
+    remembered_ = false;
+    counted_ = 0;
 }
 
 void congestion_control::on_congestion(congestion_cause cause, std::uint32_t flight, std::uint32_t mss,
                                        instant now) {
+    begin_reduction();
     const usage u = use_of(flight, now);
     const std::uint32_t window = reduced(u.used);
     cubic_.on_congestion(u.saturated());
     ssthresh_ = std::max(window, 2 * mss);
     target_ = cause == congestion_cause::ecn ? std::max(window, mss) : ssthresh_;
     recovering_ = true;
-    counted_ = 0;
-    end_initial_slow_start();
 }
 
 void congestion_control::on_recovered() {
@@ -157,28 +161,30 @@ void congestion_control::on_recovered() {
 
 void congestion_control::on_timeout(std::uint32_t flight, std::uint32_t mss, bool first, instant now) {
     if (first) {
+        begin_reduction();
         const usage u = use_of(flight, now);
         ssthresh_ = std::max(reduced(u.used), 2 * mss);
         cubic_.on_timeout(u.saturated());
     }
+    remembered_ = false;
     recovering_ = false;
     cwnd_ = mss;
-    counted_ = 0;
     in_round_ = false;
     used_.reset();
-    end_initial_slow_start();
 }
 
 bool congestion_control::undo() {
     const snapshot* kept = std::get_if<snapshot>(&phase_);
     if (kept == nullptr) return false;
     const snapshot s = *kept;
-    // Where it has grown beyond already, the newer curve goes on. [RFC 9438 4.9.2]
     if (recovering_ || cwnd_ < s.cwnd) {
         cubic_.restore(s.curve);
         cwnd_ = s.cwnd;
+        ssthresh_ = std::max(ssthresh_, s.ssthresh);
+    } else { // It has grown beyond already: the newer curve goes on. [RFC 9438 4.9.2]
+        ssthresh_ = std::max(ssthresh_, std::min(s.ssthresh, cwnd_));
     }
-    ssthresh_ = std::max(ssthresh_, s.ssthresh);
+    remembered_ = false;
     recovering_ = false;
     counted_ = 0;
     in_round_ = false;

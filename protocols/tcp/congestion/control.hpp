@@ -130,7 +130,7 @@ class congestion_control {
     };
     usage use_of(std::uint32_t flight, instant now) const;
     std::uint32_t reduced(std::uint32_t window) const;
-    void end_initial_slow_start();
+    void begin_reduction();
     void close_round(const ack_sample& s);
     std::uint32_t slow_start(const ack_sample& s);
     void avoid_congestion(const ack_sample& s, std::uint32_t acked);
@@ -151,10 +151,11 @@ class congestion_control {
     std::uint8_t initial_segments_ = 10;
     bool paced_ : 1;
     bool recovering_ : 1 = false;
+    bool remembered_ : 1 = false; ///< for the reduction that follows
     bool in_round_ : 1 = false;
 };
 
-// A TCB is to stay below 512 bytes.
-static_assert(sizeof(congestion_control) <= 136);
+// A quarter of what a TCB may take.
+static_assert(sizeof(congestion_control) <= 128);
 
 } // namespace tapir::tcp

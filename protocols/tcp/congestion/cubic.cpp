@@ -31,12 +31,13 @@ std::uint32_t cube_root(wide n) {
 } // namespace
 
 void cubic::on_congestion(std::uint32_t window) {
-    // Fast convergence: less than last time means that somebody else is there. (1 + beta) / 2
-    constexpr std::uint32_t more = beta_denominator + beta_numerator, of = 2 * beta_denominator;
-    w_max_ = window < w_max_ ? static_cast<std::uint32_t>(std::uint64_t{window} * more / of) : window;
     cwnd_prior_ = window;
     in_stage_ = false;
     at_plateau_ = false;
+    // Fast convergence: less than last time means that somebody else is there. (1 + beta) / 2 of it.
+    constexpr std::uint32_t numerator = beta_denominator + beta_numerator;
+    const auto less = static_cast<std::uint32_t>(std::uint64_t{window} * numerator / (2 * beta_denominator));
+    w_max_ = window < w_max_ ? less : window;
 }
 
 void cubic::on_timeout(std::uint32_t window) {

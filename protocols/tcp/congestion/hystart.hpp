@@ -26,10 +26,13 @@ class hystart {
     static constexpr std::uint32_t unpaced_limit = 8; ///< L, in MSS for one ACK; without limit when paced
 
     bool in_css() const { return baseline_ != none; }
-    /// What an ACK of `acked` bytes adds to cwnd.
-    std::uint32_t growth(std::uint32_t acked, std::uint32_t mss, bool paced) const {
-        if (!paced) acked = std::min(acked, unpaced_limit * mss);
-        return in_css() ? acked / css_growth_divisor : acked;
+    /// What of an ACK of `acked` bytes may count in slow start. [RFC 9406 4.2]
+    static std::uint32_t limited(std::uint32_t acked, std::uint32_t mss, bool paced) {
+        return paced ? acked : std::min(acked, unpaced_limit * mss);
+    }
+    /// And what that adds to cwnd.
+    std::uint32_t growth(std::uint32_t counted) const {
+        return in_css() ? counted / css_growth_divisor : counted;
     }
 
     /// A round-trip time was measured.

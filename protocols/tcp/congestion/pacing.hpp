@@ -8,7 +8,7 @@
 //     while (pacer_.allowance(now, mss, limits) != 0) send, pacer_.on_sent(now, bytes, mss, limits);
 //     arm(timer, pacer_.release(now, mss, limits));                       // there is more, and no allowance
 //
-// [RFC 9002 7.7]; the ratios are Linux's.
+// [RFC 9002 7.7]
 #pragma once
 
 #include <tapir/framework/time.hpp>
@@ -24,7 +24,8 @@ struct pacing_limits {
     /// Of one cwnd for each srtt. Slow start doubles within a round trip, so it must be able to send two
     /// windows in one.
     std::uint16_t slow_start_percent = 200;
-    std::uint16_t avoidance_percent = 125; ///< room to catch up with what ACKs let out late
+    std::uint16_t avoidance_percent =
+        125; ///< room to catch up with what ACKs let out late; the RFC's example
     /// What goes out at once, at least: two segments draw an ACK.
     std::uint16_t min_burst_segments = 2;
     /// And what the path takes in this time. Far above the timer's resolution, below what a queue minds.
@@ -43,7 +44,7 @@ class pacer {
             return;
         }
         const std::uint64_t percent = slow_start ? l.slow_start_percent : l.avoidance_percent;
-        // 2^32 * 10^9 leaves room for a factor of 4; hence in hundredths, one after the other.
+        // In two parts: 2^32 * 10^9 leaves no room for a factor of 200.
         const std::uint64_t a_second =
             std::uint64_t{cwnd} * 1'000'000'000 / static_cast<std::uint64_t>(srtt.count());
         rate_ = std::max<std::uint64_t>(a_second / 100 * percent + a_second % 100 * percent / 100, 1);
@@ -57,20 +58,18 @@ class pacer {
         return static_cast<std::uint32_t>(std::min<std::uint64_t>(bytes, 0xffff'ffff));
     }
 
-    /// Bytes that may be sent now: as many as fit before the virtual clock is a quantum ahead of `now`. After
-    /// idleness, or a timer that was late, at most two quanta.
+    /// Bytes that may be sent now: as many as fit before the virtual clock is a quantum ahead of `now`; none
+    /// when they make no whole segment. After idleness, or a timer that was late, two quanta at most.
     std::uint32_t allowance(instant now, std::uint32_t mss, const pacing_limits& l) const {
         if (rate_ == 0) return 0xffff'ffff;
         const std::uint64_t q = quantum(mss, l);
         const duration full = time_of(q);
         const duration ahead = std::max(next_ - now, -full);
         if (ahead >= full) return 0;
-        const auto left = static_cast<std::uint64_t>((full - ahead).count());
-        // Of two quanta the share that is left: not above 2^33 * 2^30, unless a quantum takes more than a
-        // second.
-        const auto whole = static_cast<std::uint64_t>(full.count());
-        return static_cast<std::uint32_t>(
-            std::min<std::uint64_t>(q * (left / 1000) / std::max<std::uint64_t>(whole / 1000, 1), 2 * q));
+        // At most twice what the quantum takes, so that this is below 2 * 2^32 * 10^9.
+        const std::uint64_t bytes =
+            static_cast<std::uint64_t>((full - ahead).count()) * rate_ / 1'000'000'000;
+        return bytes < mss ? 0 : static_cast<std::uint32_t>(std::min<std::uint64_t>(bytes, 0xffff'ffff));
     }
 
     /// `bytes` have been sent, new or again.

@@ -4,6 +4,9 @@
 // When the loss was so great that less than ssthresh is in flight, as much goes out as was delivered, and a
 // segment more for each ACK that shows that retransmissions arrive. [RFC 9937 6]
 //
+// The share is rounded up to whole segments, as in the RFC's examples: half of one could not be sent, and the
+// first retransmission would have to wait for another ACK.
+//
 //     prr_.begin(prr::recover_fs(...), congestion_.recovery_window());
 //     congestion_.set_cwnd(prr_.on_ack(congestion_.cwnd(), delivered, inflight, safe, mss));   // each ACK
 //     prr_.on_sent(bytes);                                                                     // each
@@ -44,7 +47,8 @@ class prr {
         delivered_ += delivered;
         std::uint64_t send = 0;
         if (inflight > ssthresh_) {
-            send = share() - std::min(share(), out_);
+            const std::uint64_t segments = (share() + mss - 1) / mss;
+            send = segments * mss - std::min(segments * mss, out_);
         } else {
             send = std::max<std::uint64_t>(delivered_ - std::min(delivered_, out_), delivered);
             if (safe_ack) send += mss;

@@ -1,0 +1,93 @@
+// Several senders beside each other in front of one bottleneck: a learning hub, which is one link made of
+// many, and a bridge, which joins two links as a cable would.
+//
+//     hub left;                                       // a link: what any port receives comes up
+//     left.add(kernel_tap); left.add(tapir_wire.left());
+//     impair path(r, right_tap, faults);
+//     bridge joined(r, left, path);                   // left's ports <-> path <-> right_tap
+#pragma once
+
+#include <tapir/framework/reactor.hpp>
+#include <tapir/protocols/ethernet/mac_address.hpp>
+#include <tapir/protocols/link/link.hpp>
+
+#include <cstddef>
+#include <map>
+#include <memory>
+#include <utility>
+#include <vector>
+
+namespace bench {
+
+/// What is sent goes to the port at which its destination was seen, to all if it was not. Ports do not see
+/// each other's frames. They must outlive the hub.
+class hub final : public tapir::link {
+  public:
+    void add(tapir::link& below) {
+        ports_.push_back(std::make_unique<port>(*this, below, ports_.size()));
+        below.attach(ports_.back().get());
+    }
+    ~hub() override {
+        for (const auto& p : ports_) p->below.attach(nullptr);
+    }
+
+    void attach(tapir::frame_receiver* to) override { above_ = to; }
+    tapir::link_capabilities capabilities() const override;
+    /// Of all ports together.
+    tapir::link_counters counters() const override;
+    bool ready() const override;
+    void send(tapir::frame&& f) override;
+    void flush(tapir::instant now) override {
+        for (const auto& p : ports_) p->below.flush(now);
+    }
+
+  private:
+    struct port final : tapir::frame_receiver {
+        port(hub& h, tapir::link& l, std::size_t n) : of(h), below(l), number(n) {}
+        void receive(tapir::frame&& f) override { of.received(number, std::move(f)); }
+        hub& of;
+        tapir::link& below;
+        std::size_t number;
+    };
+    void received(std::size_t from, tapir::frame&& f);
+
+    std::vector<std::unique_ptr<port>> ports_;
+    std::map<tapir::ethernet::mac_address, std::size_t> stations_;
+    tapir::frame_receiver* above_ = nullptr;
+};
+
+/// What one link receives is sent over the other, and flushed at the end of the turn. Both must outlive it.
+class bridge {
+  public:
+    bridge(tapir::reactor& on, tapir::link& left, tapir::link& right)
+        : to_right_(on, right), to_left_(on, left), left_(left), right_(right) {
+        left_.attach(&to_right_);
+        right_.attach(&to_left_);
+    }
+    bridge(const bridge&) = delete;
+    bridge& operator=(const bridge&) = delete;
+    ~bridge() {
+        left_.attach(nullptr);
+        right_.attach(nullptr);
+    }
+
+  private:
+    struct half final : tapir::frame_receiver, tapir::turn_hook {
+        half(tapir::reactor& r, tapir::link& l)
+            : turn_hook([](turn_hook& h, tapir::instant now) { static_cast<half&>(h).to.flush(now); }), on(r),
+              to(l) {}
+        void receive(tapir::frame&& f) override {
+            to.send(std::move(f));
+            on.at_turn_end(*this);
+        }
+        tapir::reactor& on;
+        tapir::link& to;
+    };
+
+    half to_right_;
+    half to_left_;
+    tapir::link& left_;
+    tapir::link& right_;
+};
+
+} // namespace bench

@@ -1,0 +1,45 @@
+// How large the buffers of a connection grow whose user did not say: large enough that neither is what limits
+// it, no larger, and not at all while memory is tight.
+//
+// Receiving (dynamic right-sizing, as most kernels do it): what the user reads in a round trip is what the
+// sender had in flight a round trip ago; it is offered twice that, since it may double it, and more when the
+// rate has been rising. Who reads slowly gets no larger buffer.
+// Sending: two congestion windows, one in flight and one to follow it.
+#include <tapir/protocols/tcp/tcb.hpp>
+
+#include <algorithm>
+
+namespace tapir::tcp {
+
+std::uint32_t tcb::most_receive_buffer() const {
+    return tunes_receive_ ? std::max(stack_->config_.most_buffer, limits_.receive_buffer)
+                          : limits_.receive_buffer;
+}
+
+void tcb::tune_receive_buffer(instant now) {
+    if (!tunes_receive_ || limits_.receive_buffer >= stack_->config_.most_buffer) return;
+    constexpr duration unknown = std::chrono::milliseconds(100); // a round trip never measured
+    if (now - round_began_ < (rtt_.has_sample() ? rtt_.srtt() : unknown)) return;
+    const std::uint64_t read = bytes_received_ - user_->unread_.size();
+    const std::uint64_t this_round = read - round_began_at_;
+    std::uint64_t wanted = 2 * this_round + 16 * std::uint64_t{rcv_mss_};
+    // A sender in slow start will be twice as fast once what we offer now can matter.
+    if (last_round_ != 0 && this_round > last_round_) {
+        const std::uint64_t rise = std::min<std::uint64_t>(this_round - last_round_, last_round_);
+        wanted += 2 * wanted * rise / last_round_;
+    }
+    if (wanted > limits_.receive_buffer && !stack_->memory_->receive.tight())
+        limits_.receive_buffer =
+            static_cast<std::uint32_t>(std::min<std::uint64_t>(wanted, stack_->config_.most_buffer));
+    last_round_ = static_cast<std::uint32_t>(std::min<std::uint64_t>(this_round, UINT32_MAX));
+    round_began_at_ = read;
+    round_began_ = now;
+}
+
+void tcb::tune_send_buffer() {
+    if (!tunes_send_ || buffer_.bound() >= stack_->config_.most_buffer || stack_->memory_->send.tight())
+        return;
+    buffer_.raise_bound(std::min(2 * std::min(congestion_.cwnd(), 1u << 29), stack_->config_.most_buffer));
+}
+
+} // namespace tapir::tcp
