@@ -63,8 +63,9 @@ void tcb::recover(ack_outcome& a, const segment& s, instant now) {
                                                          advances && !lost_more, mss()));
     else if (a.told.bytes != 0 && !over && (advances || reorders)) // [RFC 5681 3.2, step 1]
         congestion_.on_ack(sample_of(a, now));
-    // Keeps up: 2 GiB behind it would look like a loss yet to come.
+    // Keep up: 2 GiB behind they would look like what is yet to come.
     recover_ = later(recover_, snd_una_ - 1);
+    if (recovery_) recovery_->arrivals.acknowledged(snd_una_);
     tune_send_buffer();
     // An ACK that tells nothing new does not put the probe off.
     if (a.told.bytes != 0 || phase_ != recovery_phase::none || board_.has_exceptions())

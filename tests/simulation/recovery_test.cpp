@@ -1,5 +1,5 @@
-// Losses and delays as whole hosts meet them, with the configuration they have by default: how long a transfer
-// takes is what tells whether a timeout was needed.
+// Losses and delays as whole hosts meet them, with the configuration they have by default: how long a
+// transfer takes is what tells whether a timeout was needed.
 
 #include <tapir/framework/scope.hpp>
 #include <tapir/framework/sleep.hpp>
@@ -126,8 +126,8 @@ TEST_CASE("recovery: one lost tail segment costs two round trips, not a timeout"
     };
     const duration quiet = time_with(rtt / 2, false);
     const duration lossy = time_with(rtt / 2, true);
-    // The ACK of the others comes a round trip after them, the probe two smoothed ones later: 37 ms each, since
-    // the SYN waited for ARP.
+    // The ACK of the others comes a round trip after them, the probe two smoothed ones later: 37 ms each,
+    // since the SYN waited for ARP.
     CHECK(lossy - quiet >= 2 * rtt);
     CHECK(lossy - quiet <= 4 * rtt);
 }
@@ -155,7 +155,9 @@ TEST_CASE("recovery: a path that is slow once draws a timeout that is undone, an
     for (const bool timestamps : {true, false}) { // [RFC 3522] [RFC 4015] [RFC 5682] [RFC 9438 4.9]
         CAPTURE(timestamps);
         topology t(numbered(1));
-        t.host("client", with(true, timestamps));
+        tcp::config client = with(true, timestamps);
+        client.connections.send_buffer = 256 * 1024; // what is in flight, so that it lasts for seconds
+        t.host("client", client);
         // For 100 ms what is sent takes a second; what follows stays behind it.
         impairment way;
         way.delay = 25ms;

@@ -132,7 +132,8 @@ TEST_CASE("hostile: a flood of duplicate ACKs opens no window, and lets out no m
     }
 }
 
-TEST_CASE("hostile: ACKs of single bytes open the window by bytes, and send nothing small") { // [RFC 3465 2.1]
+TEST_CASE(
+    "hostile: ACKs of single bytes open the window by bytes, and send nothing small") { // [RFC 3465 2.1]
     scripted lab(with_sack(), 60);
     lab.wait(10ms);
     for (std::uint32_t n = 2; n <= 2001; ++n) lab.ack(n);

@@ -21,7 +21,8 @@ tcp::config without_sack(bool timestamps = false) {
 
 /// Loses the first sendings of the segments that begin there.
 auto losing(std::set<std::uint32_t> begins, int copies = 1) {
-    return [=](const sending& s) { return s.copy <= copies && begins.contains(s.begin) ? lost() : arrives(); };
+    return
+        [=](const sending& s) { return s.copy <= copies && begins.contains(s.begin) ? lost() : arrives(); };
 }
 
 // --- SACK --------------------------------------------------------------------------------------------------
@@ -44,8 +45,9 @@ TEST_CASE("every second segment of a large window lost: one recovery, no timeout
     lab.run(20ms); // the window has opened
     const std::uint32_t first = 1 + lab.bytes_sent();
     lab.fate = [&](const sending& s) {
-        return s.copy == 1 && s.begin >= first && s.begin < first + 40'000 && (s.begin / 1000) % 2 == 0 ? lost()
-                                                                                                     : arrives();
+        return s.copy == 1 && s.begin >= first && s.begin < first + 40'000 && (s.begin / 1000) % 2 == 0
+                   ? lost()
+                   : arrives();
     };
     lab.run_until_flushed();
     CHECK(lab.flushed());
@@ -56,7 +58,8 @@ TEST_CASE("every second segment of a large window lost: one recovery, no timeout
     CHECK(lab.counted().rto_fired == 0);
 }
 
-TEST_CASE("after a timeout, too, only what the peer does not hold goes again") { // [RFC 2018 5] [RFC 8985 6.3]
+TEST_CASE(
+    "after a timeout, too, only what the peer does not hold goes again") { // [RFC 2018 5] [RFC 8985 6.3]
     far_end lab;
     lab.fate = losing({1, 1001}, 2);
     lab.write_segments(10);
@@ -65,9 +68,26 @@ TEST_CASE("after a timeout, too, only what the peer does not hold goes again") {
     CHECK(lab.again() == numbers{1, 1001, 1, 1001});
 }
 
+TEST_CASE("what a timeout has fired for goes at once, however much else is in flight") { // [RFC 6298 5.4]
+    tcp::config c = with_sack();
+    c.tail_loss_probe = false;
+    far_end lab(c);
+    // One after the other they arrive and let new data out, which is still under way when the timer fires.
+    lab.fate = [](const sending& s) {
+        if (s.begin == 1) return s.copy <= 2 ? lost() : arrives();
+        return held_back(s.begin < 10'001 ? s.begin / 1000 * 18ms : 300ms);
+    };
+    lab.write_segments(30);
+    lab.run(202ms);
+    CHECK(lab.counted().rto_fired == 1);
+    CHECK(lab.info().in_flight > 2 * lab.info().cwnd);
+    CHECK(lab.when(1, 3) == 200);
+}
+
 // --- RACK --------------------------------------------------------------------------------------------------
 
-TEST_CASE("RACK: one later segment is enough, once the time for reordering is over") { // [RFC 8985 6.2, step 5]
+TEST_CASE(
+    "RACK: one later segment is enough, once the time for reordering is over") { // [RFC 8985 6.2, step 5]
     far_end lab;
     lab.fate = losing({1});
     lab.write_segments(2);
@@ -177,9 +197,15 @@ TEST_CASE("limited transmit: each of the first two segments beyond a hole lets a
 
 TEST_CASE("a lost tail costs two round trips until it is asked for, not a timeout") { // [RFC 8985 7.2, 7.3]
     far_end lab;
-    SUBCASE("of one segment") { lab.fate = losing({9001}); }
-    SUBCASE("of three") { lab.fate = losing({7001, 8001, 9001}); }
-    SUBCASE("of all") { lab.fate = losing({1, 1001, 2001, 3001, 4001, 5001, 6001, 7001, 8001, 9001}); }
+    SUBCASE("of one segment") {
+        lab.fate = losing({9001});
+    }
+    SUBCASE("of three") {
+        lab.fate = losing({7001, 8001, 9001});
+    }
+    SUBCASE("of all") {
+        lab.fate = losing({1, 1001, 2001, 3001, 4001, 5001, 6001, 7001, 8001, 9001});
+    }
     lab.write_segments(10);
     lab.run_until_flushed();
     CHECK(lab.counted().tail_probes == 1);
@@ -247,7 +273,9 @@ TEST_CASE("the probe for a lone segment waits for the ACK that a peer may delay"
 
 TEST_CASE("no probe in recovery, nor while something is known to be missing") { // [RFC 8985 7.2]
     far_end lab;
-    lab.fate = [](const sending& s) { return s.copy > 1 || s.begin == 1 || s.begin > 5000 ? lost() : arrives(); };
+    lab.fate = [](const sending& s) {
+        return s.copy > 1 || s.begin == 1 || s.begin > 5000 ? lost() : arrives();
+    };
     lab.write_segments(10);
     lab.run(150ms);
     CHECK(lab.info().in_recovery);
@@ -347,9 +375,7 @@ TEST_CASE("a fast retransmit that reordering has caused is undone") {
         CHECK(stamped.info().recoveries_undone == 1);
     }
     SUBCASE("the peer reports that it came twice") { // [RFC 2883 4] [RFC 3708 3]
-        lab.fate = [](const sending& s) {
-            return s.begin == 1 && s.copy == 1 ? held_back(3ms) : arrives();
-        };
+        lab.fate = [](const sending& s) { return s.begin == 1 && s.copy == 1 ? held_back(3ms) : arrives(); };
         lab.write_segments(10);
         lab.run(14ms);
         CHECK(lab.info().ssthresh == 5000);
@@ -363,10 +389,18 @@ TEST_CASE("a fast retransmit that reordering has caused is undone") {
 
 TEST_CASE("a timeout that a delay has caused is undone, and what was late does not go again") {
     tcp::config c;
-    SUBCASE("by timestamps, with SACK") { c = with_sack(true); }                 // [RFC 3522] [RFC 4015]
-    SUBCASE("by timestamps, without SACK") { c = without_sack(true); }
-    SUBCASE("by what is acknowledged then, with SACK") { c = with_sack(); }      // [RFC 5682 3.1]
-    SUBCASE("by what is acknowledged then, without SACK") { c = without_sack(); } // [RFC 5682 2.1]
+    SUBCASE("by timestamps, with SACK") {
+        c = with_sack(true);
+    } // [RFC 3522] [RFC 4015]
+    SUBCASE("by timestamps, without SACK") {
+        c = without_sack(true);
+    }
+    SUBCASE("by what is acknowledged then, with SACK") {
+        c = with_sack();
+    } // [RFC 5682 3.1]
+    SUBCASE("by what is acknowledged then, without SACK") {
+        c = without_sack();
+    } // [RFC 5682 2.1]
     c.tail_loss_probe = false;
     far_end lab(c);
     // For 300 ms the path holds everything back.
@@ -390,10 +424,18 @@ TEST_CASE("a timeout that a delay has caused is undone, and what was late does n
 
 TEST_CASE("a loss is not undone") { // [RFC 3522 3.2] [RFC 5682 2.1]
     tcp::config c;
-    SUBCASE("timestamps, with SACK") { c = with_sack(true); }
-    SUBCASE("timestamps, without SACK") { c = without_sack(true); }
-    SUBCASE("with SACK") { c = with_sack(); }
-    SUBCASE("without SACK") { c = without_sack(); }
+    SUBCASE("timestamps, with SACK") {
+        c = with_sack(true);
+    }
+    SUBCASE("timestamps, without SACK") {
+        c = without_sack(true);
+    }
+    SUBCASE("with SACK") {
+        c = with_sack();
+    }
+    SUBCASE("without SACK") {
+        c = without_sack();
+    }
     c.tail_loss_probe = false;
     SUBCASE("found by what arrived") {
         far_end lab(c);
@@ -442,7 +484,8 @@ TEST_CASE("of two that went again one was late and one was lost: not undone") { 
     CHECK(lab.info().ssthresh == 5000);
 }
 
-TEST_CASE("without SACK: partial ACKs fill hole after hole, each a round trip after the other") { // [RFC 6582]
+TEST_CASE(
+    "without SACK: partial ACKs fill hole after hole, each a round trip after the other") { // [RFC 6582]
     far_end lab(without_sack());
     lab.fate = losing({1001, 3001, 5001});
     lab.write_segments(10);

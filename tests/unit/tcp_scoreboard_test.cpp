@@ -57,8 +57,8 @@ TEST_CASE("a range set is what a set of single bytes is, across the wrap of sequ
                 set.add(at(begin), at(end));
                 for (std::size_t i = begin; i < end; ++i) bits[i] = true;
             } else if (what < 19) {
-                const auto gone =
-                    std::count(bits.begin() + static_cast<long>(begin), bits.begin() + static_cast<long>(end), true);
+                const auto gone = std::count(bits.begin() + static_cast<long>(begin),
+                                             bits.begin() + static_cast<long>(end), true);
                 CHECK(set.remove(at(begin), at(end)) == static_cast<std::uint32_t>(gone));
                 for (std::size_t i = begin; i < end; ++i) bits[i] = false;
             } else {
@@ -83,9 +83,8 @@ TEST_CASE("a range set is what a set of single bytes is, across the wrap of sequ
             }
             if (begin < end)
                 REQUIRE(set.touches(at(begin), at(end)) ==
-                        std::any_of(members.begin(), members.end(), [&](const auto& r) {
-                            return r.first <= end && begin <= r.second;
-                        }));
+                        std::any_of(members.begin(), members.end(),
+                                    [&](const auto& r) { return r.first <= end && begin <= r.second; }));
         }
         set.clear();
         CHECK(set.empty());
@@ -111,7 +110,7 @@ struct byte_model {
     std::size_t judged = 0;
 
     std::size_t nxt() const { return all.size(); }
-    std::uint32_t count(bool one_byte::*what) const {
+    std::uint32_t count(bool one_byte::* what) const {
         return static_cast<std::uint32_t>(std::count_if(all.begin() + static_cast<long>(una), all.end(),
                                                         [&](const one_byte& b) { return b.*what; }));
     }
@@ -147,7 +146,8 @@ struct byte_model {
             if (b.ever_again) d.resent = true;
             std::optional<instant> by = b.ever_again ? b.again : b.first;
             if (b.ever_again && by && *by > believe) by.reset();
-            if (by && (!d.has_newest || *by > d.newest_at || (*by == d.newest_at && at(i + 1) > d.newest_end))) {
+            if (by &&
+                (!d.has_newest || *by > d.newest_at || (*by == d.newest_at && at(i + 1) > d.newest_end))) {
                 d.has_newest = true;
                 d.newest_at = *by;
                 d.newest_end = at(i + 1);
@@ -393,7 +393,8 @@ TEST_CASE("the scoreboard agrees with a model of single bytes about flight, loss
 
 // --- what it costs -----------------------------------------------------------------------------------------
 
-TEST_CASE("ten thousand holes cost no more memory than config::max_sack_ranges says, and go when acknowledged") {
+TEST_CASE(
+    "ten thousand holes cost no more memory than config::max_sack_ranges says, and go when acknowledged") {
     constexpr std::size_t holes = 10'000;
     constexpr std::size_t bytes_each = 200; // what config.hpp promises for each range
     tcp::scoreboard board;
@@ -402,8 +403,7 @@ TEST_CASE("ten thousand holes cost no more memory than config::max_sack_ranges s
     tcp::delivery d;
     const auto hole = [](std::size_t i) { return at(20 * i); };
     const auto held = [](std::size_t i) { return at(20 * i + 10); };
-    for (std::size_t i = 0; i < holes; ++i)
-        REQUIRE(board.sack(held(i), hole(i + 1), tapir::never, holes, d));
+    for (std::size_t i = 0; i < holes; ++i) REQUIRE(board.sack(held(i), hole(i + 1), tapir::never, holes, d));
     CHECK(board.sacked_ranges() == holes);
     CHECK_FALSE(board.sack(hole(5) + 3, hole(5) + 4, tapir::never, holes, d)); // would be one more
     CHECK(board.sack(held(5) + 3, hole(6), tapir::never, holes, d));           // is none
@@ -420,7 +420,9 @@ TEST_CASE("ten thousand holes cost no more memory than config::max_sack_ranges s
         CHECK(board.in_flight() == 10 * holes);
         CHECK(board.true_size() < holes * bytes_each + without);
     }
-    SUBCASE("by one ACK") { board.acknowledge(at(20 * holes), tapir::never, d); }
+    SUBCASE("by one ACK") {
+        board.acknowledge(at(20 * holes), tapir::never, d);
+    }
     SUBCASE("hole by hole") {
         for (std::size_t i = 1; i <= holes; ++i) board.acknowledge(hole(i), tapir::never, d);
     }
