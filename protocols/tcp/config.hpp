@@ -120,6 +120,10 @@ struct config {
     /// How long a peer may hold back the ACK of a single segment: what a tail probe waits more for one.
     /// [RFC 8985 7.2]
     duration peer_delayed_ack = 200ms;
+    /// And the ACK of the last of several segments whose others it has acknowledged: the probe for that one
+    /// waits for twice the round trip, but at least for what most stacks delay ACKs by. Were it as patient as
+    /// for a lone segment, the timeout would come first.
+    duration tail_delayed_ack = 40ms;
     /// Ranges beyond a hole that a peer may name; each costs up to 200 bytes. A window of 16 MB with every
     /// second segment lost has 5,700.
     std::uint32_t max_sack_ranges = 10000;

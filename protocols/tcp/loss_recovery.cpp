@@ -63,12 +63,15 @@ void tcb::recover(ack_outcome& a, const segment& s, instant now) {
                                                          advances && !lost_more, mss()));
     else if (a.told.bytes != 0 && !over && (advances || reorders)) // [RFC 5681 3.2, step 1]
         congestion_.on_ack(sample_of(a, now));
-    // Keeps up: 2 GiB behind it would look like a loss yet to come.
+    // Keep up: 2 GiB behind they would look like what is yet to come.
     recover_ = later(recover_, snd_una_ - 1);
+    if (recovery_) recovery_->arrivals.acknowledged(snd_una_);
     if (paced_)
         pacer_.update(congestion_.cwnd(), rtt_.srtt(), congestion_.in_slow_start(), stack_->config_.pacing);
     tune_send_buffer();
-    arm_tail_probe(now);
+    // An ACK that tells nothing new does not put the probe off.
+    if (a.told.bytes != 0 || phase_ != recovery_phase::none || board_.has_exceptions())
+        arm_tail_probe(now, false);
     if (advances || a.told.bytes != 0) trace_cwnd(now);
 }
 
@@ -134,7 +137,8 @@ void tcb::enter_recovery(const ack_outcome& a, instant now) {
     remember_window();
     recover_ = end;
     phase_ = recovery_phase::fast;
-    congestion_.on_congestion(congestion_cause::loss, flight, mss(), now);
+    // FlightSize has what the peer holds beyond the hole as well. [RFC 5681 3.1 (4)]
+    congestion_.on_congestion(congestion_cause::loss, board_.outstanding() + a.told.cumulative, mss(), now);
     r.reduction.begin(flight, congestion_.recovery_window());
     ++fast_retransmits_;
     ++stack_->counters_.fast_retransmits;
@@ -174,6 +178,7 @@ void tcb::remember_window() {
     recovery& r = *recovery_;
     congestion_.remember();
     r.may_undo = true;
+    r.timed_out = false;
     r.stamped = false;
     r.unreported = 0;
     r.undo_from = snd_una_;
@@ -225,8 +230,9 @@ void tcb::undo(instant now) {
     const bool again = now - r.looked_again >= rtt_.srtt();
     board_.unmark_lost(again);
     if (again) r.looked_again = now;
-    if (phase_ != recovery_phase::timeout) r.arrivals.overtaken();
     if (phase_ != recovery_phase::none) leave_recovery();
+    // What arrives after its retransmission says nothing of order in step 3 of RACK; this does.
+    if (!r.timed_out) r.arrivals.reordering_found();
     congestion_.undo();
     r.may_undo = false;
     ++undone_;
@@ -236,15 +242,19 @@ void tcb::undo(instant now) {
 
 // --- tail loss probe ---------------------------------------------------------------------------------------
 
-// [RFC 8985 7.2]
-void tcb::arm_tail_probe(instant now) {
+// `lone`: what was sent just now is all that is in flight. [RFC 8985 7.2]
+void tcb::arm_tail_probe(instant now, bool lone) {
     const config& c = stack_->config_;
     timers_.clear(timer_id::tail_probe);
+    tail_probe_ = false; // one that waits for the link is about what was known before
     if (!c.tail_loss_probe || !sack_permitted_ || phase_ != recovery_phase::none || snd_una_ == snd_nxt_ ||
         board_.has_exceptions() || (recovery_ && recovery_->probing) || !is_synchronized(state_))
         return;
     duration wait = rtt_.has_sample() ? 2 * rtt_.srtt() : 1s;
-    if (board_.outstanding() <= mss()) wait += c.peer_delayed_ack;
+    if (lone)
+        wait += c.peer_delayed_ack;
+    else if (board_.outstanding() <= mss()) // the last of several
+        wait = std::max(wait, c.tail_delayed_ack);
     const instant at = now + wait;
     if (at < timers_.deadline(timer_id::retransmit)) timers_.set(timer_id::tail_probe, at);
 }

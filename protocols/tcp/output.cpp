@@ -181,7 +181,7 @@ void tcb::sent(seq begin, std::uint32_t length, instant now) {
     if (!timers_.armed(timer_id::retransmit)) timers_.set(timer_id::retransmit, now + current_rto());
     if (!timers_.armed(timer_id::give_up))
         timers_.set(timer_id::give_up, now + (syn_acked() ? give_up_after() : limits_.connect_timeout));
-    arm_tail_probe(now);
+    arm_tail_probe(now, board_.outstanding() <= mss());
 }
 
 void tcb::send_range(seq begin, std::uint32_t length, bool with_fin, instant now, gather_list& parts,

@@ -44,8 +44,8 @@ class rack {
         if (steps_ < most_steps) ++steps_;
         patience_left_ = patient_recoveries;
     }
-    /// What counted as lost by what arrived had only been overtaken.
-    void overtaken() { reordering_seen_ = true; }
+    /// What had been found lost was only late.
+    void reordering_found() { reordering_seen_ = true; }
     /// After sixteen recoveries without such a report the wait is back at its first length.
     void recovered() {
         if (patience_left_ != 0 && --patience_left_ == 0) steps_ = 1;

@@ -37,6 +37,7 @@ struct recovery {
 
     // Undo [RFC 3522] [RFC 4015] [RFC 5682]
     bool may_undo = false;
+    bool timed_out = false;       ///< the window was reduced by a timeout, not by what arrived
     bool stamped = false;         ///< `stamp` is valid: something went again
     std::uint32_t stamp = 0;      ///< timestamp of the first that went again
     std::uint32_t unreported = 0; ///< bytes that went again and are not reported to have come twice

@@ -179,7 +179,10 @@ void scoreboard::mark_all_lost() {
 
 void scoreboard::unmark_lost(bool look_again) {
     if (!holes_) return;
-    holes_->lost.clear();
+    range_set& lost = holes_->lost;
+    if (!lost.empty())
+        holes_->ever_again.gaps(lost.front().begin, originals_.back().end,
+                                [&](seq b, seq e) { lost.remove(b, e); });
     if (look_again && !originals_.empty()) holes_->judged = originals_.front().begin;
     settle();
 }
@@ -216,10 +219,15 @@ scoreboard::judgement scoreboard::judge(instant at, seq end, duration patience, 
     }
 
     while (!h.order.empty()) {
-        const sending s = h.order.front();
-        if (s.at > at || (s.at == at && s.end > end)) break;
-        if (!look_at(s.at)) break;
-        h.order.pop_front();
+        sending& front = h.order.front();
+        sending s = front;
+        if (s.at > at) break;
+        if (s.at == at) s.end = earlier(s.end, end);
+        if (s.end <= s.begin || !look_at(s.at)) break;
+        if (s.end == front.end)
+            h.order.pop_front();
+        else
+            front.begin = s.end;
         // Of it, what is still in flight by this sending.
         take_again(s.begin, s.end, [&](seq b, seq e, instant sent_at) {
             if (sent_at != s.at) {

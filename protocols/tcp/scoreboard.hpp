@@ -84,7 +84,8 @@ class scoreboard {
     /// [begin, end) is lost, but for what the peer holds.
     void mark_lost(seq begin, seq end);
     void mark_all_lost();
-    /// Nothing is lost after all, though it may be late. `look_again`: judge() looks at all from the start.
+    /// Nothing that was sent just once is lost after all, though it may be late. `look_again`: judge() looks
+    /// at all from the start.
     void unmark_lost(bool look_again);
     /// The peer has dropped what it held, or may have. [RFC 2018 8]
     void forget_sacked();

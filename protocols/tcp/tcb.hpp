@@ -206,7 +206,7 @@ class tcb : public list_hook<stack::dirty_tag>,
     bool was_spurious(const ack_outcome& a, const segment& s, bool advances);
     bool f_rto_step(const ack_outcome& a, bool advances);
     void undo(instant now);
-    void arm_tail_probe(instant now);
+    void arm_tail_probe(instant now, bool lone);
     void tail_probe_timeout(instant now);
     bool send_tail_probe(instant now, gather_list& parts, outgoing_segment& out);
     void conclude_tail_probe(const ack_outcome& a, const header& h, instant now);

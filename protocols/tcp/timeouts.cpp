@@ -47,7 +47,10 @@ void tcb::retransmission_timeout(instant now) {
     recovery& r = with_recovery();
     const std::uint32_t flight = in_flight();
     const bool from_rest = phase_ == recovery_phase::none;
-    if (from_rest) remember_window();
+    if (from_rest) {
+        remember_window();
+        r.timed_out = true;
+    }
     congestion_.on_timeout(flight, mss(), first, now);
     trace_cwnd(now);
     recover_ = snd_nxt_; // [RFC 6582 3.2, step 4 of the retransmit timeout]

@@ -63,6 +63,16 @@ void draw_changes(random& draw, duration rtt, link_plan& plan) {
 
 } // namespace
 
+void draw_recovery(random& draw, tcp::config& client, tcp::config& server) {
+    for (tcp::config* c : {&client, &server}) {
+        if (draw.below(4) == 0) c->use_sack = false;
+        if (draw.below(3) == 0) c->connections.congestion = tcp::congestion_algorithm::new_reno;
+        if (draw.below(6) == 0) c->tail_loss_probe = false;
+        if (draw.below(6) == 0) c->limited_transmit = false;
+        if (draw.below(8) == 0) c->max_sack_ranges = 1 + draw.below(4);
+    }
+}
+
 void suit(tcp::config& c, duration rtt) {
     c.initial_rto = std::max<duration>(c.initial_rto, 2 * rtt);
     c.max_rto = std::max<duration>(c.max_rto, 8 * rtt);
@@ -130,6 +140,7 @@ drawn_network draw_network(std::uint64_t seed) {
         default: break;
         }
     }
+    draw_recovery(draw, n.client, n.server);
     return n;
 }
 

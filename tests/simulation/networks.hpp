@@ -38,6 +38,9 @@ struct drawn_network {
 
 drawn_network draw_network(std::uint64_t seed);
 
+/// How either end finds losses and answers them: SACK or not, which congestion control, what of the rest.
+void draw_recovery(random& draw, tcp::config& client, tcp::config& server);
+
 /// Times that suit paths with such round trips: RFC values assume that none takes longer than a second.
 void suit(tcp::config& c, duration rtt);
 void suit(arp::cache_config& c, duration rtt);

@@ -1,5 +1,7 @@
 #include "tests/simulation/world.hpp"
 
+#include "tests/simulation/networks.hpp"
+
 namespace tapir::test {
 
 namespace {
@@ -44,6 +46,7 @@ world::options network_of(std::uint64_t seed) {
         c->connections.close_timeout = c->connections.give_up_after = 10min;
         c->msl = 5min; // nor is its ACK that is lost as often
     }
+    draw_recovery(draw, o.client, o.server);
     return o;
 }
 

@@ -15,11 +15,12 @@ namespace {
 /// Sends gigabytes: large segments, each acknowledged at once, none of them kept.
 class bulk_lab : public tcp_lab {
   public:
-    bulk_lab() {
+    explicit bulk_lab(const tcp::config& c = plain(), duration waits = 0ms) : tcp_lab(c), round_trip(waits) {
         mtu = 65535;
         most = block_size;
         tcp::options syn;
         syn.mss = std::uint16_t{65495};
+        syn.sack_permitted = c.use_sack;
         tcp::connection_options o;
         o.no_delay = true;
         establish(o, 65535, syn);
@@ -32,6 +33,7 @@ class bulk_lab : public tcp_lab {
             e->write(block.slice(0, size));
             stack.flush(now, *this);
             next += static_cast<std::uint32_t>(size);
+            now += round_trip;
             in({.flags = ACK, .seq = 1, .ack = next});
             n -= size;
         }
@@ -40,6 +42,7 @@ class bulk_lab : public tcp_lab {
     void emit(const tcp::path& to, const tcp::outgoing_segment& s) override {
         if (!bulk_) tcp_lab::emit(to, s);
     }
+    duration round_trip;
     std::uint32_t next = 1; ///< to be sent, as counted from our SYN
 
   private:
@@ -71,6 +74,38 @@ TEST_CASE("two gigabytes after the last loss, three duplicates still mean a loss
     }
     for (int i = 0; i < 3; ++i) lab.in({.flags = ACK, .seq = 1, .ack = lab.next});
     CHECK(lab.counted().fast_retransmits == 1);
+}
+
+TEST_CASE("two gigabytes after the first loss, a report of what came twice still makes RACK more patient") {
+    // [RFC 8985 6.2, step 4]
+    tcp::config c = tcp_lab::plain();
+    c.use_sack = true;
+    bulk_lab lab(c, 10ms);
+    const auto two_segments = [&] {
+        for (int i = 0; i < 2; ++i) {
+            lab.write("x");
+            lab.out();
+        }
+        lab.next += 2;
+        lab.wait(10ms);
+    };
+    const auto ack = [&](std::uint32_t n, std::uint32_t begin, std::uint32_t end) {
+        tcp::options o;
+        o.sack_count = 1;
+        o.sack[0] = {lab.isn() + begin, lab.isn() + end};
+        lab.in({.flags = ACK, .seq = 1, .ack = n, .options = o});
+    };
+    two_segments();
+    ack(lab.next - 2, lab.next - 1, lab.next);
+    lab.in({.flags = ACK, .seq = 1, .ack = lab.next});
+    lab.transfer((std::uint64_t{1} << 31) + 100'000);
+    ack(lab.next, lab.next - 1000, lab.next);
+    two_segments();
+    ack(lab.next - 2, lab.next - 1, lab.next);
+    lab.wait(4ms); // a quarter of the round trip has passed
+    CHECK(lab.out().empty());
+    lab.wait(2ms); // and another
+    CHECK(lab.out().size() == 1);
 }
 
 TEST_CASE("after 24 days of silence the peer's timestamp is taken as it comes, and echoed") {

@@ -1,0 +1,233 @@
+// Losses and delays as whole hosts meet them, with the configuration they have by default: how long a
+// transfer takes is what tells whether a timeout was needed.
+
+#include <tapir/framework/scope.hpp>
+#include <tapir/framework/sleep.hpp>
+
+#include <doctest/doctest.h>
+
+#include <algorithm>
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "tests/simulation/pattern.hpp"
+#include "tests/simulation/topology.hpp"
+
+using namespace tapir;
+using namespace tapir::test;
+
+namespace {
+
+constexpr std::uint16_t port = 9000;
+
+seed_run numbered(std::uint64_t seed) {
+    return seed_run(seed);
+}
+
+/// What is sent from the first host to the last, and what was seen on the way.
+struct transfer_of {
+    explicit transfer_of(topology& in) : t(&in) {}
+
+    topology* t;
+    std::uint64_t size = 0;
+    duration look_every = 0ms; ///< at the sender's state
+    duration took{};           ///< from the first byte written to the last byte read
+    std::vector<tcp::info> seen;
+    tcp::info last;
+    bool done = false;
+
+    const tcp::counters& sender() const { return t->first().host().tcp().counted(); }
+};
+
+task<> take(transfer_of* x, tcp::listener* on, instant* began) {
+    auto peer = co_await on->accept();
+    REQUIRE(peer);
+    std::uint64_t got = 0;
+    std::vector<std::byte> buffer(65'536);
+    while (got < x->size) {
+        const auto n = co_await peer->read(buffer);
+        REQUIRE(n);
+        REQUIRE(*n != 0);
+        CHECK(pattern(1).matches(got, bytes(buffer).first(*n)));
+        got += *n;
+    }
+    x->took = x->t->on().now() - *began;
+    x->done = true;
+    const auto closed = co_await peer->close();
+    REQUIRE(closed);
+}
+
+task<> look(transfer_of* x, tcp::connection* c) {
+    while (!x->done) {
+        x->seen.push_back(c->info());
+        (void)co_await sleep_for(x->look_every);
+    }
+}
+
+task<> give(transfer_of* x, instant* began) {
+    auto c = co_await x->t->first().host().connect(x->t->last().at(port));
+    REQUIRE(c);
+    *began = x->t->on().now();
+    auto both = [&](scope& s) -> task<> {
+        if (x->look_every != 0ms) s.spawn(look, x, &*c);
+        for (std::uint64_t sent = 0; sent < x->size;) {
+            const bytes piece = pattern(1).at(sent, x->size - sent);
+            REQUIRE(co_await c->write(piece));
+            sent += piece.size();
+        }
+    };
+    co_await with_scope(both);
+    while (!x->done) (void)co_await sleep_for(1ms);
+    x->last = c->info();
+    const auto closed = co_await c->close();
+    REQUIRE(closed);
+}
+
+void run(transfer_of& x) {
+    x.t->start();
+    instant began{};
+    auto listening = x.t->last().host().listen(x.t->last().at(port));
+    REQUIRE(listening);
+    auto both = [&](scope& s) -> task<> {
+        s.spawn(take, &x, &*listening, &began);
+        s.spawn(give, &x, &began);
+        co_return;
+    };
+    x.t->run(with_scope(both));
+    listening->close();
+    CHECK(x.t->quiet() == "");
+}
+
+tcp::config with(bool sack, bool timestamps) {
+    tcp::config c;
+    c.use_sack = sack;
+    c.use_timestamps = timestamps;
+    return c;
+}
+
+} // namespace
+
+TEST_CASE("recovery: one lost tail segment costs two round trips, not a timeout") { // [RFC 8985 7]
+    constexpr duration rtt = 20ms;
+    const auto time_with = [](duration one_way, bool tail_lost) {
+        topology t(numbered(1));
+        t.host("client").link(delay(one_way)).host("server");
+        t.start();
+        std::size_t full = 0;
+        const auto is_tail = [&](bytes f) { return f.size() == 1514 && ++full == 6; };
+        if (tail_lost) t.link_at(0).path().when(direction::out, is_tail, fault_kind::loss);
+        transfer_of x(t);
+        x.size = 6 * 1448;
+        run(x);
+        CHECK(x.sender().tail_probes == (tail_lost ? 1 : 0));
+        CHECK(x.sender().rto_fired == 0);
+        return x.took;
+    };
+    const duration quiet = time_with(rtt / 2, false);
+    const duration lossy = time_with(rtt / 2, true);
+    // The ACK of the others comes a round trip after them, the probe two smoothed ones later: 37 ms each,
+    // since the SYN waited for ARP.
+    CHECK(lossy - quiet >= 2 * rtt);
+    CHECK(lossy - quiet <= 4 * rtt);
+}
+
+TEST_CASE("recovery: 1 MB arrives through 10 % of loss each way, whatever the two ends agree upon") {
+    for (const bool sack : {true, false})
+        for (const bool timestamps : {true, false})
+            for (std::uint64_t seed = 1; seed <= 3; ++seed) {
+                CAPTURE(sack);
+                CAPTURE(timestamps);
+                CAPTURE(seed);
+                topology t(numbered(seed));
+                t.host("client", with(sack, timestamps));
+                t.link(delay(10ms), loss(100'000));
+                t.host("server");
+                transfer_of x(t);
+                x.size = 1'000'000;
+                run(x);
+                CHECK(x.last.sack_permitted == sack);
+                CHECK(x.took < (sack ? 60s : 300s));
+            }
+}
+
+TEST_CASE("recovery: a path that is slow once draws a timeout that is undone, and cwnd is what it was") {
+    for (const bool timestamps : {true, false}) { // [RFC 3522] [RFC 4015] [RFC 5682] [RFC 9438 4.9]
+        CAPTURE(timestamps);
+        topology t(numbered(1));
+        tcp::config client = with(true, timestamps);
+        client.connections.send_buffer = 256 * 1024; // what is in flight, so that it lasts for seconds
+        t.host("client", client);
+        // For 100 ms what is sent takes a second; what follows stays behind it.
+        impairment way;
+        way.delay = 25ms;
+        way.keep_order = true;
+        impairment slow = way;
+        slow.delay = 1s;
+        t.link(to_right(impaired(way)), to_left(delay(25ms)), at(1s, to_right(impaired(slow))),
+               at(1s + 100ms, to_right(impaired(way))));
+        t.host("server");
+        transfer_of x(t);
+        x.size = 8'000'000;
+        x.look_every = 5ms;
+        run(x);
+        CHECK(x.sender().rto_fired >= 1);
+        CHECK(x.sender().recoveries_undone == 1);
+        // Before the timeout, and right behind the undo.
+        std::size_t undone = 0;
+        while (undone < x.seen.size() && x.seen[undone].recoveries_undone == 0) ++undone;
+        REQUIRE(undone < x.seen.size());
+        std::size_t fired = undone;
+        while (fired > 0 && x.seen[fired].rto_fired != 0) --fired;
+        CHECK(x.seen[fired + 1].cwnd < x.seen[fired].cwnd / 4);
+        CHECK(x.seen[undone].cwnd >= x.seen[fired].cwnd);
+        CHECK(x.seen[undone].ssthresh >= x.seen[fired].ssthresh);
+        CHECK(x.last.rto_fired == x.seen[undone].rto_fired);
+    }
+}
+
+TEST_CASE("recovery: reordering by three packets costs nothing once it was learnt from") { // [RFC 8985 6.2]
+    for (const bool timestamps : {true, false}) {
+        CAPTURE(timestamps);
+        topology t(numbered(3));
+        t.host("client", with(true, timestamps));
+        t.link(to_right(delay(20ms), rate(2'000'000), tail_drop_queue(1'000'000), reordering(20'000, 3)),
+               to_left(delay(20ms)));
+        t.host("server");
+        transfer_of x(t);
+        x.size = 2'000'000;
+        x.look_every = 10ms;
+        run(x);
+        CHECK(t.link_at(0).path().faults()[fault_kind::reorder] > 20);
+        std::size_t learnt = 0;
+        while (learnt < x.seen.size() && !x.seen[learnt].reordering_seen) ++learnt;
+        REQUIRE(learnt < x.seen.size());
+        CHECK(x.last.retransmits == x.seen[learnt].retransmits);
+        CHECK(x.last.fast_retransmits <= 1);
+        CHECK(x.last.rto_fired == 0);
+    }
+}
+
+TEST_CASE("recovery: a retransmission that is lost is sent again without a timeout") { // [RFC 8985 3.1]
+    topology t(numbered(1));
+    t.host("client").link(delay(20ms)).host("server");
+    t.start();
+    // One segment, the first three times it is sent.
+    std::vector<std::byte> number;
+    std::uint64_t frames = 0;
+    t.link_at(0).path().when(
+        direction::out,
+        [&](bytes f) {
+            if (f.size() < 1500) return false;
+            const bytes its = f.subspan(14 + 20 + 4, 4);
+            if (number.empty() && ++frames == 30) number.assign(its.begin(), its.end());
+            return !number.empty() && std::equal(its.begin(), its.end(), number.begin());
+        },
+        fault_kind::loss, 3);
+    transfer_of x(t);
+    x.size = 1'000'000;
+    run(x);
+    CHECK(x.last.retransmits == 3);
+    CHECK(x.sender().rto_fired == 0);
+    CHECK(x.sender().fast_retransmits >= 1);
+}
