@@ -1,6 +1,6 @@
 // A receiver at the other end of a path that takes 5 ms each way and does to each segment what the test says:
-// lose it, hold it back, let others overtake it. It acknowledges every segment, with SACK and timestamps if the
-// lab's configuration has them.
+// lose it, hold it back, let others overtake it. It acknowledges every segment, with SACK and timestamps if
+// the lab's configuration has them.
 //
 //     far_end lab(with_sack());
 //     lab.fate = [](const sending& s) { return s.begin == 1001 && s.copy == 1 ? lost() : arrives(); };
@@ -144,8 +144,9 @@ struct far_end : tcp_lab {
             const fate_of f = fate(one);
             if (f.lost) continue;
             const std::uint32_t stamp = s.options->ts ? s.options->ts->value : 0;
-            under_way_.emplace(rank(opened + *s.at * 1ms + one_way + f.later, order_ + 10 * f.behind + (f.behind ? 5 : 0)),
-                               arrival{one.begin, one.end, stamp});
+            under_way_.emplace(
+                rank(opened + *s.at * 1ms + one_way + f.later, order_ + 10 * f.behind + (f.behind ? 5 : 0)),
+                arrival{one.begin, one.end, stamp});
             order_ += 10;
         }
     }
