@@ -124,6 +124,7 @@ std::string info_line(const info_row& i) {
     if (i.sack_permitted) text += " sack";
     if (i.window_scaling)
         text += " wscale:" + std::to_string(i.send_scale) + "," + std::to_string(i.receive_scale);
+    if (!i.congestion.empty()) text += " " + i.congestion;
     text += " rto:" + in_milliseconds(i.rto_us);
     if (i.backoff != 0) text += " backoff:" + std::to_string(i.backoff);
     if (i.srtt_us != 0) text += " rtt:" + in_milliseconds(i.srtt_us) + "/" + in_milliseconds(i.rttvar_us);
@@ -144,7 +145,10 @@ std::string info_line(const info_row& i) {
     add("bytes_received", i.bytes_received);
     add("segs_out", i.segments_out);
     add("segs_in", i.segments_in);
-    add_unless_zero("unacked", i.in_flight);
+    add_unless_zero("pacing_rate", i.pacing_rate);
+    add_unless_zero("in_flight", i.in_flight);
+    add_unless_zero("sacked", i.sacked);
+    add_unless_zero("lost", i.lost);
     add_unless_zero("notsent", i.unsent);
     add_unless_zero("retrans", i.retransmits);
     add_unless_zero("rto_fired", i.rto_fired);
@@ -158,7 +162,10 @@ std::string info_line(const info_row& i) {
     add_unless_zero("rcv_ooo_ranges", i.out_of_order_ranges);
     add_unless_zero("urg_segs", i.urgent_segments);
     add_unless_zero("urg_ahead", i.urgent_ahead);
+    add_unless_zero("undone", i.recoveries_undone);
+    if (i.reordering_seen) text += " reord_seen";
     if (i.in_recovery) text += " recovery";
+    if (i.in_loss) text += " loss";
     if (i.orphan) text += " orphan";
     if (i.from_cookie) text += " cookie";
     if (i.no_delay) text += " nodelay";

@@ -27,6 +27,7 @@ std::string_view name(tcp::timer_id id) {
     case tcp::timer_id::give_up: return "give_up";
     case tcp::timer_id::close_deadline: return "close_deadline";
     case tcp::timer_id::reordering: return "reordering";
+    case tcp::timer_id::pace: return "pace";
     case tcp::timer_id::tail_probe: return "tail_probe";
     }
     return "unknown";
@@ -46,8 +47,15 @@ info_row of_info(const tcp::info& i) {
     r.backoff = i.backoff;
     r.cwnd = i.cwnd;
     r.ssthresh = i.ssthresh;
+    r.congestion = to_string(i.congestion);
+    r.pacing_rate = i.pacing_rate;
     r.in_flight = i.in_flight;
+    r.sacked = i.sacked;
+    r.lost = i.lost;
     r.in_recovery = i.in_recovery;
+    r.in_loss = i.in_loss;
+    r.reordering_seen = i.reordering_seen;
+    r.recoveries_undone = i.recoveries_undone;
     r.send_mss = i.send_mss;
     r.receive_mss = i.receive_mss;
     r.path_mtu = i.path_mtu;

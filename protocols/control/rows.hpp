@@ -113,8 +113,15 @@ struct info_row {
     std::uint64_t backoff = 0;
     std::uint64_t cwnd = 0;
     std::uint64_t ssthresh = 0;
-    std::uint64_t in_flight = 0;
-    bool in_recovery = false;
+    std::string congestion;        ///< "cubic" or "new_reno"
+    std::uint64_t pacing_rate = 0; ///< bytes a second; zero: not paced
+    std::uint64_t in_flight = 0;   ///< sent, and neither acknowledged nor sacked nor lost
+    std::uint64_t sacked = 0;
+    std::uint64_t lost = 0;
+    bool in_recovery = false; ///< from losses found by what arrived
+    bool in_loss = false;     ///< from a timeout
+    bool reordering_seen = false;
+    std::uint64_t recoveries_undone = 0;
     std::uint64_t send_mss = 0;
     std::uint64_t receive_mss = 0;
     std::uint64_t path_mtu = 0;
@@ -155,8 +162,15 @@ struct info_row {
         f("backoff", r.backoff);
         f("cwnd", r.cwnd);
         f("ssthresh", r.ssthresh);
+        f("congestion", r.congestion);
+        f("pacing_rate", r.pacing_rate);
         f("in_flight", r.in_flight);
+        f("sacked", r.sacked);
+        f("lost", r.lost);
         f("in_recovery", r.in_recovery);
+        f("in_loss", r.in_loss);
+        f("reordering_seen", r.reordering_seen);
+        f("recoveries_undone", r.recoveries_undone);
         f("send_mss", r.send_mss);
         f("receive_mss", r.receive_mss);
         f("path_mtu", r.path_mtu);

@@ -3,6 +3,7 @@
 
 #include <tapir/framework/time.hpp>
 #include <tapir/protocols/tcp/congestion/control.hpp>
+#include <tapir/protocols/tcp/congestion/pacing.hpp>
 
 #include <cstddef>
 #include <cstdint>
@@ -22,6 +23,9 @@ struct connection_options {
     /// Nagle's algorithm off: small segments go at once. [RFC 9293 3.7.4 MUST-17]
     bool no_delay = false;
     congestion_algorithm congestion = congestion_algorithm::cubic;
+    /// What the congestion window allows is spread over the round trip, but for the first ten segments after
+    /// a rest: config::pacing. Off: it goes in bursts, clocked by ACKs alone.
+    bool paced = true;
     /// Times below are kept in milliseconds, at most 49 days.
     /// Silence after which a probe asks whether the peer is still there; zero: never, the default that
     /// [RFC 9293 3.8.4 MUST-25] asks for. Two hours at least is customary. [MUST-28]
@@ -110,8 +114,9 @@ struct config {
 
     // Congestion
     std::uint32_t initial_window_segments = 10; ///< [RFC 6928 2]
-    bool limited_transmit = true;               ///< [RFC 3042]
-    bool tail_loss_probe = true;                ///< ask for the last of the data before the RTO [RFC 8985 7]
+    pacing_limits pacing;
+    bool limited_transmit = true; ///< [RFC 3042]
+    bool tail_loss_probe = true;  ///< ask for the last of the data before the RTO [RFC 8985 7]
     /// How long a peer may hold back the ACK of a single segment: what a tail probe waits more for one.
     /// [RFC 8985 7.2]
     duration peer_delayed_ack = 200ms;

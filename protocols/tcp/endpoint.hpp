@@ -17,6 +17,7 @@
 #include <tapir/framework/intrusive_list.hpp>
 #include <tapir/framework/stream.hpp>
 #include <tapir/framework/time.hpp>
+#include <tapir/protocols/tcp/congestion/control.hpp>
 #include <tapir/protocols/tcp/flow.hpp>
 #include <tapir/protocols/tcp/memory.hpp>
 #include <tapir/protocols/tcp/path_of_states.hpp>
@@ -89,11 +90,13 @@ struct info {
 
     std::uint32_t cwnd = 0;
     std::uint32_t ssthresh = 0;
-    std::uint32_t in_flight = 0; ///< bytes sent, neither acknowledged nor held by the peer nor lost
-    std::uint32_t sacked = 0;    ///< bytes that the peer holds beyond a hole
-    std::uint32_t lost = 0;      ///< bytes to be sent again
-    bool in_recovery = false;    ///< from losses found by what arrived
-    bool in_loss = false;        ///< from a retransmission timeout
+    congestion_algorithm congestion = congestion_algorithm::cubic;
+    std::uint64_t pacing_rate = 0; ///< bytes a second; zero: not paced, or no round trip measured yet
+    std::uint32_t in_flight = 0;   ///< bytes sent, neither acknowledged nor held by the peer nor lost
+    std::uint32_t sacked = 0;      ///< bytes that the peer holds beyond a hole
+    std::uint32_t lost = 0;        ///< bytes to be sent again
+    bool in_recovery = false;      ///< from losses found by what arrived
+    bool in_loss = false;          ///< from a retransmission timeout
     bool reordering_seen = false;
     std::uint32_t recoveries_undone = 0; ///< that turned out to be for nothing
 

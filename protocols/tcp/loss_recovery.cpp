@@ -66,6 +66,8 @@ void tcb::recover(ack_outcome& a, const segment& s, instant now) {
     // Keep up: 2 GiB behind they would look like what is yet to come.
     recover_ = later(recover_, snd_una_ - 1);
     if (recovery_) recovery_->arrivals.acknowledged(snd_una_);
+    if (paced_)
+        pacer_.update(congestion_.cwnd(), rtt_.srtt(), congestion_.in_slow_start(), stack_->config_.pacing);
     tune_send_buffer();
     // An ACK that tells nothing new does not put the probe off.
     if (a.told.bytes != 0 || phase_ != recovery_phase::none || board_.has_exceptions())
@@ -194,7 +196,8 @@ void tcb::went_again(std::uint32_t length, instant now) {
 
 bool tcb::was_spurious(const ack_outcome& a, const segment& s, bool advances) {
     recovery& r = *recovery_;
-    if (!r.may_undo || !r.stamped) return false;
+    if (!r.may_undo) return false;
+    if (!r.stamped) return phase_ == recovery_phase::fast && advances; // nothing went again, yet it arrived
     if (a.came_twice && r.unreported == 0) return true;
     if (phase_ == recovery_phase::none) return false;
     const auto& ts = s.header.options.ts;

@@ -176,6 +176,7 @@ void tcb::sent(seq begin, std::uint32_t length, instant now) {
         snd_nxt_ = end;
     }
     if (phase_ == recovery_phase::fast) recovery_->reduction.on_sent(length);
+    if (paced_) pacer_.on_sent(now, length, mss(), stack_->config_.pacing);
     // [RFC 6298 5.1]
     if (!timers_.armed(timer_id::retransmit)) timers_.set(timer_id::retransmit, now + current_rto());
     if (!timers_.armed(timer_id::give_up))
@@ -237,6 +238,11 @@ bool tcb::send_lost(instant now, std::size_t max_payload, gather_list& parts, ou
     }
     // What a timeout has fired for goes whatever else is in flight. [RFC 6298 5.4]
     if (by_network < std::min(length, full) && pipe != 0 && !oldest_due_) return false;
+    if (!oldest_due_) {
+        const std::uint32_t room = paced_room(pipe, length, now);
+        if (room < std::min(length, full)) return false;
+        if (room < length) length = room / full * full;
+    }
     oldest_due_ = false;
     timers_.clear(timer_id::persist);
     send_range(range.begin, length, fin, now, parts, out);
@@ -283,6 +289,18 @@ bool tcb::worth_sending(std::uint32_t length, std::uint32_t queued) const {
     return may_be_small && length >= std::max(max_snd_wnd_ / 2, 1u);
 }
 
+// The first ten segments after a rest go at once: a short answer is not to wait for a pace that nobody needs.
+std::uint32_t tcb::paced_room(std::uint32_t pipe, std::uint32_t wanted, instant now) {
+    if (!paced_) return wanted;
+    const config& c = stack_->config_;
+    const std::uint32_t full = mss();
+    const std::uint32_t at_once = c.initial_window_segments * full;
+    const std::uint32_t room =
+        std::max(pacer_.allowance(now, full, c.pacing), at_once > pipe ? at_once - pipe : 0);
+    if (room < wanted) timers_.set(timer_id::pace, std::max(pacer_.release(now, full, c.pacing), now + 1ns));
+    return room;
+}
+
 // A restart after idleness finds no ACKs under way to clock it; nor does one after a window was shut.
 // [RFC 5681 4.1]
 void tcb::restart_after_idleness(instant now) {
@@ -306,6 +324,11 @@ bool tcb::send_data(instant now, std::size_t max_payload, gather_list& parts, ou
 
     auto length =
         static_cast<std::uint32_t>(std::min<std::size_t>({queued, by_peer, by_network, max_payload}));
+    if (length != 0) {
+        const std::uint32_t room = paced_room(pipe, length, now);
+        if (room < std::min(length, full)) return false;
+        length = std::min(length, room);
+    }
     // Whole segments, unless this is the end of the data and may be small.
     if (length > full && (length < queued || !(no_delay_ || fin_queued_))) length -= length % full;
     // The FIN needs its place in the peer's window too; the network does not mind. [RFC 9293 3.4]

@@ -5,7 +5,7 @@
 namespace tapir::tcp {
 
 // An idle connection: everything but the buffers and records that data in flight needs.
-static_assert(sizeof(tcb) <= 696);
+static_assert(sizeof(tcb) <= 720);
 
 tcb::limits::milliseconds tcb::compact(duration d) {
     const auto ms = std::chrono::duration_cast<std::chrono::milliseconds>(d).count();
@@ -28,10 +28,10 @@ tcb::limits::limits(const connection_options& o, const config& c)
 tcb::tcb(stack& s, endpoint& user, const tcp::path& p, const connection_options& options)
     : timer(&fired), stack_(&s), user_(&user), network_header_(static_cast<std::uint8_t>(p.network_header)),
       mtu_(p.mtu), link_mtu_(p.link_mtu), pseudo_header_sum_(p.pseudo_header_sum),
-      no_delay_(options.no_delay), tunes_send_(options.send_buffer == 0),
+      no_delay_(options.no_delay), paced_(options.paced), tunes_send_(options.send_buffer == 0),
       tunes_receive_(options.receive_buffer == 0), peer_mss_(s.config_.default_mss),
       rcv_mss_(std::min<std::uint16_t>(s.config_.default_mss, p.receive_mss())),
-      congestion_(options.congestion), rtt_(rto_limits()),
+      congestion_(options.congestion, options.paced), rtt_(rto_limits()),
       buffer_(std::min<std::uint32_t>(tunes_send_ ? s.config_.first_buffer : options.send_buffer, 1u << 30)),
       limits_(options, s.config_) {
     if (options.initial_rto > duration{0}) rtt_.set_rto(std::min(options.initial_rto, s.config_.max_rto));
@@ -128,6 +128,8 @@ info tcb::info() const {
     i.backoff = backoff_;
     i.cwnd = congestion_.cwnd();
     i.ssthresh = congestion_.ssthresh();
+    i.pacing_rate = paced_ ? pacer_.rate() : 0;
+    i.congestion = congestion_.algorithm();
     i.in_flight = in_flight();
     i.in_recovery = phase_ == recovery_phase::fast;
     i.in_loss = phase_ == recovery_phase::timeout;

@@ -261,6 +261,8 @@ class tcb : public list_hook<stack::dirty_tag>,
     void sent(seq begin, std::uint32_t length, instant now);
     std::uint16_t offer_window(seq ack);
     bool window_update_due() const;
+    /// Bytes that may leave now; if that holds back what else could go, a timer says when more may.
+    std::uint32_t paced_room(std::uint32_t pipe, std::uint32_t wanted, instant now);
     void restart_after_idleness(instant now);
     bool worth_sending(std::uint32_t length, std::uint32_t unsent) const;
     void wait_for_window(instant now);
@@ -341,6 +343,7 @@ class tcb : public list_hook<stack::dirty_tag>,
     bool syn_acked_ : 1 = false; ///< a comparison with iss_ would not do: after 4 GiB snd_una is back there
     bool una_timed_out_ : 1 = false; ///< what stands at snd_una was sent again by a timeout
     bool orphan_ : 1 = false;        ///< counted in the stack
+    bool paced_ : 1 = true;
     bool tunes_send_ : 1 = false;    ///< the send buffer is as large as the path needs
     bool tunes_receive_ : 1 = false; ///< the receive buffer too
     bool from_cookie_ : 1 = false;   ///< opened by the ACK of a SYN cookie
@@ -351,6 +354,7 @@ class tcb : public list_hook<stack::dirty_tag>,
     seq recover_; ///< one past the highest sent when a recovery began; it ends there [RFC 6582]
     seq peer_fin_;
     congestion_control congestion_;
+    pacer pacer_;
     rtt_estimator rtt_;
     timer_table timers_;
     send_buffer buffer_;

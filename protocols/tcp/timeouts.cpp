@@ -17,6 +17,7 @@ void tcb::on_timer(instant now) {
         return;
     }
     if (timers_.expire(timer_id::delayed_ack, now)) ack_now_ = true;
+    timers_.expire(timer_id::pace, now); // whoever asked will be asked what it can send
     if (timers_.expire(timer_id::reordering, now)) reordering_timeout(now);
     if (timers_.expire(timer_id::tail_probe, now)) tail_probe_timeout(now);
     if (timers_.expire(timer_id::retransmit, now)) retransmission_timeout(now);

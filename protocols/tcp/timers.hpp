@@ -20,9 +20,10 @@ enum class timer_id : std::uint8_t {
     give_up,        ///< sent data was not acknowledged for too long (R2) [RFC 9293 3.8.3]
     close_deadline, ///< close() took too long
     reordering,     ///< what is late by now would be lost [RFC 8985 6.3]
+    pace,           ///< the next of what cwnd allows may go out [RFC 9002 7.7]
     tail_probe,     ///< nothing tells whether the last of the data arrived [RFC 8985 7]
 };
-inline constexpr std::size_t timer_count = 8;
+inline constexpr std::size_t timer_count = 9;
 
 class timer_table {
   public:

@@ -186,11 +186,9 @@ task<> run_both(plan* p, tcp::connection_options of_server) {
 
 std::uint64_t draw_size(tapir::random& draw, const tcp::config& from, const tcp::config& to) {
     // So many windows' worth that a run stays short: each may take a round trip of its own.
-    const auto bounded = [](std::uint64_t buffer) {
-        return buffer != 0 ? buffer : tcp::config().most_buffer;
-    };
+    const std::uint32_t sends = from.connections.send_buffer;
     const std::uint64_t window =
-        std::min(bounded(from.connections.send_buffer), bounded(to.connections.receive_buffer));
+        std::min(sends != 0 ? sends : from.first_buffer, to.first_receive_buffer(to.connections));
     const std::uint32_t most = draw.below(5) == 0 ? 300'000 : 30'000;
     return draw.below(8) == 0
                ? 0

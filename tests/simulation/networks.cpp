@@ -125,7 +125,8 @@ drawn_network draw_network(std::uint64_t seed) {
         if (draw.below(4) == 0) c->use_timestamps = false;
         if (draw.below(4) == 0) c->use_window_scale = false;
         c->connections.no_delay = draw.below(2) == 0;
-        // Tiny windows, small buffers, or plenty.
+        // Tiny windows, small buffers, plenty, or what grows as needed.
+        if (draw.below(2) == 0) c->first_buffer = 2'000 + draw.below(60'000);
         switch (draw.below(6)) {
         case 0: c->connections.receive_buffer = 1 + draw.below(600); break;
         case 1:

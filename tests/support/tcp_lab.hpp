@@ -83,6 +83,7 @@ class tcp_lab : public tcp::output_sink {
         c.use_window_scale = false;
         c.use_sack = false;
         c.connections.congestion = tcp::congestion_algorithm::new_reno;
+        c.connections.paced = false;
         return c;
     }
 

@@ -227,10 +227,11 @@ TEST_CASE("tapstat columns: details as ss -ti") {
     i.ssthresh = 65535;
     i.bytes_sent = 100;
     i.in_flight = 20;
+    i.congestion = "cubic";
     CHECK(lines(r, o) == "tcp        5   1460 192.0.2.2:80            192.0.2.1:40000         ESTABLISHED\n"
-                         "\t ts wscale:7,2 rto:204.000 rtt:3.250/1.000 mss:1448 rcvmss:1460 cwnd:14480 "
+                         "\t ts wscale:7,2 cubic rto:204.000 rtt:3.250/1.000 mss:1448 rcvmss:1460 cwnd:14480 "
                          "ssthresh:65535 bytes_sent:100 bytes_acked:0 bytes_received:0 segs_out:0 segs_in:0 "
-                         "unacked:20 snd_wnd:0 rcv_wnd:0\n");
+                         "in_flight:20 snd_wnd:0 rcv_wnd:0\n");
     i.path_mtu = 1500;
     i.send_memory = 4096;
     i.receive_memory = 2048;
