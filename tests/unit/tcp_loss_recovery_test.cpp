@@ -166,6 +166,9 @@ TEST_CASE("RACK: an echoed timestamp tells that it was the first sending that ar
     lab.write_segments(5);
     lab.run(5ms);
     lab.write_segments(1);
+    lab.run(17ms); // the late one has been acknowledged, the one in between not yet
+    CHECK(lab.info().recoveries_undone == 1);
+    CHECK(lab.info().lost == 0);
     lab.run(100ms);
     CHECK(lab.flushed());
     CHECK(lab.when(5001) == 5);
