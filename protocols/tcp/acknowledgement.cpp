@@ -21,20 +21,20 @@ void tcb::ack_arrives(const segment& s, instant now) {
     a.repeated = h.ack == snd_una_ && snd_una_ < snd_nxt_ && s.length() == 0 && offered == snd_wnd_ &&
                  a.flight_before != 0; // [RFC 5681 2, duplicate acknowledgment]
     const bool handshake = state_ == state::syn_received;
-    const instant believe = believable(s);
+    const instant believe = believable(s, true);
     if (h.ack > snd_una_) new_data_acked(s, believe, a, now);
-    if (h.options.sack_count != 0 && sack_permitted_ && !handshake) sack_arrives(s, believe, a);
+    if (h.options.sack_count != 0 && sack_permitted_ && !handshake) sack_arrives(s, a);
     update_send_window(s);
     if (!handshake) recover(a, s, now);
 }
 
 // Which sending of data that was sent more than once has arrived is not known; but none that is younger than
 // any round trip so far, nor than the one whose timestamp is echoed. [RFC 8985 6.2, step 2]
-instant tcb::believable(const segment& s) const {
+instant tcb::believable(const segment& s, bool by_echo) const {
     if (!board_.has_exceptions()) return never;
     instant latest = s.arrived - rtt_.min_rtt();
     const auto& ts = s.header.options.ts;
-    if (timestamps_ && ts && ts->echo != 0) {
+    if (by_echo && timestamps_ && ts && ts->echo != 0) {
         const auto ago = static_cast<std::int32_t>(ts_clock(s.arrived) - ts->echo);
         const instant tick = std::chrono::floor<std::chrono::milliseconds>(s.arrived);
         if (ago >= 0) latest = std::min(latest, tick - std::chrono::milliseconds(ago) + 1ms - 1ns);
@@ -42,8 +42,11 @@ instant tcb::believable(const segment& s) const {
     return latest;
 }
 
-void tcb::sack_arrives(const segment& s, instant believe, ack_outcome& a) {
+void tcb::sack_arrives(const segment& s, ack_outcome& a) {
     counters& count = stack_->counters_;
+    // Beyond a hole the echo is that of the last segment before it.
+    const instant believe = believable(s, false);
+    const std::uint32_t most_ranges = most_sack_ranges();
     const options& o = s.header.options;
     const std::uint32_t cumulative = a.told.bytes;
     for (std::size_t i = 0; i < o.sack_count; ++i) {
@@ -56,7 +59,7 @@ void tcb::sack_arrives(const segment& s, instant believe, ack_outcome& a) {
         switch (meaning) {
         case sack_meaning::held:
             ++count.sack_blocks_in;
-            if (!board_.sack(b.begin, b.end, believe, most_sack_ranges(), a.told)) ++count.sack_ignored;
+            if (!board_.sack(b.begin, b.end, believe, most_ranges, a.told)) ++count.sack_ignored;
             break;
         case sack_meaning::duplicate:
             ++count.sack_duplicates;
@@ -105,7 +108,7 @@ void tcb::new_data_acked(const segment& s, instant believe, ack_outcome& a, inst
     if (fin) user_->fin_acked_ = true;
     made_progress(now);
     persist_backoff_ = 0;
-    una_timed_out_ = false;
+    una_timed_out_ = oldest_due_ = false;
     timers_.clear(timer_id::persist);
 
     if (state_ == state::syn_received) {

@@ -19,9 +19,13 @@ std::uint32_t tcb::most_receive_buffer() const {
 void tcb::tune_receive_buffer(instant now) {
     if (!tunes_receive_ || limits_.receive_buffer >= stack_->config_.most_buffer) return;
     constexpr duration unknown = std::chrono::milliseconds(100); // a round trip never measured
-    if (now - round_began_ < (rtt_.has_sample() ? rtt_.srtt() : unknown)) return;
+    const duration round = rtt_.has_sample() ? rtt_.srtt() : unknown;
+    const duration passed = now - round_began_;
+    if (passed < round) return;
     const std::uint64_t read = bytes_received_ - user_->unread_.size();
-    const std::uint64_t this_round = read - round_began_at_;
+    std::uint64_t this_round = read - round_began_at_;
+    // Who reads seldom takes much at a time; what counts is the rate.
+    if (passed > 2 * round) this_round /= static_cast<std::uint64_t>(passed / std::max(round, duration{1}));
     std::uint64_t wanted = 2 * this_round + 16 * std::uint64_t{rcv_mss_};
     // A sender in slow start will be twice as fast once what we offer now can matter.
     if (last_round_ != 0 && this_round > last_round_) {

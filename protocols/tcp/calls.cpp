@@ -145,6 +145,7 @@ void tcb::follow_path(const tcp::path& p, instant now) {
         ++stack_->counters_.path_mtu_raised;
         mtu_lowered_at_ = 0;
         mtu_ = p.mtu;
+        congestion_.on_new_mss(mss());
         return;
     }
     const std::uint16_t lowered = std::max(p.mtu, std::min(stack_->config_.min_path_mtu, p.link_mtu));
@@ -152,6 +153,7 @@ void tcb::follow_path(const tcp::path& p, instant now) {
     ++stack_->counters_.path_mtu_lowered;
     mtu_lowered_at_ = std::max(second_of(now), 1u);
     mtu_ = lowered;
+    congestion_.on_new_mss(mss());
 }
 
 // A router took none of what we sent. [RFC 1191 6.3] [RFC 5927 7]
@@ -161,6 +163,7 @@ void tcb::lower_path_mtu(std::uint16_t mtu, instant now) {
     mtu_ = lowered;
     mtu_lowered_at_ = std::max(second_of(now), 1u);
     ++stack_->counters_.path_mtu_lowered;
+    congestion_.on_new_mss(mss());
     if (snd_una_ == snd_nxt_ || !syn_acked()) return;
     // What is in flight was too large; this is no congestion, so cwnd stays. [RFC 1191 6.5]
     recovery& r = with_recovery();

@@ -91,8 +91,10 @@ struct config {
     /// RFC 6298 (2.4) says one second; 200 ms is what every widely used stack has found safe with timestamps
     /// and delayed ACKs of at most 40 ms.
     duration min_rto = 200ms;
-    duration max_rto = 120s;      ///< at least 60 s [RFC 6298 2.5]
-    duration rtt_floor = 1ms;     ///< G, the clock granularity in RFC 6298 (2.3)
+    duration max_rto = 120s; ///< at least 60 s [RFC 6298 2.5]
+    /// The RTO is at least this far above the smoothed round trip (G of RFC 6298, 2.3): as long as most
+    /// stacks delay an ACK, or that alone would time out on long paths whose round trip hardly varies.
+    duration rtt_floor = 40ms;
     duration persist_min = 200ms; ///< first zero window probe, if the RTO is less [RFC 9293 3.8.6.1]
     duration persist_max = 60s;
 

@@ -19,8 +19,15 @@ constexpr std::uint8_t duplicate_threshold = 3; // [RFC 5681 3.2] [RFC 8985 6.2]
 std::uint32_t tcb::in_flight() const {
     const std::uint32_t known = board_.in_flight();
     if (!recovery_ || recovery_->presumed == 0) return known;
-    if (phase_ == recovery_phase::none && !stack_->config_.limited_transmit) return known;
-    return known - std::min(known, recovery_->presumed);
+    switch (phase_) {
+    case recovery_phase::none: { // [RFC 3042 2]: two segments, before it is known what they mean
+        const std::uint32_t most = stack_->config_.limited_transmit ? 2 * mss() : 0;
+        return known - std::min({known, recovery_->presumed, most});
+    }
+    case recovery_phase::fast: return known - std::min(known, recovery_->presumed);
+    case recovery_phase::timeout: break; // they answer what went out before it
+    }
+    return known;
 }
 
 recovery& tcb::with_recovery() {
@@ -37,8 +44,10 @@ void tcb::recover(ack_outcome& a, const segment& s, instant now) {
     bool over = false;
     if (recovery_) {
         if (!sack_permitted_) presume_delivered(a, advances);
-        conclude_tail_probe(a, s.header, now);
-        if (a.came_twice) {
+        const bool probe_came_twice = a.came_twice && recovery_->probing && recovery_->probe_resent &&
+                                      a.came_twice->end == recovery_->probe_end;
+        conclude_tail_probe(a, s, now);
+        if (a.came_twice && !probe_came_twice) { // a probe was no haste
             recovery_->arrivals.duplicate_reported(snd_una_, snd_nxt_);
             const std::uint32_t twice = a.came_twice->size();
             if (a.came_twice->begin >= recovery_->undo_from)
@@ -88,9 +97,9 @@ void tcb::presume_delivered(ack_outcome& a, bool advances) {
         r.presumed += more;
         a.told.bytes += more;
     } else if (advances) {
-        const std::uint32_t known = std::min(r.presumed, a.told.bytes);
         // The segment that filled the hole was not among them.
-        r.presumed -= std::min(known, a.told.bytes > mss() ? a.told.bytes - mss() : 0);
+        const std::uint32_t known = std::min(r.presumed, a.told.bytes > mss() ? a.told.bytes - mss() : 0);
+        r.presumed -= known;
         a.told.bytes -= known;
         r.duplicates = 0;
         if (phase_ == recovery_phase::none || snd_una_ >= recover_) r.presumed = 0;
@@ -116,8 +125,16 @@ bool tcb::find_losses(const ack_outcome& a, bool advances, instant arrived, inst
 
 // [RFC 8985 6.2, steps 4 and 5]
 bool tcb::judge_sendings(instant now) {
-    const rack& arrivals = recovery_->arrivals;
+    recovery& r = *recovery_;
+    const rack& arrivals = r.arrivals;
     timers_.clear(timer_id::reordering);
+    // After an undo all is judged anew; once in a round trip, or forged echoes could make us do it all the
+    // time.
+    if (r.must_look_again && now - r.looked_again >= rtt_.srtt()) {
+        r.must_look_again = false;
+        r.looked_again = now;
+        board_.look_again();
+    }
     if (arrivals.rtt() == duration{0} || board_.empty() || !board_.has_exceptions()) return false;
     const bool urgent = phase_ != recovery_phase::none || board_.sacked() >= duplicate_threshold * mss();
     const duration wait = arrivals.reordering_window(rtt_.min_rtt(), rtt_.srtt(), urgent);
@@ -180,7 +197,7 @@ void tcb::remember_window() {
     r.may_undo = true;
     r.timed_out = false;
     r.stamped = false;
-    r.unreported = 0;
+    r.unreported = board_.resent_bytes(); // by probes, or by a recovery before: not all has come twice yet
     r.undo_from = snd_una_;
     r.undo_until = snd_nxt_;
 }
@@ -197,7 +214,8 @@ void tcb::went_again(std::uint32_t length, instant now) {
 bool tcb::was_spurious(const ack_outcome& a, const segment& s, bool advances) {
     recovery& r = *recovery_;
     if (!r.may_undo) return false;
-    if (!r.stamped) return phase_ == recovery_phase::fast && advances; // nothing went again, yet it arrived
+    // Nothing went again, yet it arrived.
+    if (!r.stamped) return phase_ == recovery_phase::fast && advances && !a.told.resent;
     if (a.came_twice && r.unreported == 0) return true;
     if (phase_ == recovery_phase::none) return false;
     const auto& ts = s.header.options.ts;
@@ -209,6 +227,8 @@ bool tcb::was_spurious(const ack_outcome& a, const segment& s, bool advances) {
 // [RFC 5682 2.1, 3.1]
 bool tcb::f_rto_step(const ack_outcome& a, bool advances) {
     recovery& r = *recovery_;
+    if (!advances && a.told.bytes == 0 && !a.repeated && !a.came_twice)
+        return false; // it says nothing of this
     switch (r.spurious_timeout) {
     case f_rto::off: return false;
     case f_rto::sent_first:
@@ -227,14 +247,21 @@ bool tcb::f_rto_step(const ack_outcome& a, bool advances) {
 // Nothing was lost: what counts as lost is only late, and the window was reduced for nothing. [RFC 4015 3.2]
 void tcb::undo(instant now) {
     recovery& r = *recovery_;
-    const bool again = now - r.looked_again >= rtt_.srtt();
-    board_.unmark_lost(again);
-    if (again) r.looked_again = now;
+    board_.unmark_lost();
+    // After a timeout what arrived last may be either sending of the oldest: no ground to judge the others
+    // by.
+    r.must_look_again = !r.timed_out;
     if (phase_ != recovery_phase::none) leave_recovery();
     // What arrives after its retransmission says nothing of order in step 3 of RACK; this does.
     if (!r.timed_out) r.arrivals.reordering_found();
     congestion_.undo();
     r.may_undo = false;
+    una_timed_out_ = false;
+    // What was lost is in flight: no longer the persist timer's matter.
+    if (board_.in_flight() != 0 && !timers_.armed(timer_id::retransmit)) {
+        timers_.set(timer_id::retransmit, now + current_rto());
+        timers_.clear(timer_id::persist);
+    }
     ++undone_;
     ++stack_->counters_.recoveries_undone;
     if (stack_->trace_ != nullptr) stack_->trace_->recovery_undone(flow(), congestion_.cwnd(), now);
@@ -271,6 +298,8 @@ bool tcb::send_tail_probe(instant now, gather_list& parts, outgoing_segment& out
     tail_probe_ = false;
     if (snd_una_ == snd_nxt_ || phase_ != recovery_phase::none || board_.lost() != 0) return false;
     recovery& r = with_recovery();
+    if (r.probing) return false;
+    r.probing = true;
     const seq edge = snd_una_ + snd_wnd_;
     const std::uint32_t room = edge > snd_nxt_ ? edge - snd_nxt_ : 0;
     const std::uint32_t fresh = std::min({unsent(), room, mss()});
@@ -283,7 +312,6 @@ bool tcb::send_tail_probe(instant now, gather_list& parts, outgoing_segment& out
         r.probe_resent = true;
         send_range(begin, data_end - begin, fin_sent_, now, parts, out);
     }
-    r.probing = true;
     r.probe_end = snd_nxt_;
     ++stack_->counters_.tail_probes;
     if (stack_->trace_ != nullptr) stack_->trace_->tail_probe(flow(), out.header.seq, now);
@@ -291,8 +319,9 @@ bool tcb::send_tail_probe(instant now, gather_list& parts, outgoing_segment& out
 }
 
 // [RFC 8985 7.4.2]
-void tcb::conclude_tail_probe(const ack_outcome& a, const header& h, instant now) {
+void tcb::conclude_tail_probe(const ack_outcome& a, const segment& s, instant now) {
     recovery& r = *recovery_;
+    const header& h = s.header;
     if (!r.probing || h.ack < r.probe_end) return;
     const bool reported = a.came_twice && a.came_twice->end == r.probe_end;
     if (!r.probe_resent || reported) { // it was new, or the data had arrived before it
@@ -304,7 +333,7 @@ void tcb::conclude_tail_probe(const ack_outcome& a, const header& h, instant now
         congestion_.on_congestion(congestion_cause::loss, a.flight_before, mss(), now);
         congestion_.on_recovered();
         ++stack_->counters_.tail_losses;
-    } else if (a.repeated && h.options.sack_count == 0) {
+    } else if (h.ack == a.una_before && s.length() == 0 && h.options.sack_count == 0) {
         r.probing = false; // a peer that does not report duplicates: it came twice
     }
 }

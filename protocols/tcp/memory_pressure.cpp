@@ -126,7 +126,10 @@ std::size_t tcb::queued_memory() const {
 // While memory is tight a few ranges have to do: what is not noted goes again.
 std::uint32_t tcb::most_sack_ranges() const {
     constexpr std::uint32_t few = 64;
-    const std::uint32_t most = stack_->config_.max_sack_ranges;
+    // An honest peer has no more ranges than we sent segments; one that names single bytes would have each of
+    // them sent again in a packet of its own. (CVE-2019-11478)
+    const std::uint32_t segments = board_.outstanding() / mss();
+    const std::uint32_t most = std::min(stack_->config_.max_sack_ranges, few + 2 * segments);
     return stack_->memory_->send.tight() ? std::min(most, few) : most;
 }
 

@@ -227,6 +227,8 @@ bool tcb::send_lost(instant now, std::size_t max_payload, gather_list& parts, ou
     auto length = static_cast<std::uint32_t>(std::min<std::size_t>({text, by_peer, max_payload}));
     if (length > full) length = std::max(std::min(length, by_network) / full, 1u) * full;
     length = std::min(length, text);
+    if (goes_on && length < std::min(text, full)) // no silly window for what is new [RFC 9293 MUST-38]
+        length = std::min(length, earlier(range.end, snd_end()) - range.begin);
     const bool fin_too = goes_on ? fin_queued_ : range.end > snd_end();
     const bool fin = fin_too && range.begin + length == snd_end() && by_peer > length;
     // In whole segments, however small the first ones were, unless the peer's window takes no more: else each
@@ -245,6 +247,8 @@ bool tcb::send_lost(instant now, std::size_t max_payload, gather_list& parts, ou
     }
     oldest_due_ = false;
     timers_.clear(timer_id::persist);
+    // The oldest has a round trip of its own before it. [RFC 6675 6]
+    if (range.begin == snd_una_) timers_.clear(timer_id::retransmit);
     send_range(range.begin, length, fin, now, parts, out);
     return true;
 }
@@ -266,15 +270,16 @@ bool tcb::send_probe(instant now, gather_list& parts, outgoing_segment& out) {
     // much as it takes, which silly window avoidance had held back. [RFC 9293 3.8.6.2.1]
     const seq begin = again ? board_.first_lost().begin : later(snd_nxt_, data_begin());
     const std::uint32_t text = again ? earlier(board_.first_lost().end, snd_end()) - begin : unsent();
-    const std::uint32_t length = std::min({text, std::max(snd_wnd_, 1u), mss()});
-    const bool all = length == text && (length == 0 || snd_wnd_ > length);
+    const std::uint32_t room = snd_una_ + snd_wnd_ > begin ? snd_una_ + snd_wnd_ - begin : 0;
+    const std::uint32_t length = std::min({text, std::max(room, 1u), mss()});
+    const bool all = length == text && (length == 0 || room > length);
     const bool fin = all && (again ? fin_sent_ && board_.first_lost().end > snd_end() : fin_unsent());
     const instant last_data_send = last_data_send_;
     send_range(begin, length, fin, now, parts, out);
-    if (snd_wnd_ != 0) return true;
+    if (room != 0) return true;
     board_.mark_lost(begin, begin + static_cast<std::uint32_t>(out.payload_size) + (fin ? 1u : 0u));
     last_data_send_ = last_data_send; // the path has been idle all the same
-    timers_.clear(timer_id::retransmit);
+    if (board_.in_flight() == 0) timers_.clear(timer_id::retransmit);
     timers_.clear(timer_id::tail_probe);
     wait_for_window(now);
     return true;
@@ -347,6 +352,7 @@ bool tcb::send_data(instant now, std::size_t max_payload, gather_list& parts, ou
 // Nothing in flight whose acknowledgement would tell us of the window: ask. [RFC 9293 3.8.6.1]
 void tcb::wait_for_window(instant now) {
     if (timers_.armed(timer_id::persist)) return;
+    if (board_.in_flight() != 0) return; // only presumed to have arrived: the timeout will ask
     timers_.clear(timer_id::retransmit);
     const config& c = stack_->config_;
     const duration wait = rtt_.backed_off(persist_backoff_, rto_limits());

@@ -33,7 +33,7 @@ class rack {
         }
         // Step 3: something sent just once arrives below what has arrived.
         if (d.once && d.lowest_once_end < highest_) reordering_seen_ = true;
-        if (d.once || d.has_newest) highest_ = later(highest_, later(una, newest_end_));
+        if (d.bytes != 0) highest_ = later(highest_, d.highest_end);
         highest_ = later(highest_, una);
     }
 

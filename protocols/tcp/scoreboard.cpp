@@ -5,6 +5,11 @@
 
 namespace tapir::tcp {
 
+namespace {
+constexpr std::size_t most_idle_bytes =
+    64 * 24; ///< of memory that an idle connection may keep for the next burst
+} // namespace
+
 scoreboard::holes& scoreboard::with_holes() {
     if (!holes_) {
         holes_ = std::make_unique<holes>();
@@ -60,6 +65,8 @@ void scoreboard::resent(seq begin, seq end, instant now) {
     h.again.emplace(begin, resending{end, now});
     if (!h.order.empty() && h.order.back().at == now && h.order.back().end == begin)
         h.order.back().end = end;
+    else if (!h.order.empty() && h.order.back().begin == begin && h.order.back().end == end)
+        h.order.back().at = now; // a probe again: that one is stale
     else
         h.order.push_back(sending{begin, end, now});
 }
@@ -103,6 +110,7 @@ void scoreboard::note(instant at, seq end, delivery& d) const {
 
 // [begin, end) was not known to be delivered; `originals_` still has it.
 void scoreboard::delivered(seq begin, seq end, instant believe, delivery& d) {
+    d.highest_end = d.bytes == 0 ? end : later(d.highest_end, end);
     d.bytes += end - begin;
     seq once_begin = begin;
     seq once_end = end;
@@ -138,7 +146,10 @@ void scoreboard::acknowledge(seq una, instant believe, delivery& d) {
     d.cumulative += d.bytes - before;
 
     while (!originals_.empty() && originals_.front().end <= una) originals_.pop_front();
-    if (!originals_.empty()) originals_.front().begin = later(originals_.front().begin, una);
+    if (!originals_.empty())
+        originals_.front().begin = later(originals_.front().begin, una);
+    else if (originals_.bytes() > most_idle_bytes)
+        originals_.clear();
     if (!holes_) return;
     holes& h = *holes_;
     h.sacked.drop_below(una);
@@ -176,14 +187,17 @@ void scoreboard::mark_all_lost() {
     holes_->judged = end;
 }
 
-void scoreboard::unmark_lost(bool look_again) {
+void scoreboard::unmark_lost() {
     if (!holes_) return;
     range_set& lost = holes_->lost;
     if (!lost.empty())
         holes_->ever_again.gaps(lost.front().begin, originals_.back().end,
                                 [&](seq b, seq e) { lost.remove(b, e); });
-    if (look_again && !originals_.empty()) holes_->judged = originals_.front().begin;
     settle();
+}
+
+void scoreboard::look_again() {
+    if (holes_ && !originals_.empty()) holes_->judged = originals_.front().begin;
 }
 
 void scoreboard::forget_sacked() {

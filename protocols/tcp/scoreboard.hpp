@@ -37,6 +37,7 @@ struct delivery {
     bool has_newest = false;
 
     instant oldest_once{}; ///< when the lowest byte that was sent just once went out; valid if `once`
+    seq highest_end{};     ///< of all that arrived; valid if `bytes` is not zero
     seq lowest_once_end{}; ///< the end of the lowest piece that was sent just once; valid if `once`
 };
 
@@ -58,6 +59,8 @@ class scoreboard {
     bool is_sacked(seq s) const { return holes_ && holes_->sacked.contains(s); }
     /// Whether any of [begin, end) was sent more than once.
     bool was_resent(seq begin, seq end) const;
+    /// Bytes outstanding that were sent more than once.
+    std::uint32_t resent_bytes() const { return holes_ ? holes_->ever_again.bytes() : 0; }
     /// Bytes of memory: all of it, and what the exceptions have of it.
     std::size_t true_size() const { return originals_.bytes() + size_of_exceptions(); }
     std::size_t size_of_exceptions() const;
@@ -85,9 +88,10 @@ class scoreboard {
     /// [begin, end) is lost, but for what the peer holds.
     void mark_lost(seq begin, seq end);
     void mark_all_lost();
-    /// Nothing that was sent just once is lost after all, though it may be late. `look_again`: judge() looks
-    /// at all from the start.
-    void unmark_lost(bool look_again);
+    /// Nothing that was sent just once is lost after all, though it may be late.
+    void unmark_lost();
+    /// judge() is to look at all sendings once more.
+    void look_again();
     /// The peer has dropped what it held, or may have. [RFC 2018 8]
     void forget_sacked();
     void clear();

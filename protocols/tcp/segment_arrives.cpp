@@ -126,7 +126,7 @@ verdict tcb::arrives_in_syn_sent(const segment& s, instant now) {
         return verdict::done;
     }
     delivery told;
-    board_.acknowledge(h.ack, believable(s), told);
+    board_.acknowledge(h.ack, believable(s, true), told);
     sample_rtt(told, s, true);
     snd_una_ = h.ack;
     syn_acked_ = true;

@@ -184,9 +184,9 @@ class tcb : public list_hook<stack::dirty_tag>,
         std::optional<byte_range> came_twice; ///< by its D-SACK block
     };
     void ack_arrives(const segment& s, instant now);
-    instant believable(const segment& s) const;
+    instant believable(const segment& s, bool by_echo) const;
     void new_data_acked(const segment& s, instant believe, ack_outcome& a, instant now);
-    void sack_arrives(const segment& s, instant believe, ack_outcome& a);
+    void sack_arrives(const segment& s, ack_outcome& a);
     /// Returns the round trip of the newest data that arrived, as delay-based algorithms want it; zero: none.
     duration sample_rtt(const delivery& told, const segment& s, bool advances);
     void update_send_window(const segment& s);
@@ -209,7 +209,7 @@ class tcb : public list_hook<stack::dirty_tag>,
     void arm_tail_probe(instant now, bool lone);
     void tail_probe_timeout(instant now);
     bool send_tail_probe(instant now, gather_list& parts, outgoing_segment& out);
-    void conclude_tail_probe(const ack_outcome& a, const header& h, instant now);
+    void conclude_tail_probe(const ack_outcome& a, const segment& s, instant now);
     ack_sample sample_of(const ack_outcome& a, instant now) const;
     void trace_cwnd(instant now);
 

@@ -47,10 +47,11 @@ void tcb::retransmission_timeout(instant now) {
     recovery& r = with_recovery();
     const std::uint32_t flight = in_flight();
     const bool from_rest = phase_ == recovery_phase::none;
-    if (from_rest) {
+    if (from_rest)
         remember_window();
-        r.timed_out = true;
-    }
+    else if (phase_ == recovery_phase::fast)
+        r.may_undo = false; // its window is not the one remembered
+    r.timed_out = true;
     congestion_.on_timeout(flight, mss(), first, now);
     trace_cwnd(now);
     recover_ = snd_nxt_; // [RFC 6582 3.2, step 4 of the retransmit timeout]
@@ -75,12 +76,13 @@ void tcb::all_timed_out(instant now) {
         ++stack_->counters_.sack_reneged;
         board_.forget_sacked();
         board_.mark_all_lost();
-    } else if (!sack_permitted_ || arrivals.rtt() == duration{0}) {
+    } else if (!sack_permitted_ || !rtt_.has_sample()) {
         board_.mark_all_lost();
     } else {
+        const duration one_way_and_back = arrivals.rtt() != duration{0} ? arrivals.rtt() : rtt_.srtt();
         const duration wait = arrivals.reordering_window(rtt_.min_rtt(), rtt_.srtt(), true);
         board_.mark_lost(snd_una_, earlier(snd_una_ + mss(), snd_nxt_));
-        board_.judge(now, snd_nxt_, arrivals.rtt() + wait, now);
+        board_.judge(now, snd_nxt_, one_way_and_back + wait, now);
     }
 }
 
@@ -96,6 +98,11 @@ void tcb::reordering_timeout(instant now) {
 }
 
 void tcb::persist_timeout(instant now) {
+    if (board_.in_flight() != 0) { // something under way will tell of the window, or time out
+        if (!timers_.armed(timer_id::retransmit)) timers_.set(timer_id::retransmit, now + current_rto());
+        return;
+    }
+    if (board_.lost() == 0 && unsent() == 0 && !fin_unsent()) return; // nothing wants the window any more
     probe_ = true;
     if (persist_backoff_ < 0xff) ++persist_backoff_; // [RFC 9293 3.8.6.1 SHLD-30]
     if (!timers_.armed(timer_id::give_up)) timers_.set(timer_id::give_up, now + give_up_after());

@@ -197,11 +197,11 @@ TEST_CASE("congestion: smaller segments leave the window, but a segment and two 
     sender s;
     s.cc.start_after_loss(mss, 10);
     s.cc.on_timeout(mss, mss, true, s.now);
-    s.cc.on_smaller_mss(536);
+    s.cc.on_new_mss(536);
     CHECK(s.cc.cwnd() == mss);
     CHECK(s.cc.ssthresh() == 2 * mss);
     s.cc.set_cwnd(300);
-    s.cc.on_smaller_mss(536);
+    s.cc.on_new_mss(536);
     CHECK(s.cc.cwnd() == 536);
 }
 
@@ -211,7 +211,7 @@ TEST_CASE("congestion: smaller segments do not lift CUBIC up its curve") {
     s.grow_to(1000 * kB);
     s.lose();
     s.round();
-    s.cc.on_smaller_mss(mss / 6);
+    s.cc.on_new_mss(mss / 6);
     const std::uint32_t before = s.cc.cwnd();
     tcp::ack_sample a;
     a.now = s.now + 100ms;

@@ -324,7 +324,8 @@ struct compared {
         } else if (what < 98) {
             did = "unmark lost";
             const bool look_again = draw.below(2) == 0;
-            board.unmark_lost(look_again);
+            board.unmark_lost();
+            if (look_again) board.look_again();
             model.unmark_lost(look_again);
         } else {
             did = "forget sacked";

@@ -45,7 +45,7 @@ void congestion_control::after_idle(std::uint32_t mss) {
     if (std::holds_alternative<snapshot>(phase_)) phase_ = std::monostate(); // undone, it would be a burst
 }
 
-void congestion_control::on_smaller_mss(std::uint32_t mss) {
+void congestion_control::on_new_mss(std::uint32_t mss) {
     cwnd_ = std::max(cwnd_, mss);
     target_ = std::max(target_, mss);
     ssthresh_ = std::max(ssthresh_, 2 * mss);

@@ -87,8 +87,9 @@ class congestion_control {
     /// window. It restarts from the initial one, and may double up to three quarters of what it was.
     /// [RFC 5681 4.1] [RFC 7661 4.4]
     void after_idle(std::uint32_t mss);
-    /// The path takes smaller segments only. No congestion: cwnd stays. [RFC 1191 6.5]
-    void on_smaller_mss(std::uint32_t mss);
+    /// The path takes smaller segments, or larger ones again. No congestion: cwnd stays, or is one segment.
+    /// [RFC 1191 6.5]
+    void on_new_mss(std::uint32_t mss);
 
     /// An ACK of something new. In recovery it changes nothing: set_cwnd() does.
     void on_ack(const ack_sample& s);

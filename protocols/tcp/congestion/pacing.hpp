@@ -54,7 +54,7 @@ class pacer {
     std::uint32_t quantum(std::uint32_t mss, const pacing_limits& l) const {
         const std::uint64_t by_time =
             rate_ / 1000 * static_cast<std::uint64_t>(l.burst_time.count() / 1000) / 1000;
-        const std::uint64_t bytes = std::max(by_time, std::uint64_t{l.min_burst_segments} * mss);
+        const std::uint64_t bytes = std::max(by_time, std::max<std::uint64_t>(l.min_burst_segments, 1) * mss);
         return static_cast<std::uint32_t>(std::min<std::uint64_t>(bytes, 0xffff'ffff));
     }
 
