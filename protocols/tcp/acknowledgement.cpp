@@ -56,8 +56,7 @@ void tcb::sack_arrives(const segment& s, instant believe, ack_outcome& a) {
         switch (meaning) {
         case sack_meaning::held:
             ++count.sack_blocks_in;
-            if (!board_.sack(b.begin, b.end, believe, stack_->config_.max_sack_ranges, a.told))
-                ++count.sack_ignored;
+            if (!board_.sack(b.begin, b.end, believe, most_sack_ranges(), a.told)) ++count.sack_ignored;
             break;
         case sack_meaning::duplicate:
             ++count.sack_duplicates;

@@ -86,7 +86,7 @@ struct counters {
     std::uint64_t time_wait_rst_ignored = 0; ///< [RFC 1337]
 
     // Everything else
-    std::uint64_t replies_dropped = 0;           ///< max_replies reached
+    std::uint64_t replies_dropped = 0;           ///< max_replies reached, or the destination unreachable
     std::uint64_t resets_suppressed = 0;         ///< config::resets_per_second reached
     std::uint64_t stateless_acks_suppressed = 0; ///< config::stateless_acks_per_second reached
     std::uint64_t icmp_ignored = 0;              ///< for no flow, or outside what is in flight

@@ -80,7 +80,8 @@ struct info {
     std::uint32_t receive_memory = 0;      ///< true size of the buffers that hold these and those below
     std::uint32_t out_of_order = 0;        ///< bytes received beyond a hole
     std::uint32_t out_of_order_ranges = 0; ///< that they are in
-    std::uint32_t send_memory = 0;         ///< true size of the buffers that hold the send queue
+    std::uint32_t send_memory =
+        0; ///< true size of the buffers that hold the send queue, and of what is known of losses
 
     duration srtt{0}; ///< zero: no sample yet
     duration rttvar{0};

@@ -76,6 +76,14 @@ void stack::unreachable(const ip::address& remote, errc why, instant now) {
     half_open_.for_each([&](std::uint32_t i, const half_open_entry& e) {
         if (e.remote == remote) half_open_ends(i, event::unreachable, now);
     });
+    // A SYN|ACK that still waits for the link would make a client believe in an entry that is gone.
+    for (std::size_t n = replies_.size(); n != 0; --n) {
+        reply waiting = replies_.pop_front();
+        if (waiting.to.remote == remote)
+            ++counters_.replies_dropped;
+        else
+            replies_.push_back(std::move(waiting));
+    }
 }
 
 } // namespace tapir::tcp

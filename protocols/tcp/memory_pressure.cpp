@@ -104,7 +104,7 @@ void tcb::charge_received() {
 // A peer makes progress when it has taken what was queued when it did so last, or the first `memory_floor`
 // bytes of that. Would less do, a byte now and then could hold a full queue for ever.
 void tcb::charge_queued(instant now) {
-    send_charge_.set(stack_->memory_->send, buffer_.true_size());
+    send_charge_.set(stack_->memory_->send, queued_memory());
     endpoint& user = *user_;
     if (buffer_.size() == 0) {
         user.unlink();
@@ -116,6 +116,18 @@ void tcb::charge_queued(instant now) {
     user.drain_goal_ = acked + std::min(buffer_.size(), stack_->config_.memory_floor);
     user.drained_at_ = now;
     stack_->writers_.push_back(user);
+}
+
+// What is queued, and what is known of it: a peer that names ten thousand ranges pays for them as for data.
+std::size_t tcb::queued_memory() const {
+    return buffer_.true_size() + board_.size_of_exceptions();
+}
+
+// While memory is tight a few ranges have to do: what is not noted goes again.
+std::uint32_t tcb::most_sack_ranges() const {
+    constexpr std::uint32_t few = 64;
+    const std::uint32_t most = stack_->config_.max_sack_ranges;
+    return stack_->memory_->send.tight() ? std::min(most, few) : most;
 }
 
 std::size_t tcb::send_memory_left() const {

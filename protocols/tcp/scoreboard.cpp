@@ -32,12 +32,11 @@ bool scoreboard::was_resent(seq begin, seq end) const {
     return once != end - begin;
 }
 
-std::size_t scoreboard::true_size() const {
-    std::size_t bytes = originals_.bytes();
-    if (!holes_) return bytes;
+std::size_t scoreboard::size_of_exceptions() const {
+    if (!holes_) return 0;
     const holes& h = *holes_;
     const std::size_t nodes = h.sacked.count() + h.lost.count() + h.ever_again.count() + h.again.size();
-    return bytes + sizeof(holes) + nodes * range_set::node_bytes + h.order.bytes();
+    return sizeof(holes) + nodes * range_set::node_bytes + h.order.bytes();
 }
 
 // --- sending -----------------------------------------------------------------------------------------------

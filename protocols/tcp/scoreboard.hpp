@@ -58,8 +58,9 @@ class scoreboard {
     bool is_sacked(seq s) const { return holes_ && holes_->sacked.contains(s); }
     /// Whether any of [begin, end) was sent more than once.
     bool was_resent(seq begin, seq end) const;
-    /// Bytes of memory.
-    std::size_t true_size() const;
+    /// Bytes of memory: all of it, and what the exceptions have of it.
+    std::size_t true_size() const { return originals_.bytes() + size_of_exceptions(); }
+    std::size_t size_of_exceptions() const;
 
     /// New data [begin, end) goes out.
     void sent(seq begin, seq end, instant now);

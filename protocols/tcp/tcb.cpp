@@ -110,7 +110,7 @@ info tcb::info() const {
     i.unsent = static_cast<std::uint32_t>(report().unsent);
     i.receive_queue = static_cast<std::uint32_t>(user_->unread_.size());
     i.receive_memory = static_cast<std::uint32_t>(held());
-    i.send_memory = static_cast<std::uint32_t>(buffer_.true_size());
+    i.send_memory = static_cast<std::uint32_t>(queued_memory());
     if (ahead_) {
         i.out_of_order = ahead_->size();
         i.out_of_order_ranges = static_cast<std::uint32_t>(ahead_->ranges());

