@@ -25,7 +25,7 @@ bool tcb::next_segment(instant now, std::size_t max_payload, gather_list& parts,
     if (send_owed_ack(now, out)) return true;
     if (send_lost(now, max_payload, parts, out)) return true;
     if (send_probe(now, parts, out)) return true;
-    if (send_tail_probe(now, parts, out)) return true;
+    if (tail_probe_ && send_tail_probe(now, parts, out)) return true;
     if (send_data(now, max_payload, parts, out)) return true;
     if (!ack_now_ && !window_update_due()) return false;
     send_pure_ack(rcv_nxt_, now, out);

@@ -2,7 +2,7 @@
 // TCP sends changes some row of it, and whoever reviews the change sees which, and in what direction. It says
 // what is, not what ought to be: tests by requirement are elsewhere.
 //
-// A row is 2 MB from one host to another, as many times as there are seeds; random loss hits segments with
+// A row is 6 MB from one host to another, as many times as there are seeds; random loss hits segments with
 // data only, so that neither ARP nor a lost SYN (a second each) drowns what is measured. Rates are those of
 // `./run bench recovery`: 320, 100 and 40 Mbit/s.
 //
@@ -30,7 +30,7 @@ namespace {
 
 constexpr const char* snapshot = TAPIR_SOURCE_DIR "/tests/simulation/throughput_snapshot.txt";
 constexpr std::uint16_t port = 5001;
-constexpr std::uint64_t transfer = 2'000'000; ///< bytes
+constexpr std::uint64_t transfer = 6'000'000; ///< bytes
 constexpr std::size_t frame_bytes = 1514;
 
 struct path_kind {
