@@ -38,6 +38,8 @@ recovery& tcb::with_recovery() {
 // One ACK has been taken in; `a` is what it told.
 void tcb::recover(ack_outcome& a, const segment& s, instant now) {
     const bool advances = snd_una_ > a.una_before;
+    // A receiver's sender is told nothing by most of what comes, and is asked nothing.
+    if (!recovery_ && !a.repeated && a.told.bytes == 0) return;
     if (a.repeated) ++duplicate_acks_;
     if (a.repeated || board_.sacked() != 0) with_recovery();
     bool lost_more = false;
@@ -76,7 +78,8 @@ void tcb::recover(ack_outcome& a, const segment& s, instant now) {
     recover_ = later(recover_, snd_una_ - 1);
     if (recovery_) recovery_->arrivals.acknowledged(snd_una_);
     if (paced_)
-        pacer_.update(congestion_.cwnd(), rtt_.srtt(), congestion_.in_slow_start(), stack_->config_.pacing);
+        pacer_.update(congestion_.cwnd(), rtt_.srtt(), congestion_.in_slow_start(), mss(),
+                      stack_->config_.pacing);
     tune_send_buffer();
     // An ACK that tells nothing new does not put the probe off.
     if (a.told.bytes != 0 || phase_ != recovery_phase::none || board_.has_exceptions())

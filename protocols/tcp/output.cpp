@@ -25,7 +25,7 @@ bool tcb::next_segment(instant now, std::size_t max_payload, gather_list& parts,
     if (send_owed_ack(now, out)) return true;
     if (send_lost(now, max_payload, parts, out)) return true;
     if (send_probe(now, parts, out)) return true;
-    if (send_tail_probe(now, parts, out)) return true;
+    if (tail_probe_ && send_tail_probe(now, parts, out)) return true;
     if (send_data(now, max_payload, parts, out)) return true;
     if (!ack_now_ && !window_update_due()) return false;
     send_pure_ack(rcv_nxt_, now, out);
@@ -176,7 +176,7 @@ void tcb::sent(seq begin, std::uint32_t length, instant now) {
         snd_nxt_ = end;
     }
     if (phase_ == recovery_phase::fast) recovery_->reduction.on_sent(length);
-    if (paced_) pacer_.on_sent(now, length, mss(), stack_->config_.pacing);
+    if (paced_) pacer_.on_sent(now, length);
     // [RFC 6298 5.1]
     if (!timers_.armed(timer_id::retransmit)) timers_.set(timer_id::retransmit, now + current_rto());
     if (!timers_.armed(timer_id::give_up))
@@ -297,12 +297,10 @@ bool tcb::worth_sending(std::uint32_t length, std::uint32_t queued) const {
 // The first ten segments after a rest go at once: a short answer is not to wait for a pace that nobody needs.
 std::uint32_t tcb::paced_room(std::uint32_t pipe, std::uint32_t wanted, instant now) {
     if (!paced_) return wanted;
-    const config& c = stack_->config_;
     const std::uint32_t full = mss();
-    const std::uint32_t at_once = c.initial_window_segments * full;
-    const std::uint32_t room =
-        std::max(pacer_.allowance(now, full, c.pacing), at_once > pipe ? at_once - pipe : 0);
-    if (room < wanted) timers_.set(timer_id::pace, std::max(pacer_.release(now, full, c.pacing), now + 1ns));
+    const std::uint32_t at_once = stack_->config_.initial_window_segments * full;
+    const std::uint32_t room = std::max(pacer_.allowance(now, full), at_once > pipe ? at_once - pipe : 0);
+    if (room < wanted) timers_.set(timer_id::pace, std::max(pacer_.release(now, full), now + 1ns));
     return room;
 }
 

@@ -79,12 +79,6 @@ close_report tcb::report() const {
     return r;
 }
 
-std::uint32_t tcb::mss() const {
-    const unsigned options = timestamps_ ? 12 : 0;
-    const unsigned most = std::min<unsigned>(peer_mss_, path_mss()); // [RFC 9293 3.7.1 MUST-16]
-    return std::max(most > options ? most - options : 0, 32u);
-}
-
 // Milliseconds, from where nobody can tell how long we have been up. [RFC 7323 5.4, 5.5]
 std::uint32_t tcb::ts_clock(instant at) const {
     return stack_->timestamp(at) + ts_offset_;

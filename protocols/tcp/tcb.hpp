@@ -34,6 +34,7 @@
 #include <tapir/protocols/tcp/state.hpp>
 #include <tapir/protocols/tcp/timers.hpp>
 
+#include <algorithm>
 #include <array>
 #include <cstddef>
 #include <cstdint>
@@ -278,7 +279,12 @@ class tcb : public list_hook<stack::dirty_tag>,
     /// Queued and not below snd_nxt. The FIN is not counted.
     std::uint32_t unsent() const;
     bool fin_unsent() const;
-    std::uint32_t mss() const; ///< payload of a full segment
+    /// Payload of a full segment.
+    std::uint32_t mss() const {
+        const unsigned options = timestamps_ ? 12 : 0;
+        const unsigned most = std::min<unsigned>(peer_mss_, path_mss()); // [RFC 9293 3.7.1 MUST-16]
+        return std::max(most > options ? most - options : 0, 32u);
+    }
     std::uint16_t path_mss() const { return mss_of(mtu_, network_header_); }
     std::uint16_t receive_mss() const { return mss_of(link_mtu_, network_header_); } ///< what we announce
     std::uint32_t ts_clock(instant at) const;

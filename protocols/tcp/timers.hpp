@@ -39,7 +39,12 @@ class timer_table {
         clear(id);
         return true;
     }
-    instant next() const { return *std::min_element(deadlines_.begin(), deadlines_.end()); }
+    /// Asked after every segment. Minima of values, which compile to no branches.
+    instant next() const {
+        instant first = deadlines_[0];
+        for (std::size_t i = 1; i < timer_count; ++i) first = std::min(first, deadlines_[i]);
+        return first;
+    }
     /// Whose deadline next() is; meaningful only if that is not `never`.
     timer_id next_id() const {
         return static_cast<timer_id>(std::min_element(deadlines_.begin(), deadlines_.end()) -

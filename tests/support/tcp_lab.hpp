@@ -84,6 +84,7 @@ class tcp_lab : public tcp::output_sink {
         c.use_sack = false;
         c.connections.congestion = tcp::congestion_algorithm::new_reno;
         c.connections.paced = false;
+        c.rtt_floor = 1ms; // so that the RTO is its minimum
         return c;
     }
 

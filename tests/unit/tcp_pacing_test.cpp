@@ -221,13 +221,13 @@ struct paced_sender {
         const instant until = now + for_so_long;
         while (now < until) {
             std::uint32_t burst = 0;
-            while (p.allowance(now, mss, l) != 0) {
-                p.on_sent(now, mss, mss, l);
+            while (p.allowance(now, mss) != 0) {
+                p.on_sent(now, mss);
                 burst += mss;
             }
             sent += burst;
             largest_burst = std::max(largest_burst, burst);
-            const instant next = p.release(now, mss, l);
+            const instant next = p.release(now, mss);
             REQUIRE(next > now);
             now = next + late;
             ++wake_ups;
@@ -241,52 +241,52 @@ TEST_CASE("pacing: the rate is cwnd for each round trip, twice that in slow star
     pacer p;
     const pacing_limits l;
     CHECK(p.rate() == 0);
-    p.update(100'000, 100ms, true, l);
+    p.update(100'000, 100ms, true, mss, l);
     CHECK(p.rate() == 2'000'000);
-    p.update(100'000, 100ms, false, l);
+    p.update(100'000, 100ms, false, mss, l);
     CHECK(p.rate() == 1'250'000);
-    p.update(1u << 30, 1us, true, l); // the largest window, the shortest path
+    p.update(1u << 30, 1us, true, mss, l); // the largest window, the shortest path
     CHECK(p.rate() == 2'147'483'648'000'000);
-    p.update(mss, 1h, false, l);
+    p.update(mss, 1h, false, mss, l);
     CHECK(p.rate() == 1);
 }
 
 TEST_CASE("pacing: before a round trip is known nothing is held back") {
     pacer p;
     const pacing_limits l;
-    p.update(100'000, 0ns, true, l);
-    p.on_sent(instant{1s}, 100'000, mss, l);
-    CHECK(p.allowance(instant{1s}, mss, l) > 1'000'000);
-    CHECK(p.release(instant{1s}, mss, l) == instant{1s});
+    p.update(100'000, 0ns, true, mss, l);
+    p.on_sent(instant{1s}, 100'000);
+    CHECK(p.allowance(instant{1s}, mss) > 1'000'000);
+    CHECK(p.release(instant{1s}, mss) == instant{1s});
 }
 
 TEST_CASE("pacing: a quantum is what a millisecond takes, and two segments at least") {
     pacer p;
     const pacing_limits l;
-    p.update(10 * mss, 100ms, false, l); // 125 kB/s
-    CHECK(p.quantum(mss, l) == 2 * mss);
-    p.update(1000 * mss, 10ms, false, l); // 125 MB/s
-    CHECK(p.quantum(mss, l) == 125 * mss);
+    p.update(10 * mss, 100ms, false, mss, l); // 125 kB/s
+    CHECK(p.quantum() == 2 * mss);
+    p.update(1000 * mss, 10ms, false, mss, l); // 125 MB/s
+    CHECK(p.quantum() == 125 * mss);
 }
 
 TEST_CASE("pacing: keeps the rate at any speed, with a timer for each quantum and not for each segment") {
     for (const std::uint32_t cwnd : {10 * mss, 100 * mss, 5000 * mss}) {
         for (const duration late : {duration(0ns), duration(65us), duration(900us)}) {
             paced_sender s;
-            s.p.update(cwnd, 10ms, false, s.l);
+            s.p.update(cwnd, 10ms, false, mss, s.l);
             s.run(1s, late);
             const double expected = double(s.p.rate());
-            CHECK(double(s.sent) < expected * 1.01 + 4 * s.p.quantum(mss, s.l));
+            CHECK(double(s.sent) < expected * 1.01 + 4 * double(s.p.quantum()));
             CHECK(double(s.sent) > expected * 0.97);
             CHECK(s.wake_ups <= 1100); // a quantum is rounded down to segments
-            CHECK(s.largest_burst <= 2 * s.p.quantum(mss, s.l) + mss);
+            CHECK(s.largest_burst <= 2 * s.p.quantum() + mss);
         }
     }
 }
 
 TEST_CASE("pacing: idleness earns no more than one quantum") {
     paced_sender s;
-    s.p.update(100 * mss, 10ms, false, s.l); // 12.5 MB/s: 12.5 kB in a quantum
+    s.p.update(100 * mss, 10ms, false, mss, s.l); // 12.5 MB/s: 12.5 kB in a quantum
     s.run(100ms);
     s.now += 1min;
     s.largest_burst = 0;
@@ -298,32 +298,32 @@ TEST_CASE("pacing: idleness earns no more than one quantum") {
 TEST_CASE("pacing: a segment larger than a quantum goes out, and is waited for") {
     pacer p;
     const pacing_limits l;
-    p.update(10 * mss, 100ms, false, l); // 125 kB/s
+    p.update(10 * mss, 100ms, false, mss, l); // 125 kB/s
     const instant t0{1s};
-    CHECK(p.allowance(t0, mss, l) != 0);
-    p.on_sent(t0, 64 * mss, mss, l);
-    CHECK(p.allowance(t0, mss, l) == 0);
+    CHECK(p.allowance(t0, mss) != 0);
+    p.on_sent(t0, 64 * mss);
+    CHECK(p.allowance(t0, mss) == 0);
     // 64 kB take 512 ms, of which a quantum before was saved and one is not waited for.
-    const instant next = p.release(t0, mss, l);
+    const instant next = p.release(t0, mss);
     CHECK(next == t0 + 512ms - 16ms);
-    CHECK(p.allowance(next, mss, l) == 2 * mss);
-    CHECK(p.allowance(next - 8ms, mss, l) == mss);
-    CHECK(p.allowance(next - 9ms, mss, l) == 0); // no part of a segment
+    CHECK(p.allowance(next, mss) == 2 * mss);
+    CHECK(p.allowance(next - 8ms, mss) == mss);
+    CHECK(p.allowance(next - 9ms, mss) == 0); // no part of a segment
 }
 
 TEST_CASE("pacing: a rate that changes holds for what is sent from then on") {
     pacer p;
     const pacing_limits l;
-    p.update(100 * mss, 100ms, false, l); // 1.25 MB/s
+    p.update(100 * mss, 100ms, false, mss, l); // 1.25 MB/s
     const instant t0{1s};
-    while (p.allowance(t0, mss, l) != 0) p.on_sent(t0, mss, mss, l);
-    const instant slow = p.release(t0, mss, l);
+    while (p.allowance(t0, mss) != 0) p.on_sent(t0, mss);
+    const instant slow = p.release(t0, mss);
     CHECK(slow > t0);
     CHECK(slow <= t0 + 2ms);
-    p.update(10 * mss, 100ms, false, l);
-    CHECK(p.release(t0, mss, l) <= slow);
-    p.on_sent(slow, 2 * mss, mss, l);
-    CHECK(p.release(slow, mss, l) == slow + 16ms);
+    p.update(10 * mss, 100ms, false, mss, l);
+    CHECK(p.release(t0, mss) <= slow);
+    p.on_sent(slow, 2 * mss);
+    CHECK(p.release(slow, mss) == slow + 16ms);
 }
 
 } // namespace tapir::test

@@ -4,9 +4,9 @@
 // have taken it at that rate; who is ahead of real time by more than a quantum waits. A quantum is what a
 // millisecond takes: the timer is asked once for each, not for each segment.
 //
-//     pacer_.update(cwnd, srtt, congestion_.in_slow_start(), limits);     // after each ACK
-//     while (pacer_.allowance(now, mss, limits) != 0) send, pacer_.on_sent(now, bytes, mss, limits);
-//     arm(timer, pacer_.release(now, mss, limits));                       // there is more, and no allowance
+//     pacer_.update(cwnd, srtt, congestion_.in_slow_start(), mss, limits);     // after each ACK
+//     while (pacer_.allowance(now, mss) != 0) send, pacer_.on_sent(now, bytes);
+//     arm(timer, pacer_.release(now, mss));                       // there is more, and no allowance
 //
 // [RFC 9002 7.7]
 #pragma once
@@ -36,9 +36,15 @@ class pacer {
   public:
     /// Bytes a second; zero: not paced, nothing has been measured yet.
     std::uint64_t rate() const { return rate_; }
+    /// Bytes that may leave at once, and what a nanosecond takes at most.
+    std::uint64_t quantum() const {
+        return static_cast<std::uint64_t>(full_.count()) * rate_ / 1'000'000'000;
+    }
 
-    /// cwnd bytes for each `srtt`, by the ratio. No `srtt`: not paced.
-    void update(std::uint32_t cwnd, duration srtt, bool slow_start, const pacing_limits& l) {
+    /// cwnd bytes for each `srtt`, by the ratio. No `srtt`: not paced. What divides is done here, once for an
+    /// ACK, and not for each segment.
+    void update(std::uint32_t cwnd, duration srtt, bool slow_start, std::uint32_t mss,
+                const pacing_limits& l) {
         if (srtt.count() <= 0) {
             rate_ = 0;
             return;
@@ -48,42 +54,39 @@ class pacer {
         const std::uint64_t a_second =
             std::uint64_t{cwnd} * 1'000'000'000 / static_cast<std::uint64_t>(srtt.count());
         rate_ = std::max<std::uint64_t>(a_second / 100 * percent + a_second % 100 * percent / 100, 1);
-    }
-
-    /// Bytes that may leave at once.
-    std::uint32_t quantum(std::uint32_t mss, const pacing_limits& l) const {
         const std::uint64_t by_time =
             rate_ / 1000 * static_cast<std::uint64_t>(l.burst_time.count() / 1000) / 1000;
-        const std::uint64_t bytes = std::max(by_time, std::max<std::uint64_t>(l.min_burst_segments, 1) * mss);
-        return static_cast<std::uint32_t>(std::min<std::uint64_t>(bytes, 0xffff'ffff));
+        const std::uint64_t least = std::max<std::uint64_t>(l.min_burst_segments, 1) * mss;
+        if (by_time >= least && by_time <= largest_quantum)
+            full_ = l.burst_time;
+        else
+            full_ = time_of(std::clamp(by_time, std::min(least, largest_quantum), largest_quantum));
     }
 
     /// Bytes that may be sent now: as many as fit before the virtual clock is a quantum ahead of `now`; none
     /// when they make no whole segment. After idleness, or a timer that was late, two quanta at most.
-    std::uint32_t allowance(instant now, std::uint32_t mss, const pacing_limits& l) const {
+    std::uint32_t allowance(instant now, std::uint32_t mss) const {
         if (rate_ == 0) return 0xffff'ffff;
-        const std::uint64_t q = quantum(mss, l);
-        const duration full = time_of(q);
-        const duration ahead = std::max(next_ - now, -full);
-        if (ahead >= full) return 0;
+        const duration ahead = std::max(next_ - now, -full_);
+        if (ahead >= full_) return 0;
         // At most twice what the quantum takes, so that this is below 2 * 2^32 * 10^9.
         const std::uint64_t bytes =
-            static_cast<std::uint64_t>((full - ahead).count()) * rate_ / 1'000'000'000;
+            static_cast<std::uint64_t>((full_ - ahead).count()) * rate_ / 1'000'000'000;
         return bytes < mss ? 0 : static_cast<std::uint32_t>(std::min<std::uint64_t>(bytes, 0xffff'ffff));
     }
 
     /// `bytes` have been sent, new or again.
-    void on_sent(instant now, std::uint32_t bytes, std::uint32_t mss, const pacing_limits& l) {
+    void on_sent(instant now, std::uint32_t bytes) {
         if (rate_ == 0) return;
-        next_ = std::max(next_, now - time_of(quantum(mss, l))) + time_of(bytes);
+        next_ = std::max(next_, now - full_) + time_of(bytes);
     }
 
     /// When a whole quantum may be sent, for a timer; `now` when something may be sent already.
-    instant release(instant now, std::uint32_t mss, const pacing_limits& l) const {
-        return allowance(now, mss, l) != 0 ? now : next_;
-    }
+    instant release(instant now, std::uint32_t mss) const { return allowance(now, mss) != 0 ? now : next_; }
 
   private:
+    static constexpr std::uint64_t largest_quantum = 0xffff'ffff; ///< bytes
+
     /// Rounded up: never faster than the rate.
     duration time_of(std::uint64_t bytes) const {
         return duration(static_cast<std::int64_t>((bytes * 1'000'000'000 + rate_ - 1) / rate_));
@@ -91,6 +94,7 @@ class pacer {
 
     instant next_{}; ///< the virtual clock: when the path will have taken all that was sent
     std::uint64_t rate_ = 0;
+    duration full_{0}; ///< what a quantum takes at that rate
 };
 
 } // namespace tapir::tcp
