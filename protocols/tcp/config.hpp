@@ -92,9 +92,10 @@ struct config {
     /// and delayed ACKs of at most 40 ms.
     duration min_rto = 200ms;
     duration max_rto = 120s; ///< at least 60 s [RFC 6298 2.5]
-    /// The RTO is at least this far above the smoothed round trip (G of RFC 6298, 2.3): as long as most
-    /// stacks delay an ACK, or that alone would time out on long paths whose round trip hardly varies.
-    duration rtt_floor = 40ms;
+    /// The RTO is at least this far above the smoothed round trip (in the place of G, RFC 6298 2.3), as in
+    /// Linux: on a path whose round trip hardly varies a delayed ACK alone would time out, and no tail probe
+    /// come first.
+    duration rtt_floor = 200ms;
     duration persist_min = 200ms; ///< first zero window probe, if the RTO is less [RFC 9293 3.8.6.1]
     duration persist_max = 60s;
 

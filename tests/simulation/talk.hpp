@@ -31,6 +31,8 @@ inline void suit_talk(drawn_network& n, duration keepalive_idle, std::uint32_t l
     for (tcp::config* c : {&n.client, &n.server}) {
         c->connections.keepalive_idle = keepalive_idle + 4 * n.rtt;
         c->connections.keepalive_interval = 75s + 2 * n.rtt;
+        c->connections.keepalive_probes =
+            30; // nine lost, or held back by reordering, in a row are no failure of TCP
         for (std::uint32_t* buffer : {&c->connections.receive_buffer, &c->connections.send_buffer})
             if (*buffer != 0) *buffer = std::max(*buffer, least);
         c->first_buffer = std::max(c->first_buffer, least);

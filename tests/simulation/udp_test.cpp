@@ -419,7 +419,9 @@ TEST_CASE("udp: over wires that lose, repeat, reorder and corrupt, what comes is
             co_await with_scope(body);
         };
         w.run(scenario());
-        if (came == 0) w.fail("nothing came");
+        // All twelve are sent within a quarter of a second: three lost ARP requests lose them all.
+        const bool found = w.client().interfaces()[0]->neighbours().count().failed == 0;
+        if (came == 0 && found) w.fail("nothing came");
         w.net().check_quiet();
         return w.net().outcome();
     };
