@@ -235,7 +235,10 @@ void cache::enqueue(ip::address next_hop, frame packet, instant now) {
         return;
     }
     const auto found = table_.find(next_hop.v4_value());
-    if (found == table_.end()) return; // not asked for, and counted so
+    if (found == table_.end()) { // not asked for
+        ++count_.queue_dropped;
+        return;
+    }
     // [RFC 1122 2.3.2.2]: at least the latest frame is kept.
     if (!make_queue_room(found->second)) return;
     found->second.queue.push_back(std::move(packet));

@@ -76,10 +76,13 @@ std::size_t sack_ranges::report(std::span<sack_block> blocks) {
 }
 
 sack_meaning meaning_of(const sack_block& b, seq una, seq max, std::uint32_t window) {
-    if (b.end <= b.begin || b.end > max) return sack_meaning::invalid;
-    if (b.begin >= una) return sack_meaning::held;
+    if (b.end <= b.begin) return sack_meaning::invalid;
+    // By distance: a block beyond half a circle is not before what it is far behind.
+    const std::uint32_t outstanding = max - una;
+    if (b.begin - una < outstanding && b.end - una <= outstanding) return sack_meaning::held;
     // A duplicate lies below what is acknowledged, and no farther back than anything can be under way.
-    return b.end <= una && una - b.begin <= window ? sack_meaning::duplicate : sack_meaning::invalid;
+    const std::uint32_t back = una - b.begin;
+    return back <= window && b.end - b.begin <= back ? sack_meaning::duplicate : sack_meaning::invalid;
 }
 
 } // namespace tapir::tcp

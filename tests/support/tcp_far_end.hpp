@@ -31,7 +31,7 @@ struct sending {
     std::uint32_t begin = 0;
     std::uint32_t end = 0;
     long at = 0;  ///< ms since the first write
-    int copy = 0; ///< it begins for the so-manieth time
+    int copy = 0; ///< it begins for the n-th time
 };
 
 struct fate_of {
@@ -97,11 +97,11 @@ struct far_end : tcp_lab {
         }
         take();
     }
-    /// Until all is acknowledged, but no longer than `most`; says how long it took.
-    duration run_until_flushed(duration most = 10s) {
+    /// Until all is acknowledged, but no longer than `limit`; says how long it took.
+    duration run_until_flushed(duration limit = 10s) {
         const instant from = now;
         take();
-        while (!flushed() && now - from < most) run(1ms);
+        while (!flushed() && now - from < limit) run(1ms);
         return now - from;
     }
 
@@ -117,7 +117,7 @@ struct far_end : tcp_lab {
         for (const sending& s : sent) n += s.end - s.begin;
         return n;
     }
-    /// When a segment that begins there went out, for the so-manieth time; -1: it did not.
+    /// When a segment that begins there went out, for the n-th time; -1: it did not.
     long when(std::uint32_t begin, int copy = 1) const {
         for (const sending& s : sent)
             if (s.begin == begin && s.copy == copy) return s.at;
@@ -186,9 +186,9 @@ struct far_end : tcp_lab {
         const tcp::config& c = stack.configuration();
         if (c.use_timestamps) s.options->ts = tcp::timestamps{static_cast<std::uint32_t>(ms()), recent_};
         if (c.use_sack) {
-            const std::size_t most = c.use_timestamps ? 3 : 4;
+            const std::size_t room = c.use_timestamps ? 3 : 4;
             s.options->sack_count =
-                static_cast<std::uint8_t>(ranges_.report(std::span(s.options->sack).first(most)));
+                static_cast<std::uint8_t>(ranges_.report(std::span(s.options->sack).first(room)));
         }
         if (!ack_lost(clock())) acks_.emplace(now + one_way, s);
     }

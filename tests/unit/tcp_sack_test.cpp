@@ -314,6 +314,9 @@ TEST_CASE("a duplicate farther back than the largest window is none") { // [RFC 
     CHECK(of(99'000, 100'001) == sack_meaning::invalid);
     CHECK(of(100'000 - 65535, 50'000) == sack_meaning::duplicate);
     CHECK(of(100'000 - 65536, 50'000) == sack_meaning::invalid);
+    // Found by fuzzing: begin lies ahead, and end so far beyond that it seems to lie behind.
+    CHECK(of(1'747'701'580, 2'469'121'869) == sack_meaning::invalid);
+    CHECK(of(100'000 - 3, 100'000 - 5) == sack_meaning::invalid);
 }
 
 } // namespace
