@@ -105,6 +105,7 @@ void tcb::new_data_acked(const segment& s, instant believe, ack_outcome& a, inst
     charge_queued(now); // before a writer is woken: what is free now is what it asks
     snd_una_ = ack;
     syn_acked_ = true;
+    syn_due_ = false;
     if (fin) user_->fin_acked_ = true;
     made_progress(now);
     persist_backoff_ = 0;

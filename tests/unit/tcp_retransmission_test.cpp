@@ -40,6 +40,19 @@ TEST_CASE("a SYN goes again at 1, 3, 7, 15 ... s; after three minutes connect ti
     CHECK(lab.wheel.armed() == 0);
 }
 
+// Found by fuzzing: it went again behind its own acknowledgement.
+TEST_CASE("simultaneous open: a SYN that is acknowledged before it could go again does not go") {
+    tcp_lab lab;
+    lab.connect();
+    REQUIRE(lab.out().size() == 1);
+    lab.accepts_output = false; // both arrive in one turn
+    lab.in({.flags = SYN, .options = tcp_lab::default_options()});
+    lab.in({.flags = SYN | ACK, .ack = 1, .options = tcp_lab::default_options()});
+    lab.accepts_output = true;
+    for (const seg& s : lab.out()) CHECK_FALSE(has(s.flags, SYN));
+    CHECK(lab.e->state() == tcp::state::established);
+}
+
 TEST_CASE("data that is not acknowledged goes again with doubled waits, and is given up after two minutes") {
     sender lab; // round trip 10 ms: the RTO is its minimum, 200 ms
     lab.write("hello");
