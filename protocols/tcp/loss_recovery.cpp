@@ -88,8 +88,8 @@ void tcb::recover(ack_outcome& a, const segment& s, instant now) {
 }
 
 // A duplicate ACK stands for one segment that arrived, but no more of them than can be under way, however
-// many a peer makes up; new data acknowledged is less news by what they told before. [RFC 6582 3.2] [RFC 9937
-// 5]
+// many a peer makes up; new data acknowledged is less news by what they told before.
+// [RFC 6582 3.2] [RFC 9937 5]
 void tcb::presume_delivered(ack_outcome& a, bool advances) {
     recovery& r = *recovery_;
     if (a.repeated) {
