@@ -209,6 +209,11 @@ void stack::settle(tcb& c, instant now) {
     }
 }
 
+void stack::after_output(tcb& c) {
+    c.charge_sent();
+    arm(c);
+}
+
 void stack::arm(tcb& c) {
     const instant next = c.next_deadline();
     if (next != never && (!c.armed() || next < c.deadline())) wheel_.arm(c, next);
@@ -396,7 +401,7 @@ bool stack::flush(instant now, output_sink& out) {
         tcb& c = dirty_.front();
         for (;;) {
             if (!out.ready()) {
-                arm(c);
+                after_output(c);
                 return false;
             }
             if (!c.next_segment(now, out.max_payload(), parts, segment)) break;
@@ -405,7 +410,7 @@ bool stack::flush(instant now, output_sink& out) {
             out.emit(c.way(), segment);
         }
         dirty_.pop_front();
-        arm(c);
+        after_output(c);
     }
     announced_ = false;
     return true;

@@ -291,6 +291,7 @@ class stack {
     void mark_dirty(tcb& c);
     void announce_output();
     void timer_fired(tcb& c, instant now);
+    void after_output(tcb& c);
     void arm(tcb& c);
     /// Whether the limit over all connections lets one more challenge ACK go.
     bool may_challenge(instant now);

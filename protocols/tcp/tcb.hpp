@@ -237,6 +237,10 @@ class tcb : public list_hook<stack::dirty_tag>,
     void charge(instant now);
     void charge_received();
     void charge_queued(instant now);
+    /// The same, after output: what goes again is remembered as such.
+    void charge_sent() {
+        if (board_.has_exceptions()) send_charge_.set(stack_->memory_->send, queued_memory());
+    }
     void give_back();
     std::size_t queued_memory() const;
     std::uint32_t most_sack_ranges() const;
