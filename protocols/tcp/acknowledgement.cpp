@@ -68,7 +68,8 @@ void tcb::sack_arrives(const segment& s, ack_outcome& a) {
         case sack_meaning::invalid: ++count.sack_invalid; break;
         }
     }
-    if (cumulative == 0) a.rtt = sample_rtt(a.told, s, false);
+    // Once something went again, what is news here may have arrived long ago, and its first ACK been lost.
+    if (cumulative == 0 && board_.resent_bytes() == 0) a.rtt = sample_rtt(a.told, s, false);
 }
 
 // Only a sample ends the back-off: were it the ACK alone, a round trip that has grown beyond the RTO would be
@@ -83,8 +84,14 @@ duration tcb::sample_rtt(const delivery& told, const segment& s, bool advances) 
     // [RFC 6298 3] [RFC 7323 4.1]
     if (!told.resent || !advances || !timestamps_ || !s.header.options.ts || s.header.options.ts->echo == 0)
         return duration{0};
-    const auto ms = static_cast<std::int32_t>(ts_clock(s.arrived) - s.header.options.ts->echo);
+    const std::uint32_t echo = s.header.options.ts->echo;
+    const auto ms = static_cast<std::int32_t>(ts_clock(s.arrived) - echo);
     if (ms < 0) return duration{0};
+    // An echo older than the last sending may be of a first that is late, or tell again of what an ACK told
+    // that was lost: a peer that has everything does not note a duplicate's timestamp [RFC 7323 4.3]. Only
+    // what comes sooner than any round trip is the first.
+    const bool of_an_earlier = static_cast<std::int32_t>(echo - ts_clock(told.newest_again)) < 0;
+    if (of_an_earlier && s.arrived - told.newest_again >= rtt_.min_rtt()) return duration{0};
     rtt_.sample(std::chrono::milliseconds(std::max(ms, 1)), rto_limits());
     backoff_ = 0;
     return duration{0};

@@ -118,6 +118,7 @@ void scoreboard::delivered(seq begin, seq end, instant believe, delivery& d) {
         holes& h = *holes_;
         h.lost.remove(begin, end);
         take_again(begin, end, [&](seq, seq e, instant at) {
+            d.newest_again = std::max(d.newest_again, at);
             if (at <= believe) note(at, e, d);
         });
         const auto lowest = h.ever_again.find(begin);

@@ -29,6 +29,7 @@ struct delivery {
     std::uint32_t cumulative = 0; ///< of these, below the acknowledgement number
     bool once = false;            ///< some of it was sent just once
     bool resent = false;          ///< some of it was sent more than once: no round trip by these [RFC 6298 3]
+    instant newest_again{};       ///< the last sending of those that were in flight once more; zero: none was
 
     /// The sending that went out last among those that arrived; of equal times the one that ends highest.
     /// [RFC 8985 6.2, step 2]

@@ -122,6 +122,36 @@ TEST_CASE("with timestamps a retransmitted segment gives one, from the echo") { 
     CHECK(lab.e->info().srtt == 20ms); // 7/8 * 10 + 1/8 * 90
 }
 
+// Found by a soak: each lost ACK made a round trip of the timeout before it, and the timeouts grew to
+// minutes.
+TEST_CASE("an echo of before the retransmission gives no sample when the ACK may be of either") {
+    tcp::config c = tcp_lab::plain();
+    c.use_timestamps = true;
+    tcp_lab lab(c);
+    tcp::options o;
+    o.ts = tcp::timestamps{1, 0};
+    lab.establish(tcp_lab::plain().connections, 65535, o);
+    lab.write("hello");
+    lab.out();
+    const std::uint32_t first = lab.timestamp_of_last_segment();
+    lab.wait(200ms); // it came, but its ACK was lost
+    REQUIRE(lab.out().size() == 1);
+    o.ts = tcp::timestamps{2, first};
+
+    SUBCASE("a round trip after the retransmission: it may be the answer to that") {
+        lab.wait(10ms);
+        lab.in({.flags = ACK, .seq = 1, .ack = 6, .options = o});
+        CHECK(lab.e->info().srtt == 10ms);
+        CHECK(lab.e->info().backoff == 1); // until data sent once is acknowledged [RFC 6298 5]
+    }
+    SUBCASE("sooner: the first was late") {
+        lab.wait(9ms);
+        lab.in({.flags = ACK, .seq = 1, .ack = 6, .options = o});
+        CHECK(lab.e->info().srtt > 30ms);
+        CHECK(lab.e->info().backoff == 0);
+    }
+}
+
 TEST_CASE("the first window is ten segments, slow start doubles it") { // [RFC 6928] [RFC 5681 3.1]
     sender lab;
     lab.write_segments(60);

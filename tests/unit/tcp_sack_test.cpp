@@ -301,6 +301,29 @@ TEST_CASE("blocks of the peer are told apart, counted, and change nothing yet") 
     CHECK(lab.e->flushed());
 }
 
+// Found by a soak: the sample made an RTO of a minute, and the connection did not live to see it fire.
+TEST_CASE(
+    "a SACK block that tells late of what arrived long ago gives no round-trip sample") { // [RFC 6298 3]
+    tcp::config c = tcp_lab::plain();
+    c.use_sack = true;
+    c.tail_loss_probe = false;
+    tcp_lab lab(c);
+    tcp::options o = tcp_lab::default_options();
+    o.sack_permitted = true;
+    lab.establish(c.connections, 65535, o);
+    lab.write(std::string(4000, 'd'));
+    lab.out();
+    const duration before = lab.e->info().srtt;
+    lab.wait(5s); // timeouts send the first segment again; what told of the third was lost
+    lab.out();
+    tcp::options told;
+    told.sack[0] = {lab.isn() + 2001, lab.isn() + 3001};
+    told.sack_count = 1;
+    lab.in({.flags = ACK, .seq = 1, .ack = 1, .options = told});
+    CHECK(lab.e->info().sacked == 1000);
+    CHECK(lab.e->info().srtt == before);
+}
+
 TEST_CASE("a duplicate farther back than the largest window is none") { // [RFC 2883 4]
     using tcp::sack_meaning;
     const tcp::seq una(100'000);

@@ -122,7 +122,7 @@ TEST_CASE("loss, duplication and reordering by seed: every byte arrives once and
         random r(seed);
         w.network = [&](std::size_t, tcp_world::side, const tcp::outgoing_segment&) {
             fate f;
-            f.dropped = r.chance_ppm(50'000);
+            f.dropped = r.chance_ppm(70'000);
             f.copies = r.chance_ppm(30'000) ? 2 : 1;
             if (r.chance_ppm(100'000)) f.delay = duration(1ms) * r.below(20);
             lost += f.dropped ? 1 : 0;
