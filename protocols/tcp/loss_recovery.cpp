@@ -16,9 +16,7 @@ namespace {
 constexpr std::uint8_t duplicate_threshold = 3; // [RFC 5681 3.2] [RFC 8985 6.2]
 } // namespace
 
-std::uint32_t tcb::in_flight() const {
-    const std::uint32_t known = board_.in_flight();
-    if (!recovery_ || recovery_->presumed == 0) return known;
+std::uint32_t tcb::in_flight_less_presumed(std::uint32_t known) const {
     switch (phase_) {
     case recovery_phase::none: { // [RFC 3042 2]: two segments, before it is known what they mean
         const std::uint32_t most = stack_->config_.limited_transmit ? 2 * mss() : 0;

@@ -75,7 +75,7 @@ void tcb::shed_ahead() {
 void tcb::made_progress(instant now) {
     last_progress_ = now;
     auto& hook = static_cast<list_hook<stack::holder_tag>&>(*this);
-    if (hook.linked()) {
+    if (hook.linked() && &stack_->holders_.back() != this) {
         hook.unlink();
         stack_->holders_.push_back(*this);
     }

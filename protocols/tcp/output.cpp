@@ -181,6 +181,14 @@ void tcb::sent(seq begin, std::uint32_t length, instant now) {
     if (!timers_.armed(timer_id::retransmit)) timers_.set(timer_id::retransmit, now + current_rto());
     if (!timers_.armed(timer_id::give_up))
         timers_.set(timer_id::give_up, now + (syn_acked() ? give_up_after() : limits_.connect_timeout));
+    tail_probe_ = false; // one that waits for the link is about what was known before
+    sent_data_ = true;
+}
+
+void tcb::output_done(instant now) {
+    if (board_.has_exceptions()) send_charge_.set(stack_->memory_->send, queued_memory());
+    if (!sent_data_) return;
+    sent_data_ = false;
     arm_tail_probe(now, board_.outstanding() <= mss());
 }
 

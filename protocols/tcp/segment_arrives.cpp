@@ -190,15 +190,16 @@ bool tcb::can_be_true(seq ack) const {
 }
 
 // [RFC 9293 3.10.7.4] for SYN_RECEIVED and all later states
-verdict tcb::arrives_synchronized(const segment& original, instant now) {
-    segment s = original;
-    header& h = s.header;
+verdict tcb::arrives_synchronized(const segment& s, instant now) {
+    const header& h = s.header;
 
     // In a simultaneous open the peer's SYN|ACK repeats its SYN: what is new is the ACK. [RFC 9293 figure 8]
     if (state_ == state::syn_received && opening_ == opening::active && h.syn() && h.has_ack() && !h.rst() &&
         h.seq == irs_) {
-        h.flags = h.flags & static_cast<flags>(~static_cast<unsigned>(flags::syn) & 0xff);
-        h.seq += 1;
+        segment rest = s;
+        rest.header.flags = h.flags & static_cast<flags>(~static_cast<unsigned>(flags::syn) & 0xff);
+        rest.header.seq += 1;
+        return arrives_synchronized(rest, now);
     }
 
     // First, sequence number and timestamp.

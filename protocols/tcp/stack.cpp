@@ -209,8 +209,8 @@ void stack::settle(tcb& c, instant now) {
     }
 }
 
-void stack::after_output(tcb& c) {
-    c.charge_sent();
+void stack::after_output(tcb& c, instant now) {
+    c.output_done(now);
     arm(c);
 }
 
@@ -242,6 +242,7 @@ void stack::forget(tcb& c) {
     for (walk& w : walks_)
         if (w.at_ == &c) w.at_ = behind(c);
     demux_.erase(hash_of(user.flow_), flow_ref(&c));
+    if (latest_.connection == &c) latest_.connection = nullptr;
     user.last_info_ = std::make_unique<info>(c.info());
     user.tcb_ = nullptr;
     c.give_back();
@@ -401,7 +402,7 @@ bool stack::flush(instant now, output_sink& out) {
         tcb& c = dirty_.front();
         for (;;) {
             if (!out.ready()) {
-                after_output(c);
+                after_output(c, now);
                 return false;
             }
             if (!c.next_segment(now, out.max_payload(), parts, segment)) break;
@@ -410,7 +411,7 @@ bool stack::flush(instant now, output_sink& out) {
             out.emit(c.way(), segment);
         }
         dirty_.pop_front();
-        after_output(c);
+        after_output(c, now);
     }
     announced_ = false;
     return true;

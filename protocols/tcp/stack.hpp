@@ -291,7 +291,7 @@ class stack {
     void mark_dirty(tcb& c);
     void announce_output();
     void timer_fired(tcb& c, instant now);
-    void after_output(tcb& c);
+    void after_output(tcb& c, instant now);
     void arm(tcb& c);
     /// Whether the limit over all connections lets one more challenge ACK go.
     bool may_challenge(instant now);
@@ -318,6 +318,11 @@ class stack {
     void* want_flush_context_ = nullptr;
 
     demux demux_;
+    /// The connection that a segment came for last: they come in trains, and the next needs no hash.
+    struct latest {
+        flow_key flow;
+        tcb* connection = nullptr;
+    } latest_;
     half_open_table half_open_;
     time_wait_table time_wait_;
     table_timer half_open_timer_;

@@ -62,9 +62,16 @@ void stack::receive(const path& p, const segment& s, instant now) {
 }
 
 void stack::arrives(const path& p, const segment& s, const flow_key& flow, instant now) {
+    if (latest_.connection != nullptr && latest_.flow == flow) {
+        arrives_at_connection(*latest_.connection, p, s, now);
+        return;
+    }
     const flow_ref found = find(flow, hash_of(flow));
     switch (found.kind) {
-    case flow_kind::connection: arrives_at_connection(*found.connection, p, s, now); return;
+    case flow_kind::connection:
+        latest_ = {flow, found.connection};
+        arrives_at_connection(*found.connection, p, s, now);
+        return;
     case flow_kind::half_open: arrives_at_half_open(found.index, p, s, flow, now); return;
     case flow_kind::time_wait: arrives_at_time_wait(found.index, p, s, flow, now); return;
     case flow_kind::none: break;

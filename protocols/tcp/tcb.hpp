@@ -103,6 +103,8 @@ class tcb : public list_hook<stack::dirty_tag>,
     bool output_possible() const;
     /// The next segment to send, if there is one; it counts as sent. `parts` must live as long as `out`.
     bool next_segment(instant now, std::size_t max_payload, gather_list& parts, outgoing_segment& out);
+    /// The link takes no more, or there is no more: what follows from all that was sent, once for all of it.
+    void output_done(instant now);
 
     tcp::state state() const { return state_; }
     bool is_outstanding(seq s) const { return snd_una_ <= s && s < snd_nxt_; }
@@ -194,7 +196,11 @@ class tcb : public list_hook<stack::dirty_tag>,
 
     // --- loss_recovery.cpp ---
     /// The pipe. [RFC 6675 4] [RFC 8985 5.1]
-    std::uint32_t in_flight() const;
+    std::uint32_t in_flight() const {
+        const std::uint32_t known = board_.in_flight();
+        return !recovery_ || recovery_->presumed == 0 ? known : in_flight_less_presumed(known);
+    }
+    std::uint32_t in_flight_less_presumed(std::uint32_t known) const;
     recovery& with_recovery();
     void recover(ack_outcome& a, const segment& s, instant now);
     void presume_delivered(ack_outcome& a, bool advances);
@@ -237,10 +243,6 @@ class tcb : public list_hook<stack::dirty_tag>,
     void charge(instant now);
     void charge_received();
     void charge_queued(instant now);
-    /// The same, after output: what goes again is remembered as such.
-    void charge_sent() {
-        if (board_.has_exceptions()) send_charge_.set(stack_->memory_->send, queued_memory());
-    }
     void give_back();
     std::size_t queued_memory() const;
     std::uint32_t most_sack_ranges() const;
@@ -348,6 +350,7 @@ class tcb : public list_hook<stack::dirty_tag>,
     bool syn_due_ : 1 = false;        ///< our SYN goes out, first or again
     bool probe_ : 1 = false;          ///< a window probe goes out
     bool tail_probe_ : 1 = false;     ///< a tail loss probe goes out
+    bool sent_data_ : 1 = false;      ///< since output was last done
     bool cwnd_limited_ : 1 = false;   ///< when data was last sent the congestion window was full [RFC 7661]
     bool keepalive_probe_ : 1 = false;
     bool has_read_ : 1 = false; ///< the user took something since the window was last offered
