@@ -168,6 +168,7 @@ std::string info_line(const info_row& i) {
     if (i.in_loss) text += " loss";
     if (i.orphan) text += " orphan";
     if (i.from_cookie) text += " cookie";
+    if (i.fast_opened) text += " fastopen";
     if (i.no_delay) text += " nodelay";
     if (i.min_rtt_us != 0) text += " minrtt:" + in_milliseconds(i.min_rtt_us);
     return text + "\n";

@@ -68,6 +68,7 @@ info_row of_info(const tcp::info& i) {
     r.sack_permitted = i.sack_permitted;
     r.no_delay = i.no_delay;
     r.from_cookie = i.from_cookie;
+    r.fast_opened = i.fast_opened;
     r.orphan = i.orphan;
     r.urgent_segments = i.urgent_segments;
     r.urgent_ahead = i.urgent_ahead;

@@ -134,6 +134,7 @@ struct info_row {
     bool sack_permitted = false;
     bool no_delay = false;
     bool from_cookie = false;          ///< accepted without a half-open entry
+    bool fast_opened = false;          ///< data that went with the SYN was taken
     bool orphan = false;               ///< closing in the background, of tcp::config::max_orphans
     std::uint64_t urgent_segments = 0; ///< that came with URG
     std::uint64_t urgent_ahead = 0;    ///< bytes from the next to be read to the end of urgent data
@@ -183,6 +184,7 @@ struct info_row {
         f("sack_permitted", r.sack_permitted);
         f("no_delay", r.no_delay);
         f("from_cookie", r.from_cookie);
+        f("fast_opened", r.fast_opened);
         f("orphan", r.orphan);
         f("urgent_segments", r.urgent_segments);
         f("urgent_ahead", r.urgent_ahead);

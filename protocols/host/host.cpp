@@ -106,7 +106,7 @@ void host::on_address(interface& on, const arp::address_event& e) {
 }
 
 task<result<tcp::connection>> host::connect(ip::endpoint to, tcp::connection_options options,
-                                            std::uint16_t local_port) {
+                                            std::uint16_t local_port, bytes first) {
     promise_base& self = co_await this_coroutine;
     // Whoever wrote the connect(), not the library's with_timeout() or race() around it.
     const promise_base* caller = self.parent();
@@ -118,7 +118,7 @@ task<result<tcp::connection>> host::connect(ip::endpoint to, tcp::connection_opt
     const auto way = output_.route(to.addr);
     if (!way) co_return errc::network_unreachable;
     auto opened =
-        tcp_.connect(path_between(way->source, to.addr), to.port, local_port, options, reactor_.now());
+        tcp_.connect(path_between(way->source, to.addr), to.port, local_port, options, reactor_.now(), first);
     if (!opened) co_return opened.error();
     (*opened)->set_owner(tcp::owner(caller->id(), caller->at(), reactor_.now()));
     tcp::connection c(context_, std::move(*opened));

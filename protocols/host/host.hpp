@@ -97,8 +97,11 @@ class host final : private interface_owner, private tcp::output_sink, private ud
     /// Opens a connection: errc::refused, reset, timed_out, host_unreachable, network_unreachable, no_ports,
     /// invalid_argument (port 0, a group), host_stopped. Cancelling it abandons the attempt (a RST only if
     /// the peer's SYN had come). `local_port` 0 picks one (RFC 6056).
+    /// `first` is what is to be sent first: it is copied before connect() waits, and counts as written. Where
+    /// options.fast_open is set and the server has given a cookie, it goes with the SYN, as far as it fits,
+    /// and the server may have answered when connect() returns. errc::no_memory: larger than the send buffer.
     task<result<tcp::connection>> connect(ip::endpoint to, tcp::connection_options options,
-                                          std::uint16_t local_port = 0);
+                                          std::uint16_t local_port = 0, bytes first = {});
     task<result<tcp::connection>> connect(ip::endpoint to) { return connect(to, config_.tcp.connections); }
 
     /// Listens on one of this host's addresses, or on all if the address is unspecified; port 0 picks a free

@@ -111,6 +111,7 @@ void tcb::new_data_acked(const segment& s, instant believe, ack_outcome& a, inst
     bytes_acked_ += a.data;
     charge_queued(now); // before a writer is woken: what is free now is what it asks
     snd_una_ = ack;
+    if (opening_ == opening::fast && !syn_acked_) stack_->fast_opening_ends(false, now);
     syn_acked_ = true;
     syn_due_ = false;
     if (fin) user_->fin_acked_ = true;

@@ -48,6 +48,10 @@ struct connection_options {
     duration connect_timeout = 180s;
     /// How often a SYN is sent again before connect_timeout; 255: as often as that allows.
     std::uint8_t syn_retries = 255;
+    /// connect() may send its first data in the SYN, where the server has given a cookie for that; else the
+    /// SYN asks for one. The server may get that data twice, as if somebody had connected once more: only for
+    /// requests that may be repeated. [RFC 7413 2, 6]
+    bool fast_open = false;
     /// The first retransmission timeout, of the SYN and until there is a round-trip sample; each next one is
     /// twice as long. Zero: config::initial_rto. [RFC 6298 2.1, 5.5]
     duration initial_rto{0};
@@ -58,6 +62,10 @@ struct listen_options {
 
     std::uint32_t backlog = 1024;       ///< established connections that wait for accept()
     std::uint32_t half_open_max = 1024; ///< connections in SYN_RECEIVED
+    /// Gives cookies to clients that ask for one, and takes data from the SYNs of those that show one:
+    /// accept() then returns a connection that is still in SYN_RECEIVED, and can answer. Only for requests
+    /// that may come twice. [RFC 7413 2, 6]
+    bool fast_open = false;
     connection_options accepted;
 };
 
@@ -162,6 +170,22 @@ struct config {
     /// most half full: rare ones in a row are one episode, with one event at each end.
     duration pressure_quiet = 5s;
 
+    // Fast Open [RFC 7413]
+    /// How long a server's cookie is good at least; at most twice as long. Its user asks for data in SYNs all
+    /// that time, also when it has moved and another one has its address.
+    duration fast_open_cookie_period = 4h;
+    /// Connections by Fast Open whose handshake is not complete. Beyond it SYNs get the usual handshake: who
+    /// has collected cookies, and forges the addresses they are for, can fill no more than this. [RFC
+    /// 7413 5.1]
+    std::uint32_t max_fast_opening = 256;
+    /// One of these that was reset counts so long still: a forged SYN makes its victim send a RST, which is
+    /// not to clear the way for the next. [RFC 7413 5.1]
+    duration fast_open_reset_counts_for = 60s;
+    std::uint32_t max_fast_open_servers = 256; ///< whose cookies a client remembers; 100 bytes each
+    /// Where it did no good, connect() does not try Fast Open for so long: the server does not want it, or a
+    /// middlebox drops such SYNs, which costs a timeout each time. [RFC 7413 4.1.3.1]
+    duration fast_open_retry_after = 1h;
+
     // Answers that no connection stands for; see reply_limit.hpp. SYN|ACKs have no limit but the link's: one
     // answers one SYN and is no larger, and a lower limit would be a way to keep honest clients out.
     /// RSTs a second, and at once, to one of 64 groups of remote addresses: a port scan by one host is still
@@ -196,7 +220,7 @@ struct config {
     /// Connections that nobody reads any more and whose FIN is queued: closing in the background. They depend
     /// on their peers alone; one more is reset instead. An eighth of all.
     std::uint32_t max_orphans = 8192;
-    /// RSTs, SYN|ACKs and ACKs without a TCB that wait for the link; 512 KiB.
+    /// RSTs, SYN|ACKs and ACKs without a TCB that wait for the link; 544 KiB.
     std::uint32_t max_replies = 4096;
     std::uint16_t max_out_of_order_ranges = 256; ///< per connection, whatever the window
     std::uint16_t first_ephemeral_port = 49152;  ///< [RFC 6335 6]

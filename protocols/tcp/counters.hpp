@@ -65,6 +65,15 @@ struct counters {
     std::uint64_t syn_cookies_accepted = 0;
     std::uint64_t syn_cookies_wrong = 0; ///< ACKs that came while cookies were out, and held none
 
+    // Fast Open: of servers, then of clients
+    std::uint64_t fast_open_asked = 0;    ///< SYNs that asked for a cookie, and got one
+    std::uint64_t fast_open_accepted = 0; ///< SYNs with a good cookie that opened a connection
+    std::uint64_t fast_open_wrong = 0;    ///< with a cookie that is not good: usual handshake
+    std::uint64_t fast_open_overflow =
+        0;                            ///< with a good one, but max_fast_opening or the accept queue was full
+    std::uint64_t fast_open_used = 0; ///< our SYNs that took data along
+    std::uint64_t fast_open_data_refused = 0; ///< of these, whose data was not acknowledged with them
+
     // Loss
     std::uint64_t retransmits = 0; ///< segments
     std::uint64_t rto_fired = 0;
@@ -146,6 +155,12 @@ struct counters {
         f("syn_cookies_sent", c.syn_cookies_sent);
         f("syn_cookies_accepted", c.syn_cookies_accepted);
         f("syn_cookies_wrong", c.syn_cookies_wrong);
+        f("fast_open_asked", c.fast_open_asked);
+        f("fast_open_accepted", c.fast_open_accepted);
+        f("fast_open_wrong", c.fast_open_wrong);
+        f("fast_open_overflow", c.fast_open_overflow);
+        f("fast_open_used", c.fast_open_used);
+        f("fast_open_data_refused", c.fast_open_data_refused);
         f("retransmits", c.retransmits);
         f("rto_fired", c.rto_fired);
         f("fast_retransmits", c.fast_retransmits);

@@ -112,6 +112,7 @@ struct info {
     bool sack_permitted = false; ///< by both
     bool no_delay = false;
     bool from_cookie = false;   ///< accepted without a half-open entry: the path's SYN_RECEIVED is the ACK's
+    bool fast_opened = false;   ///< data that went with the SYN was taken [RFC 7413]
     bool orphan = false;        ///< closing in the background, one of config::max_orphans
     std::uint16_t path_mtu = 0; ///< bytes of one packet
 

@@ -34,6 +34,7 @@ enum class hash_purpose : std::uint8_t {
     timestamp_offset,
     port_offset,
     reply_limit,
+    fast_open,
 };
 
 std::uint64_t hash_flow(const siphash_key& secret, const flow_key& flow, hash_purpose purpose);

@@ -37,7 +37,8 @@ struct half_open_entry {
     bool sack_permitted : 1 = false;
     bool repeated : 1 = false; ///< a repeated SYN drew the SYN|ACK again
     bool used : 1 = false;
-    bool from_cookie : 1 = false; ///< never stood in the table; made from the ACK
+    bool wants_fast_open : 1 = false; ///< the SYN|ACK has a cookie for the next time
+    bool from_cookie : 1 = false;     ///< never stood in the table; made from the ACK
 
     instant last_sent() const { return arrived + std::chrono::microseconds(sent_after_us); }
 };

@@ -8,7 +8,7 @@ namespace tapir::tcp {
 
 namespace {
 
-// Option kinds. [RFC 9293 3.2] [RFC 7323 2.2, 3.2] [RFC 2018 2, 3]
+// Option kinds. [RFC 9293 3.2] [RFC 7323 2.2, 3.2] [RFC 2018 2, 3] [RFC 7413 4.1.1]
 constexpr std::uint8_t kind_end = 0;
 constexpr std::uint8_t kind_nop = 1;
 constexpr std::uint8_t kind_mss = 2;
@@ -16,6 +16,7 @@ constexpr std::uint8_t kind_window_scale = 3;
 constexpr std::uint8_t kind_sack_permitted = 4;
 constexpr std::uint8_t kind_sack = 5;
 constexpr std::uint8_t kind_timestamps = 8;
+constexpr std::uint8_t kind_fast_open = 34;
 
 [[maybe_unused]] constexpr std::size_t max_options = 40;
 
@@ -53,6 +54,16 @@ void parse_option(std::uint8_t kind, bytes content, options& into) {
             into.ts = timestamps{load_be32(content, 0), load_be32(content, 4)};
         else
             into.malformed = true;
+        break;
+    case kind_fast_open:
+        if (content.empty() || (content.size() % 2 == 0 && content.size() >= fast_open_cookie::least &&
+                                content.size() <= fast_open_cookie::most)) {
+            into.fast_open.emplace();
+            into.fast_open->size = static_cast<std::uint8_t>(content.size());
+            copy_bytes(into.fast_open->octets, content);
+        } else {
+            into.malformed = true;
+        }
         break;
     default: break; // [RFC 9293 3.1 MUST-6]: unknown options have a length and are skipped
     }
@@ -122,6 +133,12 @@ void emit_options(mutable_bytes area, const options& o) {
         put(3);
         put(*o.window_scale);
     }
+    if (o.fast_open) {
+        put(kind_fast_open);
+        put(static_cast<std::uint8_t>(2 + o.fast_open->size));
+        for (std::size_t i = 0; i < o.fast_open->size; ++i)
+            put(static_cast<std::uint8_t>(o.fast_open->octets[i]));
+    }
     if (o.sack_count != 0) {
         put(kind_nop);
         put(kind_nop);
@@ -143,6 +160,7 @@ std::size_t options::size() const {
     if (sack_permitted) n += 2;
     if (ts) n += sack_permitted ? 10 : 12;
     if (window_scale) n += 4;
+    if (fast_open) n += 2u + fast_open->size;
     if (sack_count != 0) n += 4 + 8u * sack_count;
     assert(padded(n) <= max_options);
     return padded(n);
@@ -234,6 +252,9 @@ std::string to_string(const header& h) {
     if (o.window_scale) add("wscale " + std::to_string(*o.window_scale));
     if (o.sack_permitted) add("sackOK");
     if (o.ts) add("ts " + std::to_string(o.ts->value) + " ecr " + std::to_string(o.ts->echo));
+    if (o.fast_open)
+        add(o.fast_open->size == 0 ? "fastopen?"
+                                   : "fastopen " + std::to_string(o.fast_open->size) + " bytes");
     for (std::size_t i = 0; i < o.sack_count; ++i)
         add("sack " + std::to_string(o.sack[i].begin.value()) + ":" + std::to_string(o.sack[i].end.value()));
     if (!list.empty()) text += " <" + list + ">";

@@ -5,7 +5,7 @@
 //     auto room = frame.push_front(h.size());
 //     tcp::emit(room, h, path.pseudo_header_sum, payload_parts);
 //
-// [RFC 9293 3.1, 3.2] [RFC 7323 2.2, 3.2] [RFC 2018 2, 3]
+// [RFC 9293 3.1, 3.2] [RFC 7323 2.2, 3.2] [RFC 2018 2, 3] [RFC 7413 4.1.1]
 #pragma once
 
 #include <tapir/framework/bytes.hpp>
@@ -59,11 +59,21 @@ struct sack_block {
     constexpr bool operator==(const sack_block&) const = default;
 };
 
+/// Of a server that lets its clients send data in the SYN; see fast_open.hpp. [RFC 7413 4.1.1]
+struct fast_open_cookie {
+    static constexpr std::size_t least = 4;
+    static constexpr std::size_t most = 16;
+    std::uint8_t size = 0; ///< 0 asks for one; else `least` to `most`, and even
+    std::array<std::byte, most> octets{};
+    constexpr bool operator==(const fast_open_cookie&) const = default;
+};
+
 struct options {
     std::optional<std::uint16_t> mss{};
     std::optional<std::uint8_t> window_scale{}; ///< as sent; above 14 means 14 [RFC 7323 2.3]
     bool sack_permitted = false;
     std::optional<timestamps> ts{};
+    std::optional<fast_open_cookie> fast_open{};
     std::uint8_t sack_count = 0;
     std::array<sack_block, 4> sack{};
     /// Options that were cut off or whose length cannot be; they and all behind them were skipped.

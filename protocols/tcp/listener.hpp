@@ -117,9 +117,10 @@ class listener {
     listener& operator=(listener&& other) noexcept;
     ~listener() { close(); }
 
-    /// The oldest established connection; it may already be in CLOSE_WAIT. One coroutine waits at a time: a
-    /// second gets errc::busy. errc::closed after close(), errc::host_stopped with the host; errc::cancelled
-    /// loses no connection.
+    /// The oldest established connection; it may already be in CLOSE_WAIT, or, with
+    /// listen_options::fast_open, still in SYN_RECEIVED. One coroutine waits at a time: a second gets
+    /// errc::busy. errc::closed after close(), errc::host_stopped with the host; errc::cancelled loses no
+    /// connection.
     detail::accept_awaiter accept() { return detail::accept_awaiter(core_); }
 
     /// The next event after `cursor`, which advances: that SYN cookies, or drops at the SYN or the accept

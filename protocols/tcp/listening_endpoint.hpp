@@ -51,7 +51,8 @@ class listening_endpoint {
     listening_endpoint& operator=(const listening_endpoint&) = delete;
     ~listening_endpoint();
 
-    /// The oldest established connection, or null. It may already be in CLOSE_WAIT, or even have ended.
+    /// The oldest established connection, or null. It may already be in CLOSE_WAIT, or even have ended;
+    /// opened by Fast Open it may still be in SYN_RECEIVED.
     std::unique_ptr<endpoint> accept();
     std::size_t acceptable() const { return accept_queue_.size(); }
     std::size_t half_open() const { return half_open_; }

@@ -20,7 +20,7 @@ bool tcb::next_segment(instant now, std::size_t max_payload, gather_list& parts,
     out.payload_size = 0;
     out.mss = static_cast<std::uint16_t>(mss());
     if (max_payload == 0) max_payload = mss();
-    if (syn_due_) return send_syn(now, out);
+    if (syn_due_) return send_syn(now, max_payload, parts, out);
     if (state_ == state::syn_sent) return false;
     if (send_owed_ack(now, out)) return true;
     if (send_lost(now, max_payload, parts, out)) return true;
@@ -118,7 +118,7 @@ header tcb::make_rst(instant now) const {
 // --- SYN ---------------------------------------------------------------------------------------------------
 
 // [RFC 9293 3.10.1] [RFC 7323 2.2, 3.2] [RFC 9293 3.7.1 MUST-14, SHLD-5]
-bool tcb::send_syn(instant now, outgoing_segment& out) {
+bool tcb::send_syn(instant now, std::size_t max_payload, gather_list& parts, outgoing_segment& out) {
     const bool first = state_ == state::syn_sent;
     out.header = make_header(first ? flags::syn : flags::syn | flags::ack, iss_, rcv_nxt_, now);
     header& h = out.header;
@@ -135,7 +135,20 @@ bool tcb::send_syn(instant now, outgoing_segment& out) {
     if (first && c.use_timestamps) h.options.ts = timestamps{ts_clock(now), 0};
     h.options.sack_permitted = first ? c.use_sack : sack_permitted_;
     syn_due_ = false;
-    sent(iss_, 1, now);
+    std::size_t text = 0;
+    if (first && wants_fast_open_ && !syn_retransmitted_) text = add_fast_open(h, max_payload, now);
+    if (text != 0) {
+        const std::size_t used = buffer_.gather(0, text, parts);
+        out.payload = std::span<const bytes>(parts).first(used);
+        out.payload_size = text;
+        ++stack_->counters_.fast_open_used;
+        bytes_sent_ += text;
+        stack_->counters_.bytes_out += text;
+        last_data_send_ = now;
+    }
+    if (gives_cookie_)
+        h.options.fast_open = stack_->fast_open_cookies_.make(flow().local, flow().remote, now);
+    sent(iss_, 1 + static_cast<std::uint32_t>(text), now);
     return true;
 }
 
@@ -297,7 +310,7 @@ bool tcb::send_probe(instant now, gather_list& parts, outgoing_segment& out) {
 // [RFC 9293 3.7.4 SHLD-7] [RFC 9293 3.8.6.2.1 MUST-38]
 bool tcb::worth_sending(std::uint32_t length, std::uint32_t queued) const {
     if (length >= mss()) return true;
-    const bool may_be_small = no_delay_ || snd_una_ == snd_nxt_;
+    const bool may_be_small = no_delay_ || snd_nxt_ <= data_begin(); // a SYN under way is no data
     if (length == queued && (may_be_small || fin_queued_)) return true;
     return may_be_small && length >= std::max(max_snd_wnd_ / 2, 1u);
 }
@@ -321,7 +334,9 @@ void tcb::restart_after_idleness(instant now) {
 }
 
 bool tcb::send_data(instant now, std::size_t max_payload, gather_list& parts, outgoing_segment& out) {
-    if (state_ == state::syn_sent || state_ == state::syn_received) return false;
+    if (state_ == state::syn_sent) return false;
+    // Who came with a cookie is there: it is answered before the handshake is complete. [RFC 7413 4.2.2]
+    if (state_ == state::syn_received && opening_ != opening::fast) return false;
     const std::uint32_t queued = unsent();
     const bool fin = fin_unsent();
     if (queued == 0 && !fin) return false;

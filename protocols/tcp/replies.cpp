@@ -37,7 +37,7 @@ void stack::reply_rst(const path& to, const segment& s, instant now) {
 }
 
 // `clock` is that of our timestamp. [RFC 9293 3.10.7.2] [RFC 9293 3.7.1 MUST-14] [RFC 7323 2.2, 3.2]
-header stack::syn_ack_of(const half_open_entry& e, const flow_key& flow, std::uint32_t clock) const {
+header stack::syn_ack_of(const half_open_entry& e, const flow_key& flow, std::uint32_t clock) {
     const connection_options& accepted = listeners_[e.listener]->options_.accepted;
     header h;
     h.source_port = flow.local_port;
@@ -51,6 +51,7 @@ header stack::syn_ack_of(const half_open_entry& e, const flow_key& flow, std::ui
     if (e.scaled) h.options.window_scale = window_scale_for(config_.most_receive_buffer(accepted));
     h.options.sack_permitted = e.sack_permitted;
     if (e.timestamps) h.options.ts = timestamps{clock + timestamp_offset(flow), e.ts_recent};
+    if (e.wants_fast_open) h.options.fast_open = fast_open_cookies_.make(flow.local, flow.remote, now_);
     return h;
 }
 

@@ -97,9 +97,10 @@ verdict tcb::arrives_in_syn_sent(const segment& s, instant now) {
     }
     // Second, the RST: believed only with an acceptable ACK.
     if (h.rst()) {
-        if (h.has_ack())
+        if (h.has_ack()) {
+            fast_open_refused(now);
             end(event::rst, ending::reset, make_error_code(errc::refused), now);
-        else
+        } else
             drop(&counters::blind_reset, "blind_reset", s, now);
         return verdict::done;
     }
@@ -128,6 +129,10 @@ verdict tcb::arrives_in_syn_sent(const segment& s, instant now) {
     delivery told;
     board_.acknowledge(h.ack, believable(s, true), told);
     sample_rtt(told, s, true);
+    const std::uint32_t taken = h.ack - iss_ - 1; // of data that went with our SYN
+    conclude_fast_open(h, taken, now);
+    buffer_.drop_front(taken);
+    bytes_acked_ += taken;
     snd_una_ = h.ack;
     syn_acked_ = true;
     syn_due_ = false;
@@ -148,11 +153,14 @@ void tcb::established(instant now) {
     timers_.clear(timer_id::retransmit);
     timers_.clear(timer_id::give_up);
     recover_ = iss_;
+    // A peer has taken nothing of a SYN's data that it did not acknowledge with it, nor what came before our
+    // SYN|ACK. It was no congestion that it went in vain. [RFC 7413 4.2.1]
+    if (snd_una_ != snd_nxt_ && (opening_ != opening::fast || syn_retransmitted_)) board_.mark_all_lost();
     if (syn_retransmitted_) {
         congestion_.start_after_loss(mss(), stack_->config_.initial_window_segments);
         // [RFC 6298 5.7]
         if (!rtt_.has_sample()) rtt_.set_rto(std::max(rtt_.rto(), duration(3s)));
-    } else {
+    } else if (opening_ != opening::fast) {
         congestion_.start(mss(), stack_->config_.initial_window_segments);
     }
     if (limits_.keepalive_idle != limits_.keepalive_idle.zero())
@@ -202,6 +210,11 @@ verdict tcb::arrives_synchronized(const segment& s, instant now) {
         return arrives_synchronized(rest, now);
     }
 
+    // The SYN again: our SYN|ACK was lost, or is late.
+    if (opening_ == opening::fast && !syn_acked_ && h.syn() && !h.has_ack() && !h.rst() && h.seq == irs_) {
+        syn_due_ = syn_retransmitted_ = true;
+        return verdict::done;
+    }
     // First, sequence number and timestamp.
     if (timestamps_ && !h.options.ts && !h.rst()) { // [RFC 7323 3.2]
         drop(&counters::missing_timestamp, "missing_timestamp", s, now);
@@ -287,7 +300,8 @@ void tcb::rst_arrives(const segment& s, instant now) {
         challenge(s, now);
         return;
     }
-    const errc why = state_ == state::syn_received ? errc::refused : errc::reset;
+    const bool unopened = state_ == state::syn_received && opening_ != opening::fast;
+    const errc why = unopened ? errc::refused : errc::reset;
     end(event::rst, ending::reset, make_error_code(why), now);
 }
 

@@ -25,7 +25,9 @@ stack::stack(const tcp::config& c, const siphash_key& secret, tapir::random r, b
       pressure_timer_(*this,
                       [](timer& t, instant now) { static_cast<table_timer&>(t).owner->ease_pressure(now); }),
       cookies_(secret, random_.fork(), c.syn_cookie_period, c.syn_cookie_secret_periods),
-      resets_(c.resets_per_second), stateless_acks_(c.stateless_acks_per_second),
+      fast_open_cookies_(secret, random(secret.k0 ^ secret.k1), c.fast_open_cookie_period),
+      fast_open_cache_(c.max_fast_open_servers), resets_(c.resets_per_second),
+      stateless_acks_(c.stateless_acks_per_second),
       memory_(std::make_shared<tcp::memory>(c.receive_memory, c.send_memory)),
       next_port_(random_.next_u32()) {}
 
@@ -145,7 +147,7 @@ listening_endpoint* stack::find_listener(const ip::address& local, std::uint16_t
 
 result<std::unique_ptr<endpoint>> stack::connect(const path& p, std::uint16_t remote_port,
                                                  std::uint16_t local_port, const connection_options& options,
-                                                 instant now) {
+                                                 instant now, bytes first) {
     now_ = std::max(now_, now);
     if (stopped_) return errc::host_stopped;
     // [RFC 9293 3.9.2.3 MUST-46, MUST-57]
@@ -169,6 +171,11 @@ result<std::unique_ptr<endpoint>> stack::connect(const path& p, std::uint16_t re
     all_.push_back(*c);
     ++connection_count_;
     c->open_active(initial_sequence(flow, now), timestamp_offset(flow), now);
+    if (c->write(first, now) < first.size()) {
+        c->abort(event::call_abort, ending::out_of_memory, make_error_code(errc::no_memory), now);
+        settle(*c, now);
+        return errc::no_memory;
+    }
     settle(*c, now);
     return user;
 }
@@ -243,6 +250,8 @@ void stack::forget(tcb& c) {
         if (w.at_ == &c) w.at_ = behind(c);
     demux_.erase(hash_of(user.flow_), flow_ref(&c));
     if (latest_.connection == &c) latest_.connection = nullptr;
+    if (c.opening_ == opening::fast && !c.syn_acked_)
+        fast_opening_ends(user.error_ == make_error_code(errc::reset), now_);
     user.last_info_ = std::make_unique<info>(c.info());
     user.tcb_ = nullptr;
     c.give_back();

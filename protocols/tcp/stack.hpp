@@ -23,6 +23,7 @@
 #include <tapir/protocols/tcp/counters.hpp>
 #include <tapir/protocols/tcp/demux.hpp>
 #include <tapir/protocols/tcp/endpoint.hpp>
+#include <tapir/protocols/tcp/fast_open.hpp>
 #include <tapir/protocols/tcp/half_open.hpp>
 #include <tapir/protocols/tcp/listening_endpoint.hpp>
 #include <tapir/protocols/tcp/memory.hpp>
@@ -106,9 +107,11 @@ class stack {
     // --- calls -----------------------------------------------------------------------------------------
     /// Sends a SYN with the next flush. `local_port` 0 picks one [RFC 6056 3.3.3]. The endpoint is in
     /// SYN_SENT. Errors: address_in_use, no_ports, no_memory, invalid_argument, host_stopped.
+    /// `first` is queued at once, and with connection_options::fast_open part of it may go with the SYN;
+    /// no_memory also when the send buffer does not take all of it.
     result<std::unique_ptr<endpoint>> connect(const path& p, std::uint16_t remote_port,
                                               std::uint16_t local_port, const connection_options& options,
-                                              instant now);
+                                              instant now, bytes first = {});
     /// Listens at one address, or at any if `local.addr` is unspecified; the more exact listener wins.
     /// Port 0 picks a free one. Errors: address_in_use, no_ports, no_memory, host_stopped.
     result<std::unique_ptr<listening_endpoint>> listen(const ip::endpoint& local,
@@ -202,7 +205,7 @@ class stack {
         path to;
         tcp::header header;
     };
-    static_assert(sizeof(reply) <= 128); // config::max_replies
+    static_assert(sizeof(reply) <= 136); // config::max_replies
     struct table_timer : timer {
         table_timer(stack& s, handler h) : timer(h), owner(&s) {}
         stack* owner;
@@ -230,6 +233,16 @@ class stack {
                               std::uint16_t local_index, instant now) const;
     void establish(const half_open_entry& e, const path& p, const segment& s, const flow_key& flow,
                    instant now);
+    /// A connection in SYN_RECEIVED at the end of the accept queue.
+    tcb& open_accepted(listening_endpoint& l, const half_open_entry& e, const path& p, const flow_key& flow);
+    // fast_open.cpp
+    /// Whether the SYN `s` shows a good cookie and has opened a connection; else `e` says what the SYN|ACK is
+    /// to have.
+    bool opens_fast(listening_endpoint& l, half_open_entry& e, const path& p, const segment& s,
+                    const flow_key& flow, instant now);
+    bool may_open_fast(const listening_endpoint& l, instant now);
+    /// A connection opened so has completed its handshake, or has ended before.
+    void fast_opening_ends(bool by_reset, instant now);
     void drop(std::uint64_t counters::* reason, std::string_view name, const flow_key& flow, const segment& s,
               instant now);
 
@@ -252,7 +265,7 @@ class stack {
     void queue_reply(const path& to, const header& h);
     void reply_rst(const path& to, const segment& s, instant now);
     bool may_reply_ack(const flow_key& flow, instant now);
-    header syn_ack_of(const half_open_entry& e, const flow_key& flow, std::uint32_t clock) const;
+    header syn_ack_of(const half_open_entry& e, const flow_key& flow, std::uint32_t clock);
     void reply_syn_ack(const half_open_entry& e, instant now);
     void reply_ack(const half_open_entry& e, instant now);
     void reply_ack(const time_wait_entry& e, instant now);
@@ -329,6 +342,10 @@ class stack {
     table_timer time_wait_timer_;
     table_timer pressure_timer_;
     syn_cookies cookies_;
+    fast_open_cookies fast_open_cookies_;
+    fast_open_cache fast_open_cache_;
+    std::uint32_t fast_opening_ = 0; ///< opened by Fast Open, the handshake not complete
+    ring<instant> fast_open_resets_; ///< when those that were reset count no more
     reply_limit resets_;
     reply_limit stateless_acks_;
     std::vector<listening_endpoint*> listeners_;

@@ -117,6 +117,8 @@ void stack::arrives_at_listener(listening_endpoint& l, const path& p, const segm
         return;
     }
     half_open_entry e = entry_for(l, p, s, *local, now);
+    // What continues a TIME_WAIT is certain not to be an old duplicate only once its handshake is complete.
+    if (!above && h.options.fast_open && l.options_.fast_open && opens_fast(l, e, p, s, flow, now)) return;
     if (above) {
         // Who continues a connection in TIME_WAIT above its numbers is no forger. A cookie could not promise
         // an initial sequence number above the old ones. [RFC 9293 3.10.7.4 MAY-2]
@@ -271,21 +273,27 @@ void stack::establish(const half_open_entry& e, const path& p, const segment& s,
         ++counters_.syn_cookies_accepted;
         ++l.counters_.syn_cookies_accepted;
     }
+    tcb& c = open_accepted(l, e, p, flow);
+    const endpoint& accepted = c.user();
+    c.open_passive(e, timestamp_offset(flow));
+    arrives_at_connection(c, p, s, now);
+    assert(accepted.entered(state::established));
+    l.notify();
+}
+
+tcb& stack::open_accepted(listening_endpoint& l, const half_open_entry& e, const path& p,
+                          const flow_key& flow) {
     std::unique_ptr<endpoint> user(new endpoint(*this, memory_, flow, state::listen, next_id_++));
-    endpoint& accepted = *user;
-    accepted.owner_.opened = accepted.owner_.last_call = e.arrived;
-    accepted.path_.append(state::syn_received, event::rcv_syn, e.arrived);
-    tcb* c = new tcb(*this, accepted, p, l.options_.accepted);
-    accepted.tcb_ = c;
+    user->owner_.opened = user->owner_.last_call = e.arrived;
+    user->path_.append(state::syn_received, event::rcv_syn, e.arrived);
+    tcb* c = new tcb(*this, *user, p, l.options_.accepted);
+    user->tcb_ = c;
     demux_.insert(hash_of(flow), flow_ref(c));
     all_.push_back(*c);
     ++connection_count_;
     ++l.counters_.established;
     l.accept_queue_.push_back(std::move(user));
-    c->open_passive(e, timestamp_offset(flow));
-    arrives_at_connection(*c, p, s, now);
-    assert(accepted.entered(state::established));
-    l.notify();
+    return *c;
 }
 
 // [RFC 9293 3.10.7.4, TIME-WAIT] [RFC 1337 3] [RFC 6191 2]

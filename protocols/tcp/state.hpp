@@ -56,7 +56,13 @@ enum class event : std::uint8_t {
 inline constexpr std::size_t event_count = 16;
 
 /// How SYN_RECEIVED was reached.
-enum class opening : std::uint8_t { active, passive };
+enum class opening : std::uint8_t {
+    active,
+    passive,
+    /// By a SYN with a cookie: the connection has a user already, who may close it, and falls back into no
+    /// LISTEN. To the table it is an active one. [RFC 7413 4.2.2]
+    fast,
+};
 
 /// Where an arc comes from.
 enum class arc_kind : std::uint8_t {

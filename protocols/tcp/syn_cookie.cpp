@@ -33,13 +33,13 @@ std::uint8_t index_of(std::uint16_t mss) {
 
 syn_cookies::syn_cookies(const siphash_key& master, tapir::random r, duration period,
                          std::uint32_t periods_of_a_secret)
-    : master_(master), random_(r), period_(std::max(period, duration(1))),
+    : secrets_(master, r), period_(std::max(period, duration(1))),
       periods_of_a_secret_(std::max<std::int64_t>(periods_of_a_secret, 1)) {}
 
 syn_cookies::cookie syn_cookies::make(const flow_key& flow, seq irs, const cookie_options& keep,
                                       std::uint32_t clock, instant now) {
     const std::int64_t period = period_of(now);
-    rotate(period);
+    secrets_.rotate(period / periods_of_a_secret_);
     const std::uint8_t mss = index_of(keep.mss);
     std::uint8_t options = no_timestamps;
     cookie made;
@@ -56,7 +56,7 @@ syn_cookies::cookie syn_cookies::make(const flow_key& flow, seq irs, const cooki
 std::optional<cookie_options> syn_cookies::check(const flow_key& flow, seq irs, seq iss,
                                                  std::optional<std::uint32_t> echoed, instant now) {
     const std::int64_t period = period_of(now);
-    rotate(period);
+    secrets_.rotate(period / periods_of_a_secret_);
     const auto mss = static_cast<std::uint8_t>(iss.value() & mss_mask);
     const std::uint8_t options = echoed ? static_cast<std::uint8_t>(*echoed & clock_mask) : no_timestamps;
     const std::uint32_t sealed = iss.value() & ~mss_mask;
@@ -74,33 +74,6 @@ std::optional<cookie_options> syn_cookies::check(const flow_key& flow, seq irs, 
     return kept;
 }
 
-// A secret that was not drawn in its own time has sealed nothing: in its place stands another that has not.
-void syn_cookies::rotate(std::int64_t period) {
-    const std::int64_t generation = period / periods_of_a_secret_;
-    if (generation_ >= generation) return;
-    before_ = generation_ == generation - 1 ? newest_ : draw();
-    newest_ = draw();
-    generation_ = generation;
-}
-
-siphash_key syn_cookies::draw() {
-    const auto word = [this] {
-        std::array<std::byte, 8> drawn{};
-        const std::uint64_t value = random_.next();
-        store_be32(drawn, 0, static_cast<std::uint32_t>(value >> 32));
-        store_be32(drawn, 4, static_cast<std::uint32_t>(value));
-        return siphash(master_, drawn);
-    };
-    siphash_key key;
-    key.k0 = word();
-    key.k1 = word();
-    return key;
-}
-
-const siphash_key& syn_cookies::secret_of(std::int64_t period) const {
-    return period / periods_of_a_secret_ == generation_ ? newest_ : before_;
-}
-
 std::uint32_t syn_cookies::seal(const flow_key& flow, seq irs, std::uint8_t options, std::uint8_t mss,
                                 std::int64_t period) const {
     std::array<std::byte, 50> message{};
@@ -114,7 +87,8 @@ std::uint32_t syn_cookies::seal(const flow_key& flow, seq irs, std::uint8_t opti
     store_be32(all, 44, static_cast<std::uint32_t>(static_cast<std::uint64_t>(period)));
     store_u8(all, 48, options);
     store_u8(all, 49, mss);
-    return static_cast<std::uint32_t>(siphash(secret_of(period), message)) & ~mss_mask;
+    return static_cast<std::uint32_t>(siphash(secrets_.of(period / periods_of_a_secret_), message)) &
+           ~mss_mask;
 }
 
 } // namespace tapir::tcp

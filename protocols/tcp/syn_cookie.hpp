@@ -25,6 +25,7 @@
 #include <tapir/framework/siphash.hpp>
 #include <tapir/framework/time.hpp>
 #include <tapir/protocols/tcp/flow.hpp>
+#include <tapir/protocols/tcp/rotating_secret.hpp>
 #include <tapir/protocols/tcp/seq.hpp>
 
 #include <array>
@@ -50,8 +51,8 @@ class syn_cookies {
     /// tunnels, PPPoE and plain Ethernet leave. Ascending.
     static constexpr std::array<std::uint16_t, 8> mss_table = {88, 536, 1220, 1360, 1380, 1440, 1452, 1460};
 
-    /// Secrets are drawn from `r` and hashed with `master`: who knows only one of them knows no secret. One
-    /// serves `periods_of_a_secret` periods. Both are at least 1 (ns, period).
+    /// A secret, see rotating_secret.hpp, serves `periods_of_a_secret` periods. Both are at least 1 (ns,
+    /// period).
     syn_cookies(const siphash_key& master, tapir::random r, duration period,
                 std::uint32_t periods_of_a_secret);
 
@@ -72,19 +73,12 @@ class syn_cookies {
 
   private:
     std::int64_t period_of(instant now) const { return now.time_since_epoch() / period_; }
-    void rotate(std::int64_t period);
-    const siphash_key& secret_of(std::int64_t period) const;
     std::uint32_t seal(const flow_key& flow, seq irs, std::uint8_t options, std::uint8_t mss,
                        std::int64_t period) const;
-    siphash_key draw();
 
-    siphash_key master_;
-    tapir::random random_;
+    rotating_secret secrets_; ///< generation: period / periods_of_a_secret_
     duration period_;
     std::int64_t periods_of_a_secret_;
-    std::int64_t generation_ = -1; ///< of `newest_`: period / periods_of_a_secret_
-    siphash_key newest_{};
-    siphash_key before_{};
 };
 
 } // namespace tapir::tcp

@@ -29,7 +29,8 @@ tcb::tcb(stack& s, endpoint& user, const tcp::path& p, const connection_options&
     : timer(&fired), stack_(&s), user_(&user), network_header_(static_cast<std::uint8_t>(p.network_header)),
       mtu_(p.mtu), link_mtu_(p.link_mtu), pseudo_header_sum_(p.pseudo_header_sum),
       no_delay_(options.no_delay), paced_(options.paced), tunes_send_(options.send_buffer == 0),
-      tunes_receive_(options.receive_buffer == 0), peer_mss_(s.config_.default_mss),
+      tunes_receive_(options.receive_buffer == 0), wants_fast_open_(options.fast_open),
+      peer_mss_(s.config_.default_mss),
       rcv_mss_(std::min<std::uint16_t>(s.config_.default_mss, p.receive_mss())),
       congestion_(options.congestion, options.paced), rtt_(rto_limits()),
       buffer_(std::min<std::uint32_t>(tunes_send_ ? s.config_.first_buffer : options.send_buffer, 1u << 30)),
@@ -146,6 +147,7 @@ info tcb::info() const {
     i.urgent_segments = user_->urgent_segments_;
     i.urgent_ahead = urgent_ahead();
     i.from_cookie = from_cookie_;
+    i.fast_opened = fast_opened_;
     i.bytes_sent = bytes_sent_;
     i.bytes_acked = bytes_acked_;
     i.bytes_received = bytes_received_;

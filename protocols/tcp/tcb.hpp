@@ -72,6 +72,9 @@ class tcb : public list_hook<stack::dirty_tag>,
     void open_active(seq iss, std::uint32_t ts_offset, instant now);
     /// Goes on where a half-open entry ended; the endpoint's path has SYN_RECEIVED already.
     void open_passive(const half_open_entry& e, std::uint32_t ts_offset);
+    // fast_open.cpp
+    /// Goes on from a SYN that has shown a good cookie. [RFC 7413 4.2.2]
+    void open_fast(const half_open_entry& e, std::uint32_t ts_offset, const segment& syn, instant now);
     std::size_t room_to_write() const;
     std::size_t write(bytes data, instant now);
     std::size_t write(chunk data, instant now);
@@ -143,6 +146,13 @@ class tcb : public list_hook<stack::dirty_tag>,
     bool may_queue() const;
     /// Nobody waits for this connection any more but the peer: it is one of a bounded number.
     void may_be_orphaned(instant now);
+
+    // --- fast_open.cpp ---
+    std::uint32_t add_fast_open(header& syn, std::size_t max_payload, instant now);
+    void conclude_fast_open(const header& syn_ack, std::uint32_t taken, instant now);
+    void fast_open_refused(instant now);
+    /// Bytes of data in our SYN; while it is not acknowledged.
+    std::uint32_t sent_with_syn() const { return state_ == state::syn_sent ? snd_nxt_ - iss_ - 1 : 0; }
 
     // --- the one way to another state ---
     void enter(event cause, instant now);
@@ -256,7 +266,7 @@ class tcb : public list_hook<stack::dirty_tag>,
     void tune_send_buffer();
 
     // --- output.cpp ---
-    bool send_syn(instant now, outgoing_segment& out);
+    bool send_syn(instant now, std::size_t max_payload, gather_list& parts, outgoing_segment& out);
     bool send_owed_ack(instant now, outgoing_segment& out);
     bool send_lost(instant now, std::size_t max_payload, gather_list& parts, outgoing_segment& out);
     bool send_probe(instant now, gather_list& parts, outgoing_segment& out);
@@ -362,6 +372,10 @@ class tcb : public list_hook<stack::dirty_tag>,
     bool tunes_send_ : 1 = false;    ///< the send buffer is as large as the path needs
     bool tunes_receive_ : 1 = false; ///< the receive buffer too
     bool from_cookie_ : 1 = false;   ///< opened by the ACK of a SYN cookie
+    bool wants_fast_open_ : 1 = false;
+    bool tried_fast_open_ : 1 = false; ///< our SYN had the option
+    bool fast_opened_ : 1 = false;     ///< the SYN's data was taken, ours or the peer's
+    bool gives_cookie_ : 1 = false;    ///< our SYN|ACK has a Fast Open cookie
     std::uint16_t peer_mss_ = 0;
     std::uint16_t rcv_mss_ = 0; ///< largest payload seen: what counts as a full segment on the way in
     seq iss_;

@@ -58,8 +58,8 @@ class tcp_world {
         return *listener_;
     }
     tcp::endpoint& connect(std::uint16_t port, const tcp::connection_options& o = {},
-                           std::uint16_t local_port = 0) {
-        user[0] = std::move(*client().connect(path_from(side::client), port, local_port, o, now));
+                           std::uint16_t local_port = 0, bytes first = {}) {
+        user[0] = std::move(*client().connect(path_from(side::client), port, local_port, o, now, first));
         return *user[0];
     }
     tcp::endpoint& accept() {
