@@ -2,10 +2,6 @@
 // is there.
 #include <tapir/framework/scope.hpp>
 #include <tapir/framework/sleep.hpp>
-#include <tapir/framework/uring_backend.hpp>
-#include <tapir/protocols/host/host.hpp>
-#include <tapir/protocols/host/kernel_side.hpp>
-#include <tapir/protocols/link/tap.hpp>
 
 #include <doctest/doctest.h>
 
@@ -13,7 +9,6 @@
 #include <array>
 #include <cerrno>
 #include <cstring>
-#include <memory>
 #include <netinet/in.h>
 #include <string>
 #include <sys/socket.h>
@@ -21,14 +16,15 @@
 #include <vector>
 
 #include "tests/support/on_tap.hpp"
+#include "tests/support/tap_host.hpp"
 
 using namespace tapir;
 using namespace tapir::test;
 
 namespace {
 
-const ip::address own = ip::address::v4(192, 0, 2, 2);
-const ip::address kernels = ip::address::v4(192, 0, 2, 1);
+const ip::address own = tap_host::own;
+const ip::address kernels = tap_host::kernels;
 
 /// Over and under what one packet holds (1472), some that take several, and the largest there is.
 constexpr std::size_t sizes[] = {0, 1, 1472, 1473, 2952, 2953, 8000, 65507};
@@ -101,34 +97,11 @@ class kernel_udp {
     int fd_;
 };
 
-/// A tapir host at 192.0.2.2 on the TAP, the kernel at 192.0.2.1.
-class tap_host {
-  public:
-    explicit tap_host(const std::string& io) : reactor_(make_uring_backend()) {
-        auto opened =
-            reactor_.run(open_tap(tap_config("tapir0", io == "poll" ? tap_io::poll : tap_io::multishot)));
-        if (!opened && opened.error() == tap_errc::no_multishot) throw lacking(opened.error().message());
-        expect(opened.has_value(), opened ? "" : opened.error().message());
-        tap_ = std::move(*opened);
-        expect(configure_kernel_side("tapir0", ip::prefix(kernels, 24)).has_value(), "the kernel's side");
-        host_ = std::make_unique<tapir::host>(reactor_);
-        expect(host_->add_interface(*tap_, ethernet::mac_address(2, 0, 0, 0, 0, 2), ip::prefix(own, 24))
-                   .has_value(),
-               "an interface");
-    }
-    tapir::host& host() { return *host_; }
-    udp::socket bound(std::uint16_t port) {
-        auto s = host_->bind_udp(ip::endpoint(ip::address(), port));
-        expect(s.has_value(), s ? "" : s.error().message());
-        return std::move(*s);
-    }
-    void run(task<> t) { reactor_.run(std::move(t)); }
-
-  private:
-    reactor reactor_;
-    std::unique_ptr<tap> tap_;
-    std::unique_ptr<tapir::host> host_;
-};
+udp::socket bound(tap_host* net, std::uint16_t port) {
+    auto s = net->host().bind_udp(ip::endpoint(ip::address(), port));
+    expect(s.has_value(), s ? "" : s.error().message());
+    return std::move(*s);
+}
 
 task<> echo(udp::socket* s) {
     std::vector<std::byte> room(65536);
@@ -139,7 +112,7 @@ task<> echo(udp::socket* s) {
 }
 
 task<> kernel_asks(tap_host* net) {
-    udp::socket server = net->bound(7);
+    udp::socket server = bound(net, 7);
     const kernel_udp client(40000);
     auto body = [&](scope& s) -> task<> {
         s.spawn(echo, &server);
@@ -157,7 +130,7 @@ task<> kernel_asks(tap_host* net) {
 }
 
 task<> tapir_asks(tap_host* net) {
-    udp::socket client = net->bound(0);
+    udp::socket client = bound(net, 0);
     const kernel_udp server(7);
     std::vector<std::byte> room(65536);
     for (const std::size_t size : sizes) {
@@ -202,7 +175,7 @@ TEST_CASE("udp: where nobody is bound, the kernel hears it from us and we from t
             const auto refused = co_await client.receive();
             expect(refused.error == ECONNREFUSED, std::strerror(refused.error));
 
-            udp::socket ours = net.bound(0);
+            udp::socket ours = bound(&net, 0);
             expect(ours.connect(ip::endpoint(kernels, 9)).has_value(), "connect");
             const auto sent = co_await ours.send("anybody there?");
             expect(sent.has_value(), "the first is sent");

@@ -38,6 +38,8 @@ constexpr std::uint32_t kinds_of_manners = 6;
 
 struct crowd : talk {
     using talk::talk;
+    tcp::connection_options
+        opens_with; ///< with Fast Open the request is in the SYN, cookie and network permitting
     std::uint64_t answered = 0;
     std::uint64_t tries = 0;
 };
@@ -104,7 +106,11 @@ task<> accept_slowly(crowd* c, tcp::listener* l) {
 /// One attempt; true when there is nothing more to be done.
 task<bool> ask(crowd* c, request what) {
     ++c->tries;
-    auto opened = co_await c->t->first().host().connect(c->t->last().at(port));
+    std::array<std::byte, request::size> head{};
+    what.emit(head);
+    const bool asks = what.ends != manners::slams_the_door && what.ends != manners::leaves_at_once;
+    const bytes in_the_syn = c->opens_with.fast_open && asks ? bytes(head) : bytes();
+    auto opened = co_await c->t->first().host().connect(c->t->last().at(port), c->opens_with, 0, in_the_syn);
     if (!opened) co_return false;
     tcp::connection peer = std::move(*opened);
     if (what.ends == manners::slams_the_door) {
@@ -115,9 +121,7 @@ task<bool> ask(crowd* c, request what) {
         (void)co_await peer.close();
         co_return true;
     }
-    std::array<std::byte, request::size> head{};
-    what.emit(head);
-    if (!co_await peer.write(bytes(head))) co_return false;
+    if (in_the_syn.empty() && !co_await peer.write(bytes(head))) co_return false;
     std::vector<std::byte> answer(what.answer);
     const auto n = co_await with_timeout(c->patience, read_exactly(&peer, answer));
     if (!n) {
@@ -172,7 +176,7 @@ task<> run_crowd(crowd* c, std::uint32_t clients, tcp::listen_options options) {
     co_await with_scope(all);
 }
 
-seed_outcome crowd_over_any_network(const seed_run& run) {
+seed_outcome crowd_over_any_network(const seed_run& run, bool fast_open) {
     drawn_network n = draw_network(run.seed ^ 0xc40ad);
     tapir::random draw(run.seed * 37 + 11);
     suit_talk(n, 5min, 1000);
@@ -182,9 +186,12 @@ seed_outcome crowd_over_any_network(const seed_run& run) {
     options.accepted = n.server.connections;
     options.backlog = 1 + draw.below(draw.below(2) == 0 ? 3 : 50);
     options.half_open_max = 1 + draw.below(draw.below(2) == 0 ? 3 : 50);
+    options.fast_open = fast_open;
     topology t(run, n.start);
     n.build(t);
     crowd c(t, n);
+    c.opens_with = n.client.connections;
+    c.opens_with.fast_open = fast_open;
     t.run(run_crowd(&c, 1 + draw.below(24), options));
     t.check_quiet(n.settle());
     return t.outcome();
@@ -194,5 +201,11 @@ seed_outcome crowd_over_any_network(const seed_run& run) {
 
 TEST_CASE(
     "crowds over wires of every kind: whoever asks a busy server is answered, and all connections end") {
-    for_each_seed("crowd", seeds_per_run(), crowd_over_any_network);
+    for_each_seed("crowd", seeds_per_run(),
+                  [](const seed_run& run) { return crowd_over_any_network(run, false); });
+}
+
+TEST_CASE("crowds with fast open over wires of every kind: requests in SYNs are answered, once or twice") {
+    for_each_seed("crowd with fast open", seeds_per_run(),
+                  [](const seed_run& run) { return crowd_over_any_network(run, true); });
 }

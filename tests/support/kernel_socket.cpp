@@ -59,6 +59,17 @@ kernel_socket kernel_socket::connecting(const std::string& address, std::uint16_
     return s;
 }
 
+kernel_socket kernel_socket::fast_opened(const std::string& address, std::uint16_t port,
+                                         std::string_view text) {
+    kernel_socket s(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+    const sockaddr_in to = address_of(address, port);
+    const ssize_t n = ::sendto(s.fd_, text.data(), text.size(), MSG_FASTOPEN | MSG_NOSIGNAL,
+                               reinterpret_cast<const sockaddr*>(&to), sizeof to);
+    if (n < 0) fail("connect to " + address);
+    s.write(text.substr(static_cast<std::size_t>(n)));
+    return s;
+}
+
 kernel_socket kernel_socket::listening(const std::string& address, std::uint16_t port) {
     kernel_socket s(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
     const int yes = 1;
@@ -126,6 +137,18 @@ bool kernel_socket::established() const {
     socklen_t size = sizeof info;
     if (::getsockopt(fd_, IPPROTO_TCP, TCP_INFO, &info, &size) != 0) fail("TCP_INFO");
     return info.tcpi_state == TCP_ESTABLISHED;
+}
+
+void kernel_socket::allow_fast_open() const {
+    const int pending = 16;
+    if (::setsockopt(fd_, IPPROTO_TCP, TCP_FASTOPEN, &pending, sizeof pending) != 0) fail("TCP_FASTOPEN");
+}
+
+bool kernel_socket::was_fast_opened() const {
+    tcp_info info{};
+    socklen_t size = sizeof info;
+    if (::getsockopt(fd_, IPPROTO_TCP, TCP_INFO, &info, &size) != 0) fail("TCP_INFO");
+    return (info.tcpi_options & TCPI_OPT_SYN_DATA) != 0;
 }
 
 void kernel_socket::reset_on_close() const {

@@ -20,6 +20,8 @@ class kernel_socket {
     static kernel_socket connected(const std::string& address, std::uint16_t port);
     /// Like connected(), but does not wait for the handshake; established() tells.
     static kernel_socket connecting(const std::string& address, std::uint16_t port);
+    /// With Fast Open: `text` goes with the SYN if the kernel has a cookie of the server.
+    static kernel_socket fast_opened(const std::string& address, std::uint16_t port, std::string_view text);
     static kernel_socket listening(const std::string& address, std::uint16_t port);
     kernel_socket(kernel_socket&& other) noexcept : fd_(std::exchange(other.fd_, -1)) {}
     kernel_socket& operator=(kernel_socket&& other) noexcept {
@@ -39,6 +41,10 @@ class kernel_socket {
     std::string read_head() const;
     void finish() const;
     bool established() const;
+    /// From here on a listening socket takes data from SYNs that show a cookie.
+    void allow_fast_open() const;
+    /// Whether the data of our SYN was acknowledged with it.
+    bool was_fast_opened() const;
     /// Its close() sends RST.
     void reset_on_close() const;
     int fd() const { return fd_; }
