@@ -47,6 +47,7 @@ struct world final : tcp::output_sink, tcp::trace_sink {
     std::unique_ptr<tcp::listening_endpoint> listener;
     std::vector<std::unique_ptr<tcp::endpoint>> users;
     tcp::header last_out;
+    tcp::fast_open_cookie cookie; ///< the last that we have given
     std::size_t emitted = 0;
 
     static tcp::config limits() {
@@ -56,6 +57,8 @@ struct world final : tcp::output_sink, tcp::trace_sink {
         c.max_connections = 8;
         c.max_replies = 16;
         c.max_out_of_order_ranges = 8;
+        c.max_fast_opening = 3;
+        c.max_fast_open_servers = 2;
         return c;
     }
     world() {
@@ -63,6 +66,7 @@ struct world final : tcp::output_sink, tcp::trace_sink {
             std::make_unique<tcp::stack>(limits(), siphash_key{1, 2}, tapir::random(3), pool, wheel, this);
         tcp::listen_options o;
         o.backlog = 3;
+        o.fast_open = true;
         o.accepted.receive_buffer = 20000;
         o.accepted.send_buffer = 20000;
         listener = std::move(*stack->listen({here(), 80}, o, now));
@@ -76,6 +80,7 @@ struct world final : tcp::output_sink, tcp::trace_sink {
         must(++emitted < 100000);
         must(s.header.options.size() <= 40);
         last_out = s.header;
+        if (s.header.options.fast_open && s.header.has_ack()) cookie = *s.header.options.fast_open;
         std::size_t size = 0;
         for (const bytes part : s.payload) size += part.size();
         must(size == s.payload_size);
@@ -101,6 +106,8 @@ struct world final : tcp::output_sink, tcp::trace_sink {
         if ((options & 1) != 0) s.header.options.ts = tcp::timestamps{in.u32(), in.u32()};
         if ((options & 2) != 0) s.header.options.mss = static_cast<std::uint16_t>(in.u8() * 8);
         if ((options & 4) != 0) s.header.options.window_scale = in.u8();
+        if ((options & 16) != 0) s.header.options.fast_open = cookie;
+        if ((options & 32) != 0) s.header.options.fast_open.emplace().size = (options & 64) != 0 ? 0 : 16;
         const std::size_t length = (options & 8) != 0 ? in.u8() * 8u : in.u8() % 4u;
         buffer b = pool.allocate(length);
         std::fill(b.span().begin(), b.span().end(), std::byte{1});
@@ -111,8 +118,11 @@ struct world final : tcp::output_sink, tcp::trace_sink {
     void call(script& in) {
         const std::uint8_t what = in.u8();
         if (what % 16 == 15) {
-            auto e = stack->connect(way(), static_cast<std::uint16_t>(1000 + what % 4), 0,
-                                    tcp::connection_options(), now);
+            tcp::connection_options o;
+            o.fast_open = (what & 64) != 0;
+            const std::array<std::byte, 2000> first{};
+            auto e = stack->connect(way(), static_cast<std::uint16_t>(1000 + what % 4), 0, o, now,
+                                    std::span(first).first((what & 128) != 0 ? first.size() : 0));
             if (e) users.push_back(std::move(*e));
             return;
         }
