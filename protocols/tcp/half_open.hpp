@@ -38,6 +38,7 @@ struct half_open_entry {
     bool repeated : 1 = false; ///< a repeated SYN drew the SYN|ACK again
     bool used : 1 = false;
     bool from_cookie : 1 = false; ///< never stood in the table; made from the ACK
+    bool ecn : 1 = false;         ///< every SYN asked for it, and the listener wants it [RFC 3168 6.1.1]
 
     instant last_sent() const { return arrived + std::chrono::microseconds(sent_after_us); }
 };

@@ -115,6 +115,7 @@ verdict tcb::arrives_in_syn_sent(const segment& s, instant now) {
     rcv_adv_ = rcv_nxt_ + std::max(promised, std::min<std::uint32_t>(receive_space(), 0xffff));
     last_ack_sent_ = rcv_nxt_;
     accept_syn_options(h.options, true);
+    ecn_answered(h.flags);
     ts_recent_at_ = second_of(s.arrived);
     snd_wnd_ = max_snd_wnd_ = h.window; // never scaled in a SYN [RFC 7323 2.2]
     snd_wl1_ = h.seq;
@@ -148,6 +149,7 @@ void tcb::established(instant now) {
     timers_.clear(timer_id::retransmit);
     timers_.clear(timer_id::give_up);
     recover_ = iss_;
+    ecn_agreed();
     if (syn_retransmitted_) {
         congestion_.start_after_loss(mss(), stack_->config_.initial_window_segments);
         // [RFC 6298 5.7]
@@ -197,7 +199,8 @@ verdict tcb::arrives_synchronized(const segment& original, instant now) {
     // In a simultaneous open the peer's SYN|ACK repeats its SYN: what is new is the ACK. [RFC 9293 figure 8]
     if (state_ == state::syn_received && opening_ == opening::active && h.syn() && h.has_ack() && !h.rst() &&
         h.seq == irs_) {
-        h.flags = h.flags & static_cast<flags>(~static_cast<unsigned>(flags::syn) & 0xff);
+        ecn_answered(h.flags);
+        h.flags = h.flags & static_cast<flags>(~static_cast<unsigned>(flags::syn | ecn_setup) & 0xff);
         h.seq += 1;
     }
 
@@ -269,10 +272,12 @@ verdict tcb::arrives_synchronized(const segment& original, instant now) {
     // Seventh and eighth, text and FIN.
     const bool had_fin = user_->peer_fin_;
     if (!s.payload.empty() || h.fin()) {
-        if (may_receive(state_))
+        if (may_receive(state_)) {
             text_arrives(h.seq, s.payload, h.fin(), now);
-        else if (s.length() != 0)
+            if (answers_marks() && !s.payload.empty()) marks_arrive(s, now);
+        } else if (s.length() != 0) {
             owe_ack(); // behind the peer's FIN there is nothing; tell it where we stand
+        }
     }
     if (state_ == state::closed) return verdict::done;
     conclude(fin_acked_now, user_->peer_fin_ && !had_fin, now);

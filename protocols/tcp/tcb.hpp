@@ -5,6 +5,7 @@
 //     segment_arrives.cpp   what a segment means            [RFC 9293 3.10.7.3, 3.10.7.4]
 //     acknowledgement.cpp   what its ACK field means        [RFC 9293 3.10.7.4] [RFC 6298]
 //     loss_recovery.cpp     what that says about losses     [RFC 8985] [RFC 9937] [RFC 6582]
+//     ecn.cpp               what routers say by marks       [RFC 3168]
 //     output.cpp            what may be sent now            [RFC 9293 3.7.4, 3.8.6]
 //     timeouts.cpp          what silence means              [RFC 9293 3.8]
 //     memory_pressure.cpp   what buffers may cost           [RFC 2018 8]
@@ -20,6 +21,7 @@
 #include <tapir/framework/timer_wheel.hpp>
 #include <tapir/protocols/tcp/config.hpp>
 #include <tapir/protocols/tcp/congestion/control.hpp>
+#include <tapir/protocols/tcp/ecn.hpp>
 #include <tapir/protocols/tcp/endpoint.hpp>
 #include <tapir/protocols/tcp/half_open.hpp>
 #include <tapir/protocols/tcp/memory.hpp>
@@ -203,6 +205,7 @@ class tcb : public list_hook<stack::dirty_tag>,
     void enter_recovery(const ack_outcome& a, instant now);
     void leave_recovery();
     void remember_window();
+    void watch_for_undo(bool congested);
     void went_again(std::uint32_t length, instant now);
     bool was_spurious(const ack_outcome& a, const segment& s, bool advances);
     bool f_rto_step(const ack_outcome& a, bool advances);
@@ -213,6 +216,18 @@ class tcb : public list_hook<stack::dirty_tag>,
     void conclude_tail_probe(const ack_outcome& a, const segment& s, instant now);
     ack_sample sample_of(const ack_outcome& a, instant now) const;
     void trace_cwnd(instant now);
+
+    // --- ecn.cpp ---
+    flags ecn_flags_of_syn(bool first);
+    void ecn_answered(flags f);
+    void ecn_agreed();
+    bool answers_marks() const { return ecn_ == ecn_use::on || ecn_ == ecn_use::echoes; }
+    void marks_arrive(const segment& s, instant now);
+    void allow_marks(outgoing_segment& out);
+    bool echo_arrives(const ack_outcome& a, instant now);
+    void window_reduced();
+    void end_ecn_reduction();
+    void suspect_black_hole();
 
     // --- timeouts.cpp ---
     void retransmission_timeout(instant now);
@@ -330,6 +345,7 @@ class tcb : public list_hook<stack::dirty_tag>,
     std::uint8_t unanswered_keepalives_ = 0;
     std::uint8_t challenges_ = 0; ///< sent in challenge_second_
     std::uint8_t network_header_ = 20;
+    ecn_use ecn_ = ecn_use::off;
     std::uint16_t mtu_ = 1500;
     std::uint16_t link_mtu_ = 1500; ///< as it was when the connection was opened
     std::uint16_t pseudo_header_sum_ = 0;
@@ -356,9 +372,15 @@ class tcb : public list_hook<stack::dirty_tag>,
     bool una_timed_out_ : 1 = false; ///< what stands at snd_una was sent again by a timeout
     bool orphan_ : 1 = false;        ///< counted in the stack
     bool paced_ : 1 = true;
-    bool tunes_send_ : 1 = false;    ///< the send buffer is as large as the path needs
-    bool tunes_receive_ : 1 = false; ///< the receive buffer too
-    bool from_cookie_ : 1 = false;   ///< opened by the ACK of a SYN cookie
+    bool tunes_send_ : 1 = false;     ///< the send buffer is as large as the path needs
+    bool tunes_receive_ : 1 = false;  ///< the receive buffer too
+    bool from_cookie_ : 1 = false;    ///< opened by the ACK of a SYN cookie
+    bool ecn_echoing_ : 1 = false;    ///< each ACK tells of a mark, until the peer answers with CWR
+    bool cwr_due_ : 1 = false;        ///< the next new data says that the window has come down
+    bool ecn_reducing_ : 1 = false;   ///< PRR lowers cwnd for an ECN-Echo; no loss recovery has taken it over
+    bool ecn_holds_ : 1 = false;      ///< an echo at one segment: new data waits for timer_id::pace
+    bool ect_arrived_ : 1 = false;    ///< something that could be marked was acknowledged
+    std::uint8_t ect_losses_ : 2 = 0; ///< while nothing did
     std::uint16_t peer_mss_ = 0;
     std::uint16_t rcv_mss_ = 0; ///< largest payload seen: what counts as a full segment on the way in
     seq iss_;
