@@ -122,6 +122,7 @@ std::string info_line(const info_row& i) {
     std::string text = "\t";
     if (i.timestamps) text += " ts";
     if (i.sack_permitted) text += " sack";
+    if (i.ecn) text += " ecn";
     if (i.window_scaling)
         text += " wscale:" + std::to_string(i.send_scale) + "," + std::to_string(i.receive_scale);
     if (!i.congestion.empty()) text += " " + i.congestion;
@@ -163,6 +164,9 @@ std::string info_line(const info_row& i) {
     add_unless_zero("urg_segs", i.urgent_segments);
     add_unless_zero("urg_ahead", i.urgent_ahead);
     add_unless_zero("undone", i.recoveries_undone);
+    add_unless_zero("ce_in", i.ce_received);
+    add_unless_zero("ecn_reduced", i.ecn_reductions);
+    if (i.ecn_echoing) text += " ecn_echo";
     if (i.reordering_seen) text += " reord_seen";
     if (i.in_recovery) text += " recovery";
     if (i.in_loss) text += " loss";

@@ -67,6 +67,8 @@ info_row of_info(const tcp::info& i) {
     r.window_scaling = i.window_scaling;
     r.sack_permitted = i.sack_permitted;
     r.no_delay = i.no_delay;
+    r.ecn = i.ecn;
+    r.ecn_echoing = i.ecn_echoing;
     r.from_cookie = i.from_cookie;
     r.fast_opened = i.fast_opened;
     r.orphan = i.orphan;
@@ -82,6 +84,8 @@ info_row of_info(const tcp::info& i) {
     r.fast_retransmits = i.fast_retransmits;
     r.rto_fired = i.rto_fired;
     r.duplicate_acks = i.duplicate_acks;
+    r.ce_received = i.ce_received;
+    r.ecn_reductions = i.ecn_reductions;
     return r;
 }
 

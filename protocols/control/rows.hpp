@@ -133,6 +133,8 @@ struct info_row {
     bool window_scaling = false;
     bool sack_permitted = false;
     bool no_delay = false;
+    bool ecn = false;                  ///< both are willing, and new data may be marked
+    bool ecn_echoing = false;          ///< its ACKs tell of a mark that the peer has not answered yet
     bool from_cookie = false;          ///< accepted without a half-open entry
     bool fast_opened = false;          ///< data that went with the SYN was taken
     bool orphan = false;               ///< closing in the background, of tcp::config::max_orphans
@@ -148,6 +150,8 @@ struct info_row {
     std::uint64_t fast_retransmits = 0;
     std::uint64_t rto_fired = 0;
     std::uint64_t duplicate_acks = 0;
+    std::uint64_t ce_received = 0;    ///< segments with data that were marked
+    std::uint64_t ecn_reductions = 0; ///< of its window, for marks that the peer told of
 
     template <class Self, class F>
     static void visit(Self& r, F f) {
@@ -183,6 +187,8 @@ struct info_row {
         f("window_scaling", r.window_scaling);
         f("sack_permitted", r.sack_permitted);
         f("no_delay", r.no_delay);
+        f("ecn", r.ecn);
+        f("ecn_echoing", r.ecn_echoing);
         f("from_cookie", r.from_cookie);
         f("fast_opened", r.fast_opened);
         f("orphan", r.orphan);
@@ -198,6 +204,8 @@ struct info_row {
         f("fast_retransmits", r.fast_retransmits);
         f("rto_fired", r.rto_fired);
         f("duplicate_acks", r.duplicate_acks);
+        f("ce_received", r.ce_received);
+        f("ecn_reductions", r.ecn_reductions);
     }
     bool operator==(const info_row&) const = default;
 };

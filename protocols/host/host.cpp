@@ -161,6 +161,7 @@ void host::emit(const tcp::path& to, const tcp::outgoing_segment& s) {
     for (const bytes piece : s.payload) copy_bytes(f.push_back(piece.size()), piece);
     tcp::emit(f.push_front(header), s.header, to.pseudo_header_sum, s.payload);
     ipv4::header ip;
+    ip.type_of_service = static_cast<std::uint8_t>(s.ecn);
     ip.protocol = ip::protocol::tcp;
     ip.source = to.local;
     ip.destination = to.remote;

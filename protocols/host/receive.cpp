@@ -70,7 +70,8 @@ void host::on_tcp(const frame& f, const ipv4::datagram& d) {
     const bool known = f.meta.csum != checksum_state::none;
     tcp_.receive(path_between(d.packet.destination(), d.packet.source()),
                  f.share(d.packet.header_size(), d.packet.payload().size()),
-                 known ? tcp::checksum_known::valid : tcp::checksum_known::no, f.arrived, reactor_.now());
+                 known ? tcp::checksum_known::valid : tcp::checksum_known::no, f.arrived, reactor_.now(),
+                 d.packet.ecn());
 }
 
 void host::on_icmp(const ipv4::datagram& d) {

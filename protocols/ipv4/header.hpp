@@ -9,6 +9,7 @@
 
 #include <tapir/framework/bytes.hpp>
 #include <tapir/protocols/ip/address.hpp>
+#include <tapir/protocols/ip/ecn.hpp>
 
 #include <cstddef>
 #include <cstdint>
@@ -35,7 +36,7 @@ class view {
     std::size_t header_size() const { return std::size_t{4} * (load_u8(packet_, 0) & 0x0fu); }
     std::uint8_t type_of_service() const { return load_u8(packet_, 1); }
     std::uint8_t dscp() const { return static_cast<std::uint8_t>(type_of_service() >> 2); }
-    std::uint8_t ecn() const { return type_of_service() & 0x03; }
+    ip::ecn ecn() const { return static_cast<ip::ecn>(type_of_service() & 0x03); }
     /// As the header says: of a quoted datagram more than is there.
     std::size_t total_length() const { return load_be16(packet_, 2); }
     std::uint16_t identification() const { return load_be16(packet_, 4); }

@@ -9,11 +9,11 @@ namespace tapir::ipv4 {
 
 namespace {
 
-// [RFC 3168 5]
-constexpr unsigned not_ect = 0;
-constexpr unsigned congestion_experienced = 3;
-
 constexpr std::size_t smallest_buffer = 256; ///< of a buffer_pool, whose sizes are powers of two
+
+constexpr unsigned bit_of(ip::ecn codepoint) {
+    return 1u << static_cast<unsigned>(codepoint);
+}
 
 bool same_bytes(bytes a, bytes b) {
     return std::ranges::equal(a, b);
@@ -94,7 +94,7 @@ std::optional<reassembly::whole> reassembly::accept(const view& fragment, instan
     at->content = chunk(b, stored - size, size);
     if (first) p.first = chunk(b, 0, stored);
     p.received += size;
-    p.ecn_seen |= 1u << fragment.ecn();
+    p.ecn_seen |= bit_of(fragment.ecn());
     return p.total == p.received ? complete(p) : std::nullopt;
 }
 
@@ -164,9 +164,10 @@ std::optional<abandoned> reassembly::set_end(partial& p, std::size_t end, bool l
 
 // [RFC 3168 5.3]: what a router has marked on one fragment it has marked on the datagram.
 std::optional<abandoned> reassembly::mend_ecn(const partial& p, mutable_bytes header) const {
-    if ((p.ecn_seen & (1u << congestion_experienced)) == 0) return std::nullopt;
-    if ((p.ecn_seen & (1u << not_ect)) != 0) return abandoned::bad_ecn;
-    store_u8(header, 1, static_cast<std::uint8_t>(load_u8(header, 1) | congestion_experienced));
+    if ((p.ecn_seen & bit_of(ip::ecn::ce)) == 0) return std::nullopt;
+    if ((p.ecn_seen & bit_of(ip::ecn::not_ect)) != 0) return abandoned::bad_ecn;
+    const auto ce = static_cast<std::uint8_t>(ip::ecn::ce);
+    store_u8(header, 1, static_cast<std::uint8_t>(load_u8(header, 1) | ce));
     return std::nullopt;
 }
 

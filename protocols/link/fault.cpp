@@ -12,6 +12,8 @@ const char* to_string(fault_kind k) {
     case fault_kind::tail_drop: return "tail drop";
     case fault_kind::too_big: return "too big";
     case fault_kind::outage: return "outage";
+    case fault_kind::mark: return "mark";
+    case fault_kind::swallowed: return "swallowed";
     }
     return "unknown";
 }

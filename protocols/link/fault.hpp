@@ -18,12 +18,14 @@ enum class fault_kind : std::uint8_t {
     corrupt,   ///< `value`: the bit that is flipped, from the front of the frame
     reorder,   ///< `value`: so many later frames overtake it
     jitter,    ///< `value`: so many nanoseconds later than the delay says
+    mark,      ///< told of congestion: scripted, or since the rate's queue was long, which needs no entry
     // What configuration alone decides is counted, and needs no entry in a schedule:
     tail_drop, ///< the rate's queue was full
     too_big,   ///< above the impairment's MTU
     outage,    ///< lost while the path was down
+    swallowed, ///< lost for its ECN field or flags
 };
-inline constexpr std::size_t fault_kinds = 8;
+inline constexpr std::size_t fault_kinds = 10;
 
 const char* to_string(fault_kind k);
 

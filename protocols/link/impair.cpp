@@ -1,3 +1,4 @@
+#include <tapir/protocols/link/ecn_field.hpp>
 #include <tapir/protocols/link/impair.hpp>
 
 #include <algorithm>
@@ -79,11 +80,17 @@ void impair::arrive(lane_state& l, frame&& f) {
         ++l.counts[fault_kind::too_big];
         return;
     }
+    if (!passes_ecn(l, f.data())) {
+        ++l.counts[fault_kind::swallowed];
+        return;
+    }
     const verdict v = judge(l, number, f.data());
     record(l, number, v);
     if (v.lost) return;
 
     frame kept = std::move(f).owned(pool_);
+    if (l.how.ecn == ecn_path::bleaches) set_ecn_field(kept.mutable_data(), 0);
+    if (v.marked) set_ecn_field(kept.mutable_data(), 3);
     if (v.corrupted && kept.size() > 0) {
         std::byte& hit = kept.mutable_data()[v.bit / 8];
         hit ^= std::byte{1} << (v.bit % 8);
@@ -95,6 +102,16 @@ void impair::arrive(lane_state& l, frame&& f) {
     frame copy = kept.copy(pool_);
     enqueue(l, std::move(kept), v.extra, v.gap);
     enqueue(l, std::move(copy), v.extra + v.copy_after, 0);
+}
+
+bool impair::passes_ecn(lane_state& l, bytes content) {
+    switch (l.how.ecn) {
+    case ecn_path::keeps:
+    case ecn_path::bleaches: break;
+    case ecn_path::swallows_setup: return !asks_for_ecn(content);
+    case ecn_path::swallows_ect: return ecn_field(content) == 0;
+    }
+    return true;
 }
 
 impair::verdict impair::judge(lane_state& l, std::uint64_t number, bytes content) {
@@ -143,10 +160,12 @@ void impair::decide(lane_state& l, verdict& v, const fault& f, bytes content) co
         v.gap = f.value != 0 ? f.value : l.how.reorder_gap;
         break;
     case fault_kind::jitter: v.extra = value; break;
+    case fault_kind::mark: v.marked = ecn_field(content) != 0; break;
     case fault_kind::loss:
     case fault_kind::tail_drop:
     case fault_kind::too_big:
-    case fault_kind::outage: v.lost = true; break;
+    case fault_kind::outage:
+    case fault_kind::swallowed: v.lost = true; break;
     }
 }
 
@@ -160,6 +179,7 @@ void impair::record(lane_state& l, std::uint64_t number, const verdict& v) {
         note(l,
              fault(number, l.where, fault_kind::duplicate, static_cast<std::uint64_t>(v.copy_after.count())));
     if (v.reordered) note(l, fault(number, l.where, fault_kind::reorder, v.gap));
+    if (v.marked) note(l, fault(number, l.where, fault_kind::mark));
     if (v.extra > duration::zero())
         note(l, fault(number, l.where, fault_kind::jitter, static_cast<std::uint64_t>(v.extra.count())));
 }
@@ -189,6 +209,10 @@ void impair::enqueue(lane_state& l, frame&& f, duration extra, std::uint64_t gap
         l.queue.push_back({l.busy_until, f.size()});
         l.queue_bytes += f.size();
         due = l.busy_until;
+    }
+    if ((l.how.rate != 0 ? l.queue_bytes : f.size()) > l.how.mark_above && ecn_field(f.data()) != 0) {
+        ++l.counts[fault_kind::mark];
+        set_ecn_field(f.mutable_data(), 3);
     }
     due += l.how.delay + extra;
     if (l.how.keep_order) due = std::max(due, l.last_due);

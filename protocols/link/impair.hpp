@@ -1,5 +1,6 @@
 // A bad network around a good link: loss, delay, jitter, reordering, duplicates, corruption, a rate with a
-// tail-drop queue, a small MTU, outages. Each direction has its own impairment.
+// tail-drop queue that may mark before it drops, a small MTU, outages, boxes that do not know ECN. Each
+// direction has its own impairment.
 //
 //     tapir::impair path(r, w.left(), {.out = {.loss_ppm = 20'000, .delay = 30ms, .jitter = 5ms}, .seed =
 //     7}); path.inject(fault(3, direction::in, fault_kind::loss));               // and the 4th frame that
@@ -9,7 +10,8 @@
 // All draws come from the seed, each direction from a stream of its own. What was drawn or scripted is kept
 // as a fault_schedule; replay() does exactly that again instead of drawing.
 //
-// A frame meets, in this order: outage, MTU, loss, corruption, duplication, the rate's queue, delay.
+// A frame meets, in this order: outage, MTU, ECN-hostile boxes, loss, corruption, duplication, the rate's
+// queue, delay.
 #pragma once
 
 #include <tapir/framework/buffer.hpp>
@@ -28,6 +30,14 @@
 #include <vector>
 
 namespace tapir {
+
+/// What a path makes of packets that use ECN. [RFC 3168 18]
+enum class ecn_path : std::uint8_t {
+    keeps,
+    bleaches,       ///< clears the field: nothing can be marked behind it
+    swallows_setup, ///< drops TCP SYNs that ask for ECN
+    swallows_ect,   ///< drops packets that could be marked
+};
 
 /// What one direction does. Probabilities are parts per million of frames.
 struct impairment {
@@ -50,6 +60,11 @@ struct impairment {
     std::uint64_t rate = 0;
     /// Bytes that may wait for the rate; a frame that does not fit is dropped (tail drop).
     std::size_t queue = 128 * 1024;
+    static constexpr std::size_t never_marks = ~std::size_t{0};
+    /// A packet that may be marked is, when with it more bytes than this wait for the rate (a step, as
+    /// RFC 8257 3.1 has it). 0: every one, whether there is a rate or not.
+    std::size_t mark_above = never_marks;
+    ecn_path ecn = ecn_path::keeps;
     /// Larger network-layer packets vanish without a word, as in a path-MTU black hole. 0: none do.
     std::size_t mtu = 0;
 };
@@ -77,7 +92,7 @@ class impair final : public middleware {
         if (!replaying_) lane(f.where).script.emplace(f.frame, f);
     }
     /// Does `kind` to the first `times` frames that `matches` is true for (the whole Ethernet frame). loss,
-    /// duplicate, corrupt or reorder.
+    /// duplicate, corrupt, reorder or mark (of packets that may be).
     void when(direction d, std::function<bool(bytes)> matches, fault_kind kind, std::uint64_t times = 1);
     /// For frames of that direction that `matches` is true for nothing is drawn: they meet the outages, the
     /// MTU, the rate and the delay alone, and what is scripted. The others then meet the draws in their own
@@ -166,6 +181,7 @@ class impair final : public middleware {
         bool duplicated = false;
         bool corrupted = false;
         bool reordered = false;
+        bool marked = false;
         std::uint64_t bit = 0;
         std::uint64_t gap = 0;
         duration extra{};
@@ -179,6 +195,7 @@ class impair final : public middleware {
     void decide(lane_state& l, verdict& v, const fault& f, bytes content) const;
     void record(lane_state& l, std::uint64_t number, const verdict& v);
     void note(lane_state& l, const fault& f);
+    static bool passes_ecn(lane_state& l, bytes content);
     void enqueue(lane_state& l, frame&& f, duration extra, std::uint64_t gap);
     void pass(lane_state& l, frame&& f, std::uint64_t gap);
     void emit(lane_state& l, frame&& f);

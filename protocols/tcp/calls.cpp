@@ -33,6 +33,7 @@ void tcb::open_passive(const half_open_entry& e, std::uint32_t ts_offset) {
     ts_recent_ = e.ts_recent;
     ts_recent_at_ = second_of(e.arrived);
     sack_permitted_ = e.sack_permitted;
+    ecn_ = e.ecn ? ecn_use::offered : ecn_use::off;
     from_cookie_ = e.from_cookie;
     if (from_cookie_) return; // nobody knows when its SYN|ACK went, so the first sample is the first data's
     // The SYN|ACK gives the first round-trip sample, unless it was sent twice. [RFC 6298 3]
@@ -167,7 +168,7 @@ void tcb::lower_path_mtu(std::uint16_t mtu, instant now) {
     if (snd_una_ == snd_nxt_ || !syn_acked()) return;
     // What is in flight was too large; this is no congestion, so cwnd stays. [RFC 1191 6.5]
     recovery& r = with_recovery();
-    if (phase_ == recovery_phase::fast) congestion_.on_recovered();
+    if (phase_ == recovery_phase::fast || ecn_reducing_) end_ecn_reduction();
     phase_ = recovery_phase::timeout;
     r.spurious_timeout = f_rto::off;
     r.may_undo = false;

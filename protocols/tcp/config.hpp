@@ -23,6 +23,11 @@ struct connection_options {
     /// Nagle's algorithm off: small segments go at once. [RFC 9293 3.7.4 MUST-17]
     bool no_delay = false;
     congestion_algorithm congestion = congestion_algorithm::cubic;
+    /// Explicit Congestion Notification, if the peer is willing: routers mark packets where they would drop
+    /// them, and the window comes down as after a loss, without one. Off: most paths have no router that
+    /// marks, and some middleboxes drop SYNs that ask, which costs such connections an initial RTO.
+    /// [RFC 3168 6.1] [RFC 9293 3.8.2 SHLD-8]
+    bool ecn = false;
     /// What the congestion window allows is spread over the round trip, but for the first ten segments after
     /// a rest: config::pacing. Off: it goes in bursts, clocked by ACKs alone.
     bool paced = true;
@@ -149,6 +154,15 @@ struct config {
     bool use_timestamps = true;   ///< [RFC 7323 3]
     bool use_window_scale = true; ///< [RFC 7323 2]
     bool use_sack = true;         ///< tell what is held beyond a hole [RFC 2018] [RFC 2883]
+
+    // Explicit Congestion Notification
+    /// SYNs that ask for it before one goes without; at least 1. More would make connections through a box
+    /// that drops such SYNs wait for 3 s; a SYN lost for another reason costs its connection no more than
+    /// ECN. [RFC 3168 6.1.1.1]
+    std::uint8_t ecn_syn_tries = 1;
+    /// So many losses or timeouts before anything ECN-capable has arrived, and a connection sends such
+    /// packets no more: the path swallows them. Two, since one may be of any congestion. 1 to 3.
+    std::uint8_t ecn_black_hole_losses = 2;
 
     // Handshake
     duration syn_ack_timeout{0};      ///< wait after the first SYN|ACK, then doubled; zero: initial_rto

@@ -85,6 +85,20 @@ struct counters {
     std::uint64_t keepalive_probes = 0;
     std::uint64_t timeouts = 0; ///< connections given up
 
+    // Explicit Congestion Notification
+    std::uint64_t ecn_negotiated = 0; ///< connections
+    std::uint64_t ecn_refused = 0;    ///< by a peer that does not know it, or does not want it
+    std::uint64_t ecn_reflected = 0;  ///< SYN|ACKs with both flags: bits of our SYN sent back, so no ECN
+    std::uint64_t ecn_withdrawn = 0;  ///< connections whose SYN had no answer and went again without
+    std::uint64_t ecn_declined = 0;   ///< SYNs that asked for it at a listener whose option is off
+    std::uint64_t ecn_ce_in = 0;      ///< segments with data that a router has marked
+    std::uint64_t ecn_echoes_out = 0; ///< segments of ours that tell of it
+    std::uint64_t ecn_cwr_in = 0;     ///< peers said that their window has come down
+    std::uint64_t ecn_echoes_in = 0;  ///< ACKs that tell of marks on our data
+    std::uint64_t ecn_reductions = 0; ///< of the window, for these
+    std::uint64_t ecn_cwr_out = 0;
+    std::uint64_t ecn_black_holes = 0; ///< connections whose ECN-capable packets never arrived
+
     // Ends
     std::uint64_t orphan_overflow = 0; ///< closing connections reset: max_orphans reached
 
@@ -170,6 +184,18 @@ struct counters {
         f("window_probes", c.window_probes);
         f("keepalive_probes", c.keepalive_probes);
         f("timeouts", c.timeouts);
+        f("ecn_negotiated", c.ecn_negotiated);
+        f("ecn_refused", c.ecn_refused);
+        f("ecn_reflected", c.ecn_reflected);
+        f("ecn_withdrawn", c.ecn_withdrawn);
+        f("ecn_declined", c.ecn_declined);
+        f("ecn_ce_in", c.ecn_ce_in);
+        f("ecn_echoes_out", c.ecn_echoes_out);
+        f("ecn_cwr_in", c.ecn_cwr_in);
+        f("ecn_echoes_in", c.ecn_echoes_in);
+        f("ecn_reductions", c.ecn_reductions);
+        f("ecn_cwr_out", c.ecn_cwr_out);
+        f("ecn_black_holes", c.ecn_black_holes);
         f("orphan_overflow", c.orphan_overflow);
         f("time_wait_entered", c.time_wait_entered);
         f("time_wait_evicted", c.time_wait_evicted);

@@ -111,6 +111,8 @@ struct info {
     bool window_scaling = false;
     bool sack_permitted = false; ///< by both
     bool no_delay = false;
+    bool ecn = false;           ///< both are willing, and our new data may be marked
+    bool ecn_echoing = false;   ///< our ACKs tell of a mark that the peer has not answered yet
     bool from_cookie = false;   ///< accepted without a half-open entry: the path's SYN_RECEIVED is the ACK's
     bool fast_opened = false;   ///< data that went with the SYN was taken [RFC 7413]
     bool orphan = false;        ///< closing in the background, one of config::max_orphans
@@ -129,6 +131,8 @@ struct info {
     std::uint32_t fast_retransmits = 0;
     std::uint32_t rto_fired = 0;
     std::uint32_t duplicate_acks = 0;
+    std::uint32_t ce_received = 0;    ///< segments with data that were marked
+    std::uint32_t ecn_reductions = 0; ///< of our window, for marks that the peer told of
     instant last_send{};
     instant last_receive{};
     instant next_timer = never;
@@ -255,6 +259,7 @@ class endpoint : public list_hook<> { // stack::writers_, or stack::unaccepted_
     bool accepted_;                     ///< somebody owns it: false in an accept queue
     seq urgent_end_{};                  ///< one past the last urgent byte, if any came
     std::uint32_t urgent_segments_ = 0; ///< that came
+    std::uint32_t ce_received_ = 0;     ///< marked segments with data
     path_of_states path_;
     tcp::close_report report_{};
     tcp::owner owner_{};

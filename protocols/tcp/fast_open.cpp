@@ -81,8 +81,8 @@ fast_open_cache::entry* fast_open_cache::room_for(const ip::address& server) {
     if (const auto known = servers_.find(server); known != servers_.end()) return &known->second;
     if (bound_ == 0) return nullptr;
     if (servers_.size() >= bound_)
-        servers_.erase(std::ranges::min_element(
-            servers_, {}, [](const auto& known) { return known.second.asked; }));
+        servers_.erase(
+            std::ranges::min_element(servers_, {}, [](const auto& known) { return known.second.asked; }));
     return &servers_[server];
 }
 
@@ -184,7 +184,8 @@ void tcb::conclude_fast_open(const header& syn_ack, std::uint32_t taken, instant
 // A middlebox may have done it, who does not like such SYNs: the next one is plain.
 void tcb::fast_open_refused(instant now) {
     if (sent_with_syn() != 0)
-        stack_->fast_open_cache_.put_off(flow().remote, after(now, stack_->config_.fast_open_retry_after), now);
+        stack_->fast_open_cache_.put_off(flow().remote, after(now, stack_->config_.fast_open_retry_after),
+                                         now);
 }
 
 } // namespace tapir::tcp

@@ -55,7 +55,7 @@ class fast_open_cache {
         std::uint16_t mss = 536;   ///< that the server announced
         instant not_before{};      ///< neither cookie nor request go in a SYN earlier
         instant asked{};           ///< when somebody connected there last
-        std::uint8_t lost = 0;     ///< SYNs in a row that did not pass, of those that had more than a plain one
+        std::uint8_t lost = 0; ///< SYNs in a row that did not pass, of those that had more than a plain one
     };
     /// What to put into the SYN: nothing, or a cookie, which is empty to ask for one.
     std::optional<entry> for_syn(const ip::address& server, instant now);
@@ -65,8 +65,8 @@ class fast_open_cache {
     bool knows(const ip::address& server) const;
     /// A SYN with data did pass.
     void passed(const ip::address& server);
-    /// It was a plain one that passed, after one with more had not: that may have been chance. The second time
-    /// in a row it is put off.
+    /// It was a plain one that passed, after one with more had not: that may have been chance. The second
+    /// time in a row it is put off.
     void passed_not(const ip::address& server, instant until, instant now);
     /// It does no good: the server does not do it, or a middlebox drops such SYNs. [RFC 7413 4.1.3.1]
     void put_off(const ip::address& server, instant until, instant now);

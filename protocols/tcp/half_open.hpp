@@ -39,6 +39,7 @@ struct half_open_entry {
     bool used : 1 = false;
     bool wants_fast_open : 1 = false; ///< the SYN|ACK has a cookie for the next time
     bool from_cookie : 1 = false;     ///< never stood in the table; made from the ACK
+    bool ecn : 1 = false;             ///< every SYN asked for it, and the listener wants it [RFC 3168 6.1.1]
 
     instant last_sent() const { return arrived + std::chrono::microseconds(sent_after_us); }
 };

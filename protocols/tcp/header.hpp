@@ -47,6 +47,9 @@ constexpr bool has(flags f, flags wanted) {
     return (f & wanted) == wanted;
 }
 
+/// What an ECN-setup SYN has; an ECN-setup SYN|ACK has the first of the two alone. [RFC 3168 6.1.1]
+inline constexpr flags ecn_setup = flags::ece | flags::cwr;
+
 struct timestamps {
     std::uint32_t value = 0; ///< TSval: the sender's clock
     std::uint32_t echo = 0;  ///< TSecr: the clock value it saw last; meaningful with ACK only

@@ -36,12 +36,19 @@ recovery& tcb::with_recovery() {
 // One ACK has been taken in; `a` is what it told.
 void tcb::recover(ack_outcome& a, const segment& s, instant now) {
     const bool advances = snd_una_ > a.una_before;
+    const bool echo = ecn_ == ecn_use::on && has(s.header.flags, flags::ece) && s.header.ack == snd_una_ &&
+                      a.una_before < snd_nxt_;
     // A receiver's sender is told nothing by most of what comes, and is asked nothing.
-    if (!recovery_ && !a.repeated && a.told.bytes == 0) return;
+    if (!recovery_ && !a.repeated && a.told.bytes == 0 && !echo) return;
+    ect_arrived_ = ect_arrived_ || a.told.once;
     if (a.repeated) ++duplicate_acks_;
     if (a.repeated || board_.sacked() != 0) with_recovery();
     bool lost_more = false;
     bool over = false;
+    if (ecn_reducing_ && snd_una_ >= recovery_->ecn_reduced_at) {
+        end_ecn_reduction();
+        over = true;
+    }
     if (recovery_) {
         if (!sack_permitted_) presume_delivered(a, advances);
         const bool probe_came_twice = a.came_twice && recovery_->probing && recovery_->probe_resent &&
@@ -65,16 +72,22 @@ void tcb::recover(ack_outcome& a, const segment& s, instant now) {
         }
         if (phase_ == recovery_phase::none && congested) enter_recovery(a, now);
     }
+    // An echo is no reason to send more, though its congestion be answered; but after a timeout there may be
+    // no new data to say so with for many round trips. [RFC 3168 6.1.2]
+    if (echo) over = echo_arrives(a, now) || over || phase_ != recovery_phase::timeout;
     // What arrives beyond a hole is no reason to send more, unless the path is known to reorder.
     const bool reorders = recovery_ && recovery_->arrivals.reordering_seen();
-    if (phase_ == recovery_phase::fast)
+    if (phase_ == recovery_phase::fast || ecn_reducing_)
         congestion_.set_cwnd(recovery_->reduction.on_ack(congestion_.cwnd(), a.told.bytes, in_flight(),
                                                          advances && !lost_more, mss()));
     else if (a.told.bytes != 0 && !over && (advances || reorders)) // [RFC 5681 3.2, step 1]
         congestion_.on_ack(sample_of(a, now));
     // Keep up: 2 GiB behind they would look like what is yet to come.
     recover_ = later(recover_, snd_una_ - 1);
-    if (recovery_) recovery_->arrivals.acknowledged(snd_una_);
+    if (recovery_) {
+        recovery_->ecn_reduced_at = later(recovery_->ecn_reduced_at, snd_una_ - 1);
+        recovery_->arrivals.acknowledged(snd_una_);
+    }
     if (paced_)
         pacer_.update(congestion_.cwnd(), rtt_.srtt(), congestion_.in_slow_start(), mss(),
                       stack_->config_.pacing);
@@ -152,11 +165,20 @@ void tcb::enter_recovery(const ack_outcome& a, instant now) {
     const std::uint32_t sacked_now = a.told.bytes > a.told.cumulative ? a.told.bytes - a.told.cumulative : 0;
     const std::uint32_t flight =
         prr::recover_fs(board_.outstanding(), board_.sacked(), sacked_now, a.told.cumulative);
-    remember_window();
     recover_ = end;
     phase_ = recovery_phase::fast;
-    // FlightSize has what the peer holds beyond the hole as well. [RFC 5681 3.1 (4)]
-    congestion_.on_congestion(congestion_cause::loss, board_.outstanding() + a.told.cumulative, mss(), now);
+    suspect_black_hole();
+    if (ecn_reducing_) { // it comes down already, for the same window of data [RFC 3168 6.1.2]
+        watch_for_undo(true);
+        ecn_reducing_ = false;
+        r.ecn_reduced_at = end;
+    } else {
+        remember_window();
+        window_reduced();
+        // FlightSize has what the peer holds beyond the hole as well. [RFC 5681 3.1 (4)]
+        congestion_.on_congestion(congestion_cause::loss, board_.outstanding() + a.told.cumulative, mss(),
+                                  now);
+    }
     r.reduction.begin(flight, congestion_.recovery_window());
     ++fast_retransmits_;
     ++stack_->counters_.fast_retransmits;
@@ -193,8 +215,16 @@ void tcb::leave_recovery() {
 
 // The window is about to be reduced.
 void tcb::remember_window() {
-    recovery& r = *recovery_;
     congestion_.remember();
+    watch_for_undo(false);
+}
+
+// `congested`: the loss may prove to be none, but the window stays.
+void tcb::watch_for_undo(bool congested) {
+    recovery& r = *recovery_;
+    r.congested = congested;
+    r.ecn_reduced_before = r.ecn_reduced_at;
+    r.cwr_was_due = cwr_due_;
     r.may_undo = true;
     r.timed_out = false;
     r.stamped = false;
@@ -255,7 +285,11 @@ void tcb::undo(instant now) {
     if (phase_ != recovery_phase::none) leave_recovery();
     // What arrives after its retransmission says nothing of order in step 3 of RACK; this does.
     if (!r.timed_out) r.arrivals.reordering_found();
-    congestion_.undo();
+    if (!r.congested) {
+        congestion_.undo();
+        r.ecn_reduced_at = later(r.ecn_reduced_before, snd_una_ - 1);
+        cwr_due_ = cwr_due_ && r.cwr_was_due;
+    }
     r.may_undo = false;
     una_timed_out_ = false;
     // What was lost is in flight: no longer the persist timer's matter.
@@ -303,10 +337,11 @@ bool tcb::send_tail_probe(instant now, gather_list& parts, outgoing_segment& out
     r.probing = true;
     const seq edge = snd_una_ + snd_wnd_;
     const std::uint32_t room = edge > snd_nxt_ ? edge - snd_nxt_ : 0;
-    const std::uint32_t fresh = std::min({unsent(), room, mss()});
+    const std::uint32_t fresh = ecn_holds_ ? 0 : std::min({unsent(), room, mss()});
     if (fresh != 0) { // new data is the better probe
         r.probe_resent = false;
         send_range(snd_nxt_, fresh, false, now, parts, out);
+        if (ecn_ == ecn_use::on && out.payload_size != 0) allow_marks(out);
     } else {
         const seq data_end = earlier(snd_nxt_, snd_end());
         const seq begin = later(data_begin(), data_end - mss());
@@ -330,7 +365,8 @@ void tcb::conclude_tail_probe(const ack_outcome& a, const segment& s, instant no
     } else if (h.ack > r.probe_end) {
         // The probe repaired a loss, which is a sign of congestion like any other.
         r.probing = false;
-        if (phase_ != recovery_phase::none) return;
+        if (phase_ != recovery_phase::none || ecn_reducing_) return;
+        window_reduced();
         congestion_.on_congestion(congestion_cause::loss, a.flight_before, mss(), now);
         congestion_.on_recovered();
         ++stack_->counters_.tail_losses;

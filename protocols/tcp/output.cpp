@@ -18,6 +18,7 @@ bool tcb::next_segment(instant now, std::size_t max_payload, gather_list& parts,
     if (state_ == state::closed || state_ == state::time_wait) return false;
     out.payload = {};
     out.payload_size = 0;
+    out.ecn = ip::ecn::not_ect;
     out.mss = static_cast<std::uint16_t>(mss());
     if (max_payload == 0) max_payload = mss();
     if (syn_due_) return send_syn(now, max_payload, parts, out);
@@ -47,6 +48,10 @@ header tcb::make_header(flags f, seq begin, seq ack, instant now, std::size_t sa
         if (ack == rcv_nxt_) {
             ack_now_ = false;
             timers_.clear(timer_id::delayed_ack);
+        }
+        if (ecn_echoing_) { // [RFC 3168 6.1.3]
+            h.flags |= flags::ece;
+            ++stack_->counters_.ecn_echoes_out;
         }
     }
     if (timestamps_) h.options.ts = timestamps{ts_clock(now), has(f, flags::ack) ? ts_recent_ : 0};
@@ -122,6 +127,7 @@ bool tcb::send_syn(instant now, std::size_t max_payload, gather_list& parts, out
     const bool first = state_ == state::syn_sent;
     out.header = make_header(first ? flags::syn : flags::syn | flags::ack, iss_, rcv_nxt_, now);
     header& h = out.header;
+    h.flags |= ecn_flags_of_syn(first);
     h.options.mss = receive_mss();
     if (first) {
         const std::uint32_t room = std::min<std::uint32_t>(receive_space(), 0xffff);
@@ -188,7 +194,7 @@ void tcb::sent(seq begin, std::uint32_t length, instant now) {
         board_.sent(fresh, end, now);
         snd_nxt_ = end;
     }
-    if (phase_ == recovery_phase::fast) recovery_->reduction.on_sent(length);
+    if (phase_ == recovery_phase::fast || ecn_reducing_) recovery_->reduction.on_sent(length);
     if (paced_) pacer_.on_sent(now, length);
     // [RFC 6298 5.1]
     if (!timers_.armed(timer_id::retransmit)) timers_.set(timer_id::retransmit, now + current_rto());
@@ -339,7 +345,7 @@ bool tcb::send_data(instant now, std::size_t max_payload, gather_list& parts, ou
     if (state_ == state::syn_received && opening_ != opening::fast) return false;
     const std::uint32_t queued = unsent();
     const bool fin = fin_unsent();
-    if (queued == 0 && !fin) return false;
+    if ((queued == 0 && !fin) || ecn_holds_) return false;
 
     const std::uint32_t full = mss();
     restart_after_idleness(now);
@@ -355,6 +361,7 @@ bool tcb::send_data(instant now, std::size_t max_payload, gather_list& parts, ou
         if (room < std::min(length, full)) return false;
         length = std::min(length, room);
     }
+    if (cwr_due_) length = std::min(length, full); // told once, not by each piece that this is cut into
     // Whole segments, unless this is the end of the data and may be small.
     if (length > full && (length < queued || !(no_delay_ || fin_queued_))) length -= length % full;
     // The FIN needs its place in the peer's window too; the network does not mind. [RFC 9293 3.4]
@@ -367,13 +374,14 @@ bool tcb::send_data(instant now, std::size_t max_payload, gather_list& parts, ou
     }
     timers_.clear(timer_id::persist);
     send_range(later(snd_nxt_, data_begin()), length, with_fin, now, parts, out);
+    if (ecn_ == ecn_use::on && out.payload_size != 0) allow_marks(out);
     return true;
 }
 
 // Nothing in flight whose acknowledgement would tell us of the window: ask. [RFC 9293 3.8.6.1]
 void tcb::wait_for_window(instant now) {
     if (timers_.armed(timer_id::persist)) return;
-    if (board_.in_flight() != 0) return; // only presumed to have arrived: the timeout will ask
+    if (timeout_will_tell()) return; // what is presumed to have arrived, too
     timers_.clear(timer_id::retransmit);
     const config& c = stack_->config_;
     const duration wait = rtt_.backed_off(persist_backoff_, rto_limits());

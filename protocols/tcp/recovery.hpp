@@ -26,7 +26,7 @@ enum class f_rto : std::uint8_t {
 };
 
 struct recovery {
-    explicit recovery(seq una) : arrivals(una) {}
+    explicit recovery(seq una) : arrivals(una), ecn_reduced_at(una - 1), ecn_reduced_before(una - 1) {}
 
     rack arrivals;
     prr reduction;
@@ -46,6 +46,13 @@ struct recovery {
     bool must_look_again = false; ///< judge all sendings anew
     instant looked_again{};       ///< when an undo last had all sendings judged anew
     f_rto spurious_timeout = f_rto::off;
+
+    // ECN [RFC 3168 6.1.2]
+    seq ecn_reduced_at;           ///< where CWR is, or SND.NXT when the window last came down
+    seq ecn_reduced_before;       ///< and the time before: an undo goes back there
+    bool cwr_was_due = false;     ///< then
+    bool congested = false;       ///< ECN-Echo told of congestion, too: an undo leaves the window as it is
+    std::uint32_t reductions = 0; ///< for ECN-Echo
 
     // Tail loss probe [RFC 8985 7]
     bool probing = false;

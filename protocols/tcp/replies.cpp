@@ -45,6 +45,7 @@ header stack::syn_ack_of(const half_open_entry& e, const flow_key& flow, std::ui
     h.seq = e.iss;
     h.ack = e.irs + 1;
     h.flags = flags::syn | flags::ack;
+    if (e.ecn) h.flags |= flags::ece; // [RFC 3168 6.1.1]
     h.window =
         static_cast<std::uint16_t>(std::min<std::uint32_t>(config_.first_receive_buffer(accepted), 0xffff));
     h.options.mss = path_of(e).receive_mss();

@@ -5,6 +5,7 @@
 #include <tapir/framework/buffer.hpp>
 #include <tapir/framework/bytes.hpp>
 #include <tapir/framework/time.hpp>
+#include <tapir/protocols/ip/ecn.hpp>
 #include <tapir/protocols/tcp/header.hpp>
 
 #include <cstddef>
@@ -18,7 +19,8 @@ namespace tapir::tcp {
 struct segment {
     tcp::header header{};
     chunk payload{};
-    instant arrived{}; ///< when it was read from the link
+    instant arrived{};              ///< when it was read from the link
+    ip::ecn ecn = ip::ecn::not_ect; ///< of its packet
 
     /// SEG.LEN: payload, plus one each for SYN and FIN.
     std::uint32_t length() const {
@@ -37,6 +39,7 @@ struct outgoing_segment {
     std::size_t payload_size = 0;
     /// Payload may be larger than this when the sink said so; it is then to be cut into pieces of `mss`.
     std::uint16_t mss = 0;
+    ip::ecn ecn = ip::ecn::not_ect; ///< for its packet
 
     std::size_t size() const { return header.size() + payload_size; }
 };

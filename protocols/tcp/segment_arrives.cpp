@@ -116,6 +116,7 @@ verdict tcb::arrives_in_syn_sent(const segment& s, instant now) {
     rcv_adv_ = rcv_nxt_ + std::max(promised, std::min<std::uint32_t>(receive_space(), 0xffff));
     last_ack_sent_ = rcv_nxt_;
     accept_syn_options(h.options, true);
+    ecn_answered(h.flags);
     ts_recent_at_ = second_of(s.arrived);
     snd_wnd_ = max_snd_wnd_ = h.window; // never scaled in a SYN [RFC 7323 2.2]
     snd_wl1_ = h.seq;
@@ -153,6 +154,7 @@ void tcb::established(instant now) {
     timers_.clear(timer_id::retransmit);
     timers_.clear(timer_id::give_up);
     recover_ = iss_;
+    ecn_agreed();
     // A peer has taken nothing of a SYN's data that it did not acknowledge with it, nor what came before our
     // SYN|ACK. It was no congestion that it went in vain. [RFC 7413 4.2.1]
     if (snd_una_ != snd_nxt_ && (opening_ != opening::fast || syn_retransmitted_)) board_.mark_all_lost();
@@ -204,8 +206,10 @@ verdict tcb::arrives_synchronized(const segment& s, instant now) {
     // In a simultaneous open the peer's SYN|ACK repeats its SYN: what is new is the ACK. [RFC 9293 figure 8]
     if (state_ == state::syn_received && opening_ == opening::active && h.syn() && h.has_ack() && !h.rst() &&
         h.seq == irs_) {
+        ecn_answered(h.flags);
         segment rest = s;
-        rest.header.flags = h.flags & static_cast<flags>(~static_cast<unsigned>(flags::syn) & 0xff);
+        rest.header.flags =
+            h.flags & static_cast<flags>(~static_cast<unsigned>(flags::syn | ecn_setup) & 0xff);
         rest.header.seq += 1;
         return arrives_synchronized(rest, now);
     }
@@ -213,6 +217,7 @@ verdict tcb::arrives_synchronized(const segment& s, instant now) {
     // The SYN again: our SYN|ACK was lost, or is late.
     if (opening_ == opening::fast && !syn_acked_ && h.syn() && !h.has_ack() && !h.rst() && h.seq == irs_) {
         syn_due_ = syn_retransmitted_ = true;
+        ecn_answered(h.flags); // who asks no more for it has sent a SYN without [RFC 3168 6.1.1]
         return verdict::done;
     }
     // First, sequence number and timestamp.
@@ -283,10 +288,12 @@ verdict tcb::arrives_synchronized(const segment& s, instant now) {
     // Seventh and eighth, text and FIN.
     const bool had_fin = user_->peer_fin_;
     if (!s.payload.empty() || h.fin()) {
-        if (may_receive(state_))
+        if (may_receive(state_)) {
             text_arrives(h.seq, s.payload, h.fin(), now);
-        else if (s.length() != 0)
+            if (answers_marks() && !s.payload.empty()) marks_arrive(s, now);
+        } else if (s.length() != 0) {
             owe_ack(); // behind the peer's FIN there is nothing; tell it where we stand
+        }
     }
     if (state_ == state::closed) return verdict::done;
     conclude(fin_acked_now, user_->peer_fin_ && !had_fin, now);

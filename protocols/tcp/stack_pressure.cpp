@@ -46,6 +46,7 @@ void stack::syn_without_room(listening_endpoint& l, half_open_entry e, const seg
     e.scaled = keep.scaled = e.scaled && e.timestamps;
     keep.scale = e.peer_scale;
     e.sack_permitted = keep.sack_permitted = e.sack_permitted && e.timestamps;
+    e.ecn = keep.ecn = e.ecn && e.timestamps;
     const syn_cookies::cookie made = cookies_.make(flow, e.irs, keep, timestamp(now), now);
     e.iss = made.iss;
     queue_reply(path_of(e), syn_ack_of(e, flow, made.clock));
@@ -77,6 +78,7 @@ std::optional<half_open_entry> stack::cookie_in(listening_endpoint& l, const pat
     e.scaled = kept->scaled;
     e.peer_scale = kept->scale;
     e.sack_permitted = kept->sack_permitted;
+    e.ecn = kept->ecn;
     e.from_cookie = true;
     return e;
 }

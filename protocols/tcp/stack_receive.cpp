@@ -25,7 +25,7 @@ void stack::drop(std::uint64_t counters::* reason, std::string_view name, const 
 }
 
 void stack::receive(const path& p, const chunk& bytes_of_segment, checksum_known checksum, instant arrived,
-                    instant now) {
+                    instant now, ip::ecn ecn) {
     const bytes all = bytes_of_segment.data();
     // [RFC 9293 3.1 MUST-3]
     if (checksum != checksum_known::valid && all.size() >= header_size &&
@@ -44,6 +44,7 @@ void stack::receive(const path& p, const chunk& bytes_of_segment, checksum_known
     s.header = parsed->header;
     s.payload = bytes_of_segment.slice(parsed->size, all.size() - parsed->size);
     s.arrived = arrived;
+    s.ecn = ecn;
     receive(p, s, now);
 }
 
@@ -117,6 +118,7 @@ void stack::arrives_at_listener(listening_endpoint& l, const path& p, const segm
         return;
     }
     half_open_entry e = entry_for(l, p, s, *local, now);
+    if (has(h.flags, ecn_setup) && !e.ecn) ++counters_.ecn_declined;
     // What continues a TIME_WAIT is certain not to be an old duplicate only once its handshake is complete.
     if (!above && h.options.fast_open && l.options_.fast_open && opens_fast(l, e, p, s, flow, now)) return;
     if (above) {
@@ -184,6 +186,7 @@ half_open_entry stack::entry_for(const listening_endpoint& l, const path& p, con
     e.timestamps = config_.use_timestamps && h.options.ts.has_value();
     e.ts_recent = h.options.ts.value_or(timestamps{}).value;
     e.sack_permitted = config_.use_sack && h.options.sack_permitted; // [RFC 2018 2]
+    e.ecn = l.options_.accepted.ecn && has(h.flags, ecn_setup);      // [RFC 3168 6.1.1]
     const auto waited = std::chrono::duration_cast<std::chrono::microseconds>(now - s.arrived).count();
     e.sent_after_us = static_cast<std::uint32_t>(std::clamp<std::int64_t>(waited, 0, UINT32_MAX));
     return e;
@@ -199,6 +202,8 @@ void stack::arrives_at_half_open(std::uint32_t i, const path& p, const segment& 
     // The SYN again: our SYN|ACK was lost, or is late.
     if (h.syn() && !h.has_ack() && !h.rst() && h.seq == e.irs) {
         e.repeated = true;
+        // A client that asks no more for ECN has sent a SYN without, and will not use it. [RFC 3168 6.1.1]
+        e.ecn = e.ecn && has(h.flags, ecn_setup);
         reply_syn_ack(e, now);
         return;
     }

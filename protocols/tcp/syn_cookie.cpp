@@ -12,15 +12,17 @@ constexpr std::uint32_t mss_bits = 3;
 constexpr std::uint32_t mss_mask = (1u << mss_bits) - 1;
 static_assert(syn_cookies::mss_table.size() == mss_mask + 1);
 
-// The low bits of our timestamp: four for the window scale, one for SACK-permitted.
-constexpr std::uint32_t clock_bits = 5;
+// The low bits of our timestamp: four for the window scale, one each for SACK-permitted and ECN.
+constexpr std::uint32_t clock_bits = 6;
 constexpr std::uint32_t clock_mask = (1u << clock_bits) - 1;
 constexpr std::uint32_t not_scaled = 0x0f;
 constexpr std::uint32_t sack_bit = 0x10;
+constexpr std::uint32_t ecn_bit = 0x20;
 constexpr std::uint8_t no_timestamps = 0xff; ///< what is sealed in place of those bits
 
 std::uint32_t bits_of(const cookie_options& o) {
-    return (o.scaled ? std::min<std::uint32_t>(o.scale, 14) : not_scaled) | (o.sack_permitted ? sack_bit : 0);
+    return (o.scaled ? std::min<std::uint32_t>(o.scale, 14) : not_scaled) |
+           (o.sack_permitted ? sack_bit : 0) | (o.ecn ? ecn_bit : 0);
 }
 
 std::uint8_t index_of(std::uint16_t mss) {
@@ -70,6 +72,7 @@ std::optional<cookie_options> syn_cookies::check(const flow_key& flow, seq irs, 
         kept.scaled = (options & not_scaled) != not_scaled;
         kept.scale = kept.scaled ? options & not_scaled : 0;
         kept.sack_permitted = (options & sack_bit) != 0;
+        kept.ecn = (options & ecn_bit) != 0;
     }
     return kept;
 }

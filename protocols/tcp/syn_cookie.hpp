@@ -6,9 +6,9 @@
 //     const auto kept = cookies.check(flow, ack.seq - 1, ack.ack - 1, echoed_clock, now);
 //
 // A cookie is 29 bits of SipHash over the 4-tuple, the client's initial sequence number, what is kept and a
-// count of periods, and 3 bits that index the table of MSS values. The window scale and SACK-permitted have
-// no room there: they stand in the low 5 bits of the timestamp that we send, if the client sends timestamps,
-// and are sealed with the rest. The client echoes them.
+// count of periods, and 3 bits that index the table of MSS values. The window scale, SACK-permitted and ECN
+// have no room there: they stand in the low 6 bits of the timestamp that we send, if the client sends
+// timestamps, and are sealed with the rest. The client echoes them.
 //
 // A cookie is believed in the period that made it and in the next one. Secrets rotate after a number of
 // periods; the last one is kept, so that a cookie made just before is still known. A guess is right once in
@@ -42,6 +42,7 @@ struct cookie_options {
     bool scaled = false;
     std::uint8_t scale = 0; ///< the client's, at most 14
     bool sack_permitted = false;
+    bool ecn = false; ///< our SYN|ACK agreed to it
     bool operator==(const cookie_options&) const = default;
 };
 
@@ -58,7 +59,7 @@ class syn_cookies {
 
     struct cookie {
         seq iss;
-        std::uint32_t clock = 0; ///< for our timestamp; not above the clock given, at most 63 ms below
+        std::uint32_t clock = 0; ///< for our timestamp; not above the clock given, at most 127 ms below
     };
     /// `clock` is our timestamp clock without any offset.
     cookie make(const flow_key& flow, seq irs, const cookie_options& keep, std::uint32_t clock, instant now);

@@ -35,6 +35,7 @@ tcb::tcb(stack& s, endpoint& user, const tcp::path& p, const connection_options&
       congestion_(options.congestion, options.paced), rtt_(rto_limits()),
       buffer_(std::min<std::uint32_t>(tunes_send_ ? s.config_.first_buffer : options.send_buffer, 1u << 30)),
       limits_(options, s.config_) {
+    if (options.ecn) ecn_ = ecn_use::offered;
     if (options.initial_rto > duration{0}) rtt_.set_rto(std::min(options.initial_rto, s.config_.max_rto));
 }
 
@@ -158,6 +159,10 @@ info tcb::info() const {
     i.fast_retransmits = fast_retransmits_;
     i.rto_fired = rto_fired_;
     i.duplicate_acks = duplicate_acks_;
+    i.ecn = ecn_ == ecn_use::on;
+    i.ecn_echoing = ecn_echoing_;
+    i.ce_received = user_->ce_received_;
+    i.ecn_reductions = recovery_ ? recovery_->reductions : 0;
     i.last_send = last_data_send_;
     i.last_receive = last_receive_;
     i.next_timer = timers_.next();

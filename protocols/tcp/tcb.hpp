@@ -5,6 +5,7 @@
 //     segment_arrives.cpp   what a segment means            [RFC 9293 3.10.7.3, 3.10.7.4]
 //     acknowledgement.cpp   what its ACK field means        [RFC 9293 3.10.7.4] [RFC 6298]
 //     loss_recovery.cpp     what that says about losses     [RFC 8985] [RFC 9937] [RFC 6582]
+//     ecn.cpp               what routers say by marks       [RFC 3168]
 //     output.cpp            what may be sent now            [RFC 9293 3.7.4, 3.8.6]
 //     timeouts.cpp          what silence means              [RFC 9293 3.8]
 //     memory_pressure.cpp   what buffers may cost           [RFC 2018 8]
@@ -20,6 +21,7 @@
 #include <tapir/framework/timer_wheel.hpp>
 #include <tapir/protocols/tcp/config.hpp>
 #include <tapir/protocols/tcp/congestion/control.hpp>
+#include <tapir/protocols/tcp/ecn.hpp>
 #include <tapir/protocols/tcp/endpoint.hpp>
 #include <tapir/protocols/tcp/half_open.hpp>
 #include <tapir/protocols/tcp/memory.hpp>
@@ -219,6 +221,7 @@ class tcb : public list_hook<stack::dirty_tag>,
     void enter_recovery(const ack_outcome& a, instant now);
     void leave_recovery();
     void remember_window();
+    void watch_for_undo(bool congested);
     void went_again(std::uint32_t length, instant now);
     bool was_spurious(const ack_outcome& a, const segment& s, bool advances);
     bool f_rto_step(const ack_outcome& a, bool advances);
@@ -229,6 +232,18 @@ class tcb : public list_hook<stack::dirty_tag>,
     void conclude_tail_probe(const ack_outcome& a, const segment& s, instant now);
     ack_sample sample_of(const ack_outcome& a, instant now) const;
     void trace_cwnd(instant now);
+
+    // --- ecn.cpp ---
+    flags ecn_flags_of_syn(bool first);
+    void ecn_answered(flags f);
+    void ecn_agreed();
+    bool answers_marks() const { return ecn_ == ecn_use::on || ecn_ == ecn_use::echoes; }
+    void marks_arrive(const segment& s, instant now);
+    void allow_marks(outgoing_segment& out);
+    bool echo_arrives(const ack_outcome& a, instant now);
+    void window_reduced();
+    void end_ecn_reduction();
+    void suspect_black_hole();
 
     // --- timeouts.cpp ---
     void retransmission_timeout(instant now);
@@ -285,6 +300,9 @@ class tcb : public list_hook<stack::dirty_tag>,
     void restart_after_idleness(instant now);
     bool worth_sending(std::uint32_t length, std::uint32_t unsent) const;
     void wait_for_window(instant now);
+    /// Something is under way; or the peer does not acknowledge what it said to hold, and will be taken to
+    /// have dropped it [RFC 2018 8]. Either way the retransmission timer asks, not the persist timer.
+    bool timeout_will_tell() const { return board_.in_flight() != 0 || board_.is_sacked(snd_una_); }
     header make_rst(instant now) const;
 
     // --- derived ---
@@ -332,10 +350,8 @@ class tcb : public list_hook<stack::dirty_tag>,
     std::uint32_t ts_recent_ = 0;
     std::uint32_t ts_offset_ = 0;
     tcp::state state_ = state::closed;
-    opening opening_ = opening::active;
     std::uint8_t snd_scale_ = 0;
     std::uint8_t rcv_scale_ = 0;
-    recovery_phase phase_ = recovery_phase::none;
     std::uint8_t backoff_ = 0; ///< timeouts since the last round-trip sample [RFC 6298 5.5]
     std::uint8_t persist_backoff_ = 0;
     std::uint8_t acks_owed_ = 0; ///< to duplicates, out-of-order and unacceptable segments: one each
@@ -346,6 +362,9 @@ class tcb : public list_hook<stack::dirty_tag>,
     std::uint16_t link_mtu_ = 1500; ///< as it was when the connection was opened
     std::uint16_t pseudo_header_sum_ = 0;
     std::uint16_t challenge_second_ = 0;
+    opening opening_ : 2 = opening::active;
+    recovery_phase phase_ : 2 = recovery_phase::none;
+    ecn_use ecn_ : 3 = ecn_use::off;
     bool timestamps_ : 1 = false;
     bool scaling_ : 1 = false;
     bool sack_permitted_ : 1 = false; ///< by both
@@ -369,9 +388,15 @@ class tcb : public list_hook<stack::dirty_tag>,
     bool una_timed_out_ : 1 = false; ///< what stands at snd_una was sent again by a timeout
     bool orphan_ : 1 = false;        ///< counted in the stack
     bool paced_ : 1 = true;
-    bool tunes_send_ : 1 = false;    ///< the send buffer is as large as the path needs
-    bool tunes_receive_ : 1 = false; ///< the receive buffer too
-    bool from_cookie_ : 1 = false;   ///< opened by the ACK of a SYN cookie
+    bool tunes_send_ : 1 = false;     ///< the send buffer is as large as the path needs
+    bool tunes_receive_ : 1 = false;  ///< the receive buffer too
+    bool from_cookie_ : 1 = false;    ///< opened by the ACK of a SYN cookie
+    bool ecn_echoing_ : 1 = false;    ///< each ACK tells of a mark, until the peer answers with CWR
+    bool cwr_due_ : 1 = false;        ///< the next new data says that the window has come down
+    bool ecn_reducing_ : 1 = false;   ///< PRR lowers cwnd for an ECN-Echo; no loss recovery has taken it over
+    bool ecn_holds_ : 1 = false;      ///< an echo at one segment: new data waits for timer_id::pace
+    bool ect_arrived_ : 1 = false;    ///< something that could be marked was acknowledged
+    std::uint8_t ect_losses_ : 2 = 0; ///< while nothing did
     bool wants_fast_open_ : 1 = false;
     bool tried_fast_open_ : 1 = false; ///< our SYN had the option
     bool fast_opened_ : 1 = false;     ///< the SYN's data was taken, ours or the peer's

@@ -17,7 +17,7 @@ void tcb::on_timer(instant now) {
         return;
     }
     if (timers_.expire(timer_id::delayed_ack, now)) ack_now_ = true;
-    timers_.expire(timer_id::pace, now); // whoever asked will be asked what it can send
+    if (timers_.expire(timer_id::pace, now)) ecn_holds_ = false; // it will be asked what it can send
     if (timers_.expire(timer_id::reordering, now)) reordering_timeout(now);
     if (timers_.expire(timer_id::tail_probe, now)) tail_probe_timeout(now);
     if (timers_.expire(timer_id::retransmit, now)) retransmission_timeout(now);
@@ -52,7 +52,11 @@ void tcb::retransmission_timeout(instant now) {
     else if (phase_ == recovery_phase::fast)
         r.may_undo = false; // its window is not the one remembered
     r.timed_out = true;
-    congestion_.on_timeout(flight, mss(), first, now);
+    // ssthresh comes down once in a window of data, and has if a mark was echoed just now.
+    congestion_.on_timeout(flight, mss(), first && !ecn_reducing_, now);
+    ecn_reducing_ = false;
+    window_reduced();
+    if (first) suspect_black_hole();
     trace_cwnd(now);
     recover_ = snd_nxt_; // [RFC 6582 3.2, step 4 of the retransmit timeout]
     phase_ = recovery_phase::timeout;
@@ -98,7 +102,7 @@ void tcb::reordering_timeout(instant now) {
 }
 
 void tcb::persist_timeout(instant now) {
-    if (board_.in_flight() != 0) { // something under way will tell of the window, or time out
+    if (timeout_will_tell()) {
         if (!timers_.armed(timer_id::retransmit)) timers_.set(timer_id::retransmit, now + current_rto());
         return;
     }

@@ -24,6 +24,10 @@ struct trace_sink {
     virtual void marked_lost(const flow_key&, std::uint32_t /*bytes*/, instant) {}
     /// Recovery was for nothing: the window is what it was.
     virtual void recovery_undone(const flow_key&, std::uint32_t /*cwnd*/, instant) {}
+    /// A segment with data was marked by a router: ACKs say so from now on.
+    virtual void congestion_marked(const flow_key&, seq /*begin*/, instant) {}
+    /// The peer tells of a mark: the window goes down to `window`.
+    virtual void window_reduced_by_ecn(const flow_key&, std::uint32_t /*window*/, instant) {}
     virtual void tail_probe(const flow_key&, seq /*begin*/, instant) {}
     virtual void cwnd_changed(const flow_key&, std::uint32_t /*cwnd*/, std::uint32_t /*ssthresh*/, instant) {}
     /// A segment that was not processed any further; `reason` is the name of a counter.

@@ -28,6 +28,7 @@ network_options::network_options(command_line& line, std::uint16_t default_port)
                 "the kernel's address on the TAP (default: the first other one of the network)");
     line.option("--port", port, "TCP port").within(1, 65535);
     line.option("--tap-io", tap_io_name, "how frames are moved").one_of({"automatic", "poll", "multishot"});
+    line.flag("--ecn", ecn, "let routers mark packets in place of dropping them, if the peer is willing");
     line.option("--pcap", pcap, "write every frame to this file, for Wireshark");
 }
 
@@ -89,6 +90,7 @@ task<std::unique_ptr<tap_network>> tap_network::open(const network_options& o) {
     }
     host_config config;
     config.secret = os_secret();
+    config.tcp.connections.ecn = n->ecn_ = o.ecn;
     n->host_ = std::make_unique<host>(self.reactor(), config);
     const std::uint64_t draw = self.reactor().rng().next();
     const auto octet = [&](unsigned i) { return static_cast<std::uint8_t>(draw >> (8 * i)); };
@@ -105,6 +107,7 @@ task<std::unique_ptr<tap_network>> tap_network::open(const network_options& o) {
 result<tcp::listener> tap_network::listen(std::uint16_t port) {
     tcp::listen_options o;
     o.accepted.no_delay = true;
+    o.accepted.ecn = ecn_;
     return host_->listen(ip::endpoint(own_.addr, port), o);
 }
 

@@ -68,6 +68,7 @@ struct network_options {
     std::uint16_t port;
     std::string tap_io_name = "automatic";
     std::string pcap;
+    bool ecn = false;
     control_options control;
 
     tap_io io() const;
@@ -95,6 +96,7 @@ class tap_network {
     tap_network() = default;
 
     ip::prefix own_;
+    bool ecn_ = false;
     std::unique_ptr<tapir::tap> tap_;
     std::unique_ptr<capture> capture_;
     std::unique_ptr<host> host_;

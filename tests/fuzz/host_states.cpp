@@ -31,6 +31,7 @@ tcp::config limits(std::uint8_t choice) {
     c.use_window_scale = (choice & 2) != 0;
     c.connections.receive_buffer = buffer_bytes;
     c.connections.send_buffer = buffer_bytes;
+    c.connections.ecn = (choice & 128) != 0;
     return c;
 }
 
@@ -62,7 +63,7 @@ class conversation {
   private:
     /// A segment of the peer's: `seq_off` and `ack_off` count from what each side expects next.
     void say(flags f, std::uint32_t seq_off = 0, std::uint32_t ack_off = 0, bytes payload = {},
-             std::uint16_t window = 8000) {
+             std::uint16_t window = 8000, ip::ecn ecn = ip::ecn::not_ect) {
         tcp::header h;
         h.source_port = fuzz::station::port;
         h.destination_port = peer_.said().port;
@@ -73,9 +74,10 @@ class conversation {
         if (has(f, flags::syn)) {
             h.options.mss = std::uint16_t{1000};
             if ((choice_ & 4) != 0) h.options.window_scale = std::uint8_t{3};
+            if ((choice_ & 128) != 0) h.flags |= tcp::ecn_setup;
         }
         if ((choice_ & 8) != 0) h.options.ts = tcp::timestamps{++clock_, peer_.said().timestamp};
-        peer_.send_segment(h, payload);
+        peer_.send_segment(h, payload, ecn);
     }
     void say_and_count(flags f) {
         say(f);
@@ -183,9 +185,10 @@ class conversation {
         const std::array<std::byte, 1400> data{};
         const std::size_t length = size < 200 ? size % 8u : size * 5u;
         const auto window = static_cast<std::uint16_t>(in_.u8() * 257);
+        const std::uint8_t ecn = (choice_ & 128) != 0 ? in_.u8() : std::uint8_t{0};
         // An ACK is what most segments carry.
-        say(static_cast<flags>(f & 0x3f) | ((f & 0x40) != 0 ? flags::ack : flags::none), seq_off, ack_off,
-            bytes(data).first(length), window);
+        say(static_cast<flags>((f & 0x3f) | (ecn & 0xc0)) | ((f & 0x40) != 0 ? flags::ack : flags::none),
+            seq_off, ack_off, bytes(data).first(length), window, static_cast<ip::ecn>(ecn & 3));
         // And the peer goes on from what the host has taken.
         if ((f & 0x80) != 0) next_ = peer_.said().rcv_nxt;
     }

@@ -28,7 +28,7 @@ void look_at(const ipv4::view& v, bytes packet) {
     must(v.header_size() + v.payload().size() == v.datagram().size());
     must(v.fragment_offset() % 8 == 0 && v.fragment_offset() <= 65528);
     must(v.is_fragment() == (v.more_fragments() || v.fragment_offset() != 0));
-    must((v.dscp() << 2 | v.ecn()) == v.type_of_service());
+    must((v.dscp() << 2 | static_cast<int>(v.ecn())) == v.type_of_service());
     must(v.source().is_v4() && v.destination().is_v4());
 }
 

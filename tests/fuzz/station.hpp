@@ -93,17 +93,17 @@ class station final : private frame_receiver, private tcp::trace_sink {
     task<> pass(duration d) { (void)co_await sleep_for(d); }
 
     /// The segment as it stands, but for its checksum.
-    void send_segment(const tcp::header& h, bytes payload) {
+    void send_segment(const tcp::header& h, bytes payload, ip::ecn ecn = ip::ecn::not_ect) {
         const std::size_t size = h.size();
         buffer b = pool_.allocate(size + payload.size());
         const mutable_bytes all = b.span().first(size + payload.size());
         copy_bytes(all.subspan(size), payload);
         const std::array parts = {payload};
         tcp::emit(all.first(size), h, ip::pseudo_header_sum(there(), here(), ip::protocol::tcp), parts);
-        send_packet({}, all);
+        send_packet({}, all, ecn);
     }
     /// An IPv4 datagram of protocol TCP with these options (cut to 40 bytes, padded to words).
-    void send_packet(bytes options, bytes payload) {
+    void send_packet(bytes options, bytes payload, ip::ecn ecn = ip::ecn::not_ect) {
         options = options.first(std::min<std::size_t>(options.size(), 40));
         const std::size_t words = (options.size() + 3) / 4;
         const std::size_t header = ipv4::header::size + 4 * words;
@@ -111,6 +111,7 @@ class station final : private frame_receiver, private tcp::trace_sink {
         copy_bytes(f.push_back(payload.size()), payload);
         mutable_bytes ip = f.push_front(header);
         ipv4::header h;
+        h.type_of_service = static_cast<std::uint8_t>(ecn);
         h.protocol = ip::protocol::tcp;
         h.source = there();
         h.destination = here();

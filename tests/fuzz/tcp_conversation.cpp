@@ -52,6 +52,7 @@ struct world final : tcp::output_sink, tcp::trace_sink {
 
     static tcp::config limits() {
         tcp::config c;
+        c.connections.ecn = true;
         c.max_half_open = 8;
         c.max_time_wait = 4;
         c.max_connections = 8;
@@ -69,6 +70,7 @@ struct world final : tcp::output_sink, tcp::trace_sink {
         o.fast_open = true;
         o.accepted.receive_buffer = 20000;
         o.accepted.send_buffer = 20000;
+        o.accepted.ecn = true;
         listener = std::move(*stack->listen({here(), 80}, o, now));
     }
     static ip::address here() { return ip::address::v4(192, 0, 2, 1); }
@@ -79,6 +81,9 @@ struct world final : tcp::output_sink, tcp::trace_sink {
     void emit(const tcp::path&, const tcp::outgoing_segment& s) override {
         must(++emitted < 100000);
         must(s.header.options.size() <= 40);
+        // What may be marked is data, and no SYN. [RFC 3168 6.1.1, 6.1.4]
+        must(s.ecn == ip::ecn::not_ect || (s.ecn == ip::ecn::ect0 && s.payload_size != 0 && !s.header.syn()));
+        must(!has(s.header.flags, tcp::flags::cwr) || s.header.syn() || s.ecn == ip::ecn::ect0);
         last_out = s.header;
         if (s.header.options.fast_open && s.header.has_ack()) cookie = *s.header.options.fast_open;
         std::size_t size = 0;
@@ -95,7 +100,7 @@ struct world final : tcp::output_sink, tcp::trace_sink {
     void segment(script& in) {
         tcp::segment s;
         s.arrived = now;
-        s.header.flags = static_cast<tcp::flags>(in.u8() & 0x3f);
+        s.header.flags = static_cast<tcp::flags>(in.u8());
         s.header.source_port = static_cast<std::uint16_t>(1000 + in.u8() % 4);
         s.header.destination_port = in.u8() < 200 ? std::uint16_t{80} : last_out.source_port;
         if (s.header.destination_port == 0) s.header.destination_port = 80;
@@ -103,6 +108,7 @@ struct world final : tcp::output_sink, tcp::trace_sink {
         s.header.ack = last_out.seq + in.offset();
         s.header.window = static_cast<std::uint16_t>(in.u8() * 257);
         const std::uint8_t options = in.u8();
+        s.ecn = static_cast<ip::ecn>(options >> 6);
         if ((options & 1) != 0) s.header.options.ts = tcp::timestamps{in.u32(), in.u32()};
         if ((options & 2) != 0) s.header.options.mss = static_cast<std::uint16_t>(in.u8() * 8);
         if ((options & 4) != 0) s.header.options.window_scale = in.u8();
@@ -118,7 +124,7 @@ struct world final : tcp::output_sink, tcp::trace_sink {
     void call(script& in) {
         const std::uint8_t what = in.u8();
         if (what % 16 == 15) {
-            tcp::connection_options o;
+            tcp::connection_options o = stack->configuration().connections;
             o.fast_open = (what & 64) != 0;
             const std::array<std::byte, 2000> first{};
             auto e = stack->connect(way(), static_cast<std::uint16_t>(1000 + what % 4), 0, o, now,

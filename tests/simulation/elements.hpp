@@ -54,6 +54,14 @@ inline element rate(std::uint64_t bytes_per_second) {
 inline element tail_drop_queue(std::size_t bytes) {
     return [=](link_plan& p) { p.each_way([&](impairment& i) { i.queue = bytes; }); };
 }
+/// In place of a loss: ECN-capable packets that find more than so many bytes waiting are marked.
+inline element marking_above(std::size_t bytes) {
+    return [=](link_plan& p) { p.each_way([&](impairment& i) { i.mark_above = bytes; }); };
+}
+/// Boxes that do not know ECN.
+inline element ecn_is(ecn_path what) {
+    return [=](link_plan& p) { p.each_way([&](impairment& i) { i.ecn = what; }); };
+}
 inline element delay(duration d) {
     return [=](link_plan& p) { p.each_way([&](impairment& i) { i.delay = d; }); };
 }

@@ -61,6 +61,22 @@ void draw_changes(random& draw, duration rtt, link_plan& plan) {
     }
 }
 
+/// Who uses ECN, where packets are marked, and what does not know it.
+void draw_ecn(random& draw, drawn_network& n) {
+    for (tcp::config* c : {&n.client, &n.server}) c->connections.ecn = draw.below(3) != 0;
+    for (link_plan& plan : n.links) {
+        for (impairment* way : {&plan.to_right, &plan.to_left}) {
+            if (draw.below(2) != 0) way->mark_above = draw.below(static_cast<std::uint32_t>(way->queue));
+            switch (draw.below(12)) {
+            case 0: way->ecn = ecn_path::bleaches; break;
+            case 1: way->ecn = ecn_path::swallows_setup; break;
+            case 2: way->ecn = ecn_path::swallows_ect; break;
+            default: break;
+            }
+        }
+    }
+}
+
 } // namespace
 
 void draw_recovery(random& draw, tcp::config& client, tcp::config& server) {
@@ -141,6 +157,7 @@ drawn_network draw_network(std::uint64_t seed) {
         }
     }
     draw_recovery(draw, n.client, n.server);
+    draw_ecn(draw, n);
     return n;
 }
 

@@ -7,8 +7,8 @@
 //     lab.in({.flags = SYN});
 //     CHECK(lab.out() == segs{{.flags = SYN | ACK, .ack = 1}});
 //
-// `window`, `options` and `at` (milliseconds since the lab opened) are compared only where a literal sets
-// them.
+// `window`, `options`, `ecn` and `at` (milliseconds since the lab opened) are compared only where a literal
+// sets them.
 #pragma once
 
 #include <tapir/framework/buffer.hpp>
@@ -38,6 +38,8 @@ inline constexpr auto SYN = tcp::flags::syn;
 inline constexpr auto RST = tcp::flags::rst;
 inline constexpr auto PSH = tcp::flags::psh;
 inline constexpr auto ACK = tcp::flags::ack;
+inline constexpr auto ECE = tcp::flags::ece;
+inline constexpr auto CWR = tcp::flags::cwr;
 
 struct seg {
     tcp::flags flags = tcp::flags::none; ///< PSH is not compared
@@ -47,6 +49,7 @@ struct seg {
     std::optional<std::uint16_t> window = std::nullopt;
     std::optional<tcp::options> options = std::nullopt;
     std::optional<long> at = std::nullopt;
+    std::optional<ip::ecn> ecn = std::nullopt;
 
     bool operator==(const seg& o) const {
         const auto plain = [](tcp::flags f) {
@@ -54,7 +57,7 @@ struct seg {
         };
         const auto agree = [](const auto& a, const auto& b) { return !a || !b || *a == *b; };
         return plain(flags) == plain(o.flags) && seq == o.seq && ack == o.ack && text == o.text &&
-               agree(window, o.window) && agree(options, o.options) && agree(at, o.at);
+               agree(window, o.window) && agree(options, o.options) && agree(at, o.at) && agree(ecn, o.ecn);
     }
 };
 using segs = std::vector<seg>;
@@ -68,6 +71,7 @@ inline std::string to_string(const seg& s) {
     else if (!s.text.empty())
         text += " \"" + s.text + '"';
     if (s.at) text += " @" + std::to_string(*s.at) + "ms";
+    if (s.ecn && *s.ecn != ip::ecn::not_ect) text += *s.ecn == ip::ecn::ce ? " CE" : " ECT";
     return text;
 }
 
@@ -158,7 +162,8 @@ class tcp_lab : public tcp::output_sink {
         copy_bytes(b.span().subspan(s.header.size()), as_bytes(literal.text));
         const std::array parts = {as_bytes(literal.text)};
         tcp::emit(b.span().first(s.header.size()), s.header, way().pseudo_header_sum, parts);
-        stack.receive(way(), chunk(b, 0, size), tcp::checksum_known::no, now, now);
+        stack.receive(way(), chunk(b, 0, size), tcp::checksum_known::no, now, now,
+                      literal.ecn.value_or(ip::ecn::not_ect));
     }
 
     /// What we have sent since the last call.
@@ -207,6 +212,7 @@ class tcp_lab : public tcp::output_sink {
         o.window = s.header.window;
         o.options = s.header.options;
         o.at = ms();
+        o.ecn = s.ecn;
         if (s.header.options.ts) last_ts_ = s.header.options.ts->value;
         if (s.header.rst() && !s.header.has_ack() && isn_ == tcp::seq(0)) o.seq = s.header.seq.value();
         sent_.push_back(std::move(o));

@@ -32,7 +32,8 @@ namespace tapir::test {
 struct fate {
     bool dropped = false;
     unsigned copies = 1;
-    duration delay{0}; ///< on top of the world's own
+    duration delay{0};   ///< on top of the world's own
+    bool marked = false; ///< if it may be
 };
 
 class tcp_world {
@@ -92,10 +93,10 @@ class tcp_world {
         if (next == never || next > limit) return false;
         now = std::max(now, next);
         while (!in_flight_.empty() && std::get<0>(in_flight_.begin()->first) <= now) {
-            const auto [to, segment] = std::move(in_flight_.begin()->second);
+            const auto [to, segment, ecn] = std::move(in_flight_.begin()->second);
             in_flight_.erase(in_flight_.begin());
             node& n = to == side::client ? client_ : server_;
-            n.stack.receive(path_from(to), segment, tcp::checksum_known::no, now, now);
+            n.stack.receive(path_from(to), segment, tcp::checksum_known::no, now, now, ecn);
         }
         client_.wheel.advance(now);
         server_.wheel.advance(now);
@@ -210,7 +211,9 @@ class tcp_world {
 
         const fate f = network ? network(segments_sent_, from, s) : fate{};
         ++segments_sent_;
+        const ip::ecn ecn = f.marked && s.ecn != ip::ecn::not_ect ? ip::ecn::ce : s.ecn;
         if (f.dropped) line += " LOST";
+        if (ecn == ip::ecn::ce) line += " CE";
         ladder_.push_back(line);
         if (f.dropped) return;
 
@@ -224,12 +227,12 @@ class tcp_world {
         const side there = from == side::client ? side::server : side::client;
         for (unsigned i = 0; i < f.copies; ++i)
             in_flight_.emplace(std::pair(now + one_way + f.delay, order_++),
-                               std::pair(there, chunk(b, 0, s.size())));
+                               std::tuple(there, chunk(b, 0, s.size()), ecn));
     }
 
     using departure = std::pair<instant, std::uint64_t>;
     buffer_pool pool_;
-    std::map<departure, std::pair<side, chunk>> in_flight_;
+    std::map<departure, std::tuple<side, chunk, ip::ecn>> in_flight_;
     std::uint64_t order_ = 0;
     std::size_t segments_sent_ = 0;
     std::vector<std::string> ladder_;

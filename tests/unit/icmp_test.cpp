@@ -121,7 +121,7 @@ TEST_CASE("an echo request is answered with its own data, from the address that 
     CHECK(ip->protocol() == ip::protocol::icmp);
     CHECK(ip->ttl() == 64);
     CHECK(ip->dscp() == 0x2b >> 2); // the request's class of service, but not its ECN
-    CHECK(ip->ecn() == 0);
+    CHECK(ip->ecn() == ip::ecn::not_ect);
     const auto m = icmp::view::parse(ip->payload());
     REQUIRE(m);
     CHECK(m->type() == icmp::type::echo_reply);

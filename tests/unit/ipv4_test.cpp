@@ -100,7 +100,7 @@ TEST_CASE("a header is written as RFC 791 draws it, and read back") {
     CHECK(v->header_size() == 20);
     CHECK(v->total_length() == 28);
     CHECK(v->dscp() == 0x2e);
-    CHECK(v->ecn() == 1);
+    CHECK(v->ecn() == ip::ecn::ect1);
     CHECK(v->is_fragment());
     CHECK(v->options().empty());
     CHECK(v->payload().size() == 8);

@@ -324,7 +324,7 @@ TEST_CASE("reassembly: congestion marked on one fragment is marked on the datagr
             return -1;
         }
         CHECK(ipv4::view::parse(whole)->dscp() == 0x2e);
-        return int{ipv4::view::parse(whole)->ecn()};
+        return static_cast<int>(ipv4::view::parse(whole)->ecn());
     };
     CHECK(with_ecn(0, 0) == 0);
     CHECK(with_ecn(2, 2) == 2);

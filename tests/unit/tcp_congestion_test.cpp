@@ -129,10 +129,26 @@ TEST_CASE("congestion: no loss leaves less than two segments, no ECN-Echo less t
         s.cc.on_recovered();
         CHECK(s.cc.ssthresh() == 2 * mss);
         CHECK(s.cc.cwnd() == 2 * mss);
-        s.cc.on_congestion(congestion_cause::ecn, mss, mss, s.now);
-        s.cc.on_recovered();
-        CHECK(s.cc.ssthresh() == 2 * mss);
+        for (int marks = 0; marks < 3; ++marks) {
+            s.cc.on_congestion(congestion_cause::ecn, mss, mss, s.now);
+            s.cc.on_recovered();
+            CHECK(s.cc.ssthresh() == 2 * mss);
+        }
         CHECK(s.cc.cwnd() == mss);
+    }
+}
+
+TEST_CASE("congestion: a mark takes its share of an initial window, however little of it was in use") {
+    for (const auto a : both) {
+        sender s(a);
+        s.cc.on_congestion(congestion_cause::ecn, 10, mss, s.now);
+        s.cc.on_recovered();
+        CHECK(s.cc.cwnd() == (a == congestion_algorithm::cubic ? 7 * mss : 5 * mss));
+        sender large(a);
+        large.grow_to(100 * kB);
+        large.cc.on_congestion(congestion_cause::ecn, 100 * kB, mss, large.now);
+        CHECK(large.cc.recovery_window() == (a == congestion_algorithm::cubic ? 70 * kB : 50 * kB));
+        CHECK_FALSE(large.cc.in_slow_start());
     }
 }
 

@@ -62,6 +62,47 @@ TEST_CASE("a peer that drops what it held gets everything again, after a timeout
     CHECK(lab.flushed());
 }
 
+TEST_CASE("a timeout sends nothing again that the peer holds") { // [RFC 2018 5] [RFC 6675 5.1]
+    scripted lab;
+    lab.wait(10ms);
+    lab.ack(1, {{5001, 10'001}});
+    CHECK(lab.starts() == numbers{1, 1001, 2001, 3001, 4001});
+    lab.wait(5s); // all of these are lost
+    CHECK(lab.info().rto_fired != 0);
+    CHECK(lab.info().sacked == 5000);
+    for (const std::uint32_t s : lab.starts()) CHECK(s < 5001);
+    for (std::uint32_t at = 1001; at <= 4001; at += 1000) {
+        lab.ack(at, {{5001, 10'001}});
+        for (const std::uint32_t s : lab.starts()) CHECK(s < 5001);
+        lab.wait(10ms);
+    }
+    lab.ack(10'001);
+    CHECK(lab.flushed());
+    CHECK(lab.counted().sack_reneged == 0);
+}
+
+TEST_CASE("a peer that drops all that is under way, its window full, gets it again: more was queued") {
+    scripted lab; // probes for the window would ask in vain: it is open, but for what was dropped
+    lab.write_segments(1);
+    lab.wait(10ms);
+    lab.ack(1, {{2001, 10'001}}, 10'000);
+    CHECK(lab.starts() == numbers{1, 1001});
+    lab.wait(10ms);
+    lab.ack(2001, {}, 8000);
+    CHECK(lab.starts().empty());
+    lab.wait(300ms);
+    CHECK(lab.counted().sack_reneged == 1);
+    CHECK(lab.counted().window_probes == 0);
+    numbers all = lab.starts();
+    for (std::uint32_t at = 3001; at <= 11'001; at += 1000) {
+        lab.wait(10ms);
+        lab.ack(at, {}, 8000);
+        for (const std::uint32_t s : lab.starts()) all.push_back(s);
+    }
+    CHECK(all == numbers{2001, 3001, 4001, 5001, 6001, 7001, 8001, 9001, 10'001});
+    CHECK(lab.flushed());
+}
+
 TEST_CASE("hostile: SACK of what was never sent tells nothing") { // [RFC 2018 8]
     scripted lab;
     const tcp::info before = lab.info();

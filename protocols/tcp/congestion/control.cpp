@@ -143,11 +143,13 @@ void congestion_control::begin_reduction() {
 void congestion_control::on_congestion(congestion_cause cause, std::uint32_t flight, std::uint32_t mss,
                                        instant now) {
     begin_reduction();
-    const usage u = use_of(flight, now);
+    // Nothing is lost by a mark: whoever has used little of an initial window need not prove that much.
+    const bool lost = cause == congestion_cause::loss;
+    const usage u = use_of(lost ? flight : std::max(flight, initial_window(mss)), now);
     const std::uint32_t window = reduced(u.used);
     cubic_.on_congestion(u.saturated());
     ssthresh_ = std::max(window, 2 * mss);
-    target_ = cause == congestion_cause::ecn ? std::max(window, mss) : ssthresh_;
+    target_ = lost ? ssthresh_ : std::max(window, mss);
     recovering_ = true;
 }
 
