@@ -168,7 +168,7 @@ void tcb::lower_path_mtu(std::uint16_t mtu, instant now) {
     if (snd_una_ == snd_nxt_ || !syn_acked()) return;
     // What is in flight was too large; this is no congestion, so cwnd stays. [RFC 1191 6.5]
     recovery& r = with_recovery();
-    if (phase_ == recovery_phase::fast || ecn_reducing_) end_ecn_reduction();
+    if (phase_ == recovery_phase::fast || ecn_reducing_) end_reduction();
     phase_ = recovery_phase::timeout;
     r.spurious_timeout = f_rto::off;
     r.may_undo = false;

@@ -113,11 +113,11 @@ bool tcb::echo_arrives(const ack_outcome& a, instant now) {
     ++stack_->counters_.ecn_reductions;
     if (stack_->trace_ != nullptr)
         stack_->trace_->window_reduced_by_ecn(flow(), congestion_.recovery_window(), now);
-    if (snd_una_ == snd_nxt_) end_ecn_reduction();
+    if (snd_una_ == snd_nxt_) end_reduction();
     return true;
 }
 
-void tcb::end_ecn_reduction() {
+void tcb::end_reduction() {
     ecn_reducing_ = false;
     congestion_.on_recovered();
 }

@@ -46,7 +46,7 @@ void tcb::recover(ack_outcome& a, const segment& s, instant now) {
     bool lost_more = false;
     bool over = false;
     if (ecn_reducing_ && snd_una_ >= recovery_->ecn_reduced_at) {
-        end_ecn_reduction();
+        end_reduction();
         over = true;
     }
     if (recovery_) {
@@ -287,7 +287,8 @@ void tcb::undo(instant now) {
     if (!r.timed_out) r.arrivals.reordering_found();
     if (!r.congested) {
         congestion_.undo();
-        r.ecn_reduced_at = later(r.ecn_reduced_before, snd_una_ - 1);
+        // What CWR was due for before, and has gone out meanwhile, stays where it went.
+        if (cwr_due_ || !r.cwr_was_due) r.ecn_reduced_at = later(r.ecn_reduced_before, snd_una_ - 1);
         cwr_due_ = cwr_due_ && r.cwr_was_due;
     }
     r.may_undo = false;

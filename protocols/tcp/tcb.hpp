@@ -242,7 +242,7 @@ class tcb : public list_hook<stack::dirty_tag>,
     void allow_marks(outgoing_segment& out);
     bool echo_arrives(const ack_outcome& a, instant now);
     void window_reduced();
-    void end_ecn_reduction();
+    void end_reduction();
     void suspect_black_hole();
 
     // --- timeouts.cpp ---

@@ -351,6 +351,31 @@ TEST_CASE("ECN: an undone timeout leaves the reduction for a mark that was under
     CHECK(lab.info().ecn_reductions == 1);
 }
 
+TEST_CASE("ECN: CWR that was due and went out during a timeout that is undone stays where it went") {
+    ecn_lab lab; // F-RTO: new data goes in place of the old [RFC 5682 2.1]
+    lab.established();
+    lab.write(segments(10));
+    lab.out();
+    lab.wait(10ms);
+    lab.ack(1001, ECE); // nothing new is there to carry CWR
+    CHECK(with_flag(lab.out(), CWR) == 0);
+    lab.wait(300ms);
+    REQUIRE(lab.info().in_loss);
+    lab.out();
+    lab.write(segments(20));
+    lab.ack(2001, ECE);
+    const segs fresh = lab.out();
+    REQUIRE(with_flag(fresh, CWR) == 1);
+    REQUIRE(fresh[0].seq == 10001);
+    lab.ack(5001, ECE); // what had been sent once: the timeout was for nothing
+    CHECK(lab.info().recoveries_undone == 1);
+    lab.ack(10001, ECE);
+    CHECK(lab.info().ecn_reductions == 1);
+    CHECK(lab.info().cwnd == 5000);
+    lab.ack(11001, ECE);
+    CHECK(lab.info().ecn_reductions == 2);
+}
+
 // --- hostile -----------------------------------------------------------------------------------------------
 
 TEST_CASE("ECN: a flood of echoes leaves one segment for each timeout's time, and never less") {
