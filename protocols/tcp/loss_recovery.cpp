@@ -133,7 +133,7 @@ bool tcb::judge_sendings(instant now) {
     timers_.clear(timer_id::reordering);
     // After an undo all is judged anew; once in a round trip, or forged echoes could make us do it all the
     // time.
-    if (r.must_look_again && now - r.looked_again >= rtt_.srtt()) {
+    if (r.must_look_again && arrivals.newest_at() >= r.judge_by && now - r.looked_again >= rtt_.srtt()) {
         r.must_look_again = false;
         r.looked_again = now;
         board_.look_again();
@@ -252,8 +252,9 @@ void tcb::undo(instant now) {
     recovery& r = *recovery_;
     board_.unmark_lost();
     // After a timeout what arrived last may be either sending of the oldest: no ground to judge the others
-    // by.
-    r.must_look_again = !r.timed_out;
+    // by. What is sent from now on is.
+    r.must_look_again = true;
+    r.judge_by = r.timed_out ? now : instant{};
     if (phase_ != recovery_phase::none) leave_recovery();
     // What arrives after its retransmission says nothing of order in step 3 of RACK; this does.
     if (!r.timed_out) r.arrivals.reordering_found();
