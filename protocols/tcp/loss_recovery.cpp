@@ -116,14 +116,14 @@ bool tcb::find_losses(const ack_outcome& a, bool advances, instant arrived, inst
         r.arrivals.delivered(a.told, snd_una_, arrived);
         return judge_sendings(now);
     }
-    const seq end = earlier(snd_una_ + mss(), snd_nxt_);
+    const seq end = mtu_probe_is_oldest() ? discovery_->probe_end : earlier(snd_una_ + mss(), snd_nxt_);
     const bool third = phase_ == recovery_phase::none && r.duplicates == duplicate_threshold &&
                        snd_una_ > recover_; // not for what a timeout has sent again [RFC 6582 3.2, step 2]
     // A partial ACK: the segment behind it is lost as well. [RFC 6582 3.2, step 5]
     const bool partial = phase_ == recovery_phase::fast && advances && snd_una_ < recover_;
     if (!third && !partial) return false;
     board_.mark_lost(snd_una_, end);
-    return third;
+    return third && !only_mtu_probe_lost(now);
 }
 
 // [RFC 8985 6.2, steps 4 and 5]
@@ -145,7 +145,8 @@ bool tcb::judge_sendings(instant now) {
     if (found.next_look != never) timers_.set(timer_id::reordering, found.next_look);
     if (found.lost == 0) return false;
     if (stack_->trace_ != nullptr) stack_->trace_->marked_lost(flow(), found.lost, now);
-    return true;
+    if (found.oldest_again) oldest_lost(now);
+    return !only_mtu_probe_lost(now);
 }
 
 void tcb::enter_recovery(const ack_outcome& a, instant now) {

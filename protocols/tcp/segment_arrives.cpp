@@ -148,6 +148,7 @@ void tcb::established(instant now) {
     timers_.clear(timer_id::retransmit);
     timers_.clear(timer_id::give_up);
     recover_ = iss_;
+    if (probing_ == mtu_probing::always) begin_mtu_search();
     if (syn_retransmitted_) {
         congestion_.start_after_loss(mss(), stack_->config_.initial_window_segments);
         // [RFC 6298 5.7]
