@@ -29,7 +29,7 @@ mtu_search tcb::new_mtu_search() const {
 
 // Of a connection that always searches: from the base, if there is anything to find.
 void tcb::begin_mtu_search() {
-    discovery_ = std::make_unique<mtu_discovery>(new_mtu_search());
+    discovery_ = std::make_unique<mtu_discovery>(new_mtu_search(), snd_una_);
     if (discovery_->search.start_low())
         mtu_ = discovery_->search.size();
     else
@@ -156,7 +156,7 @@ void tcb::oldest_lost(instant now) {
     if (std::min(text, mss()) <= payload_in(search.size_below())) return;
     if (++oldest_lost_ < stack_->config_.black_hole_losses) return;
     oldest_lost_ = 0;
-    if (!discovery_) discovery_ = std::make_unique<mtu_discovery>(search);
+    if (!discovery_) discovery_ = std::make_unique<mtu_discovery>(search, snd_una_);
     const std::uint16_t before = mtu_;
     discovery_->search.black_hole();
     mtu_ = discovery_->search.size();

@@ -88,7 +88,7 @@ class mtu_search {
 
 /// What a connection has of it, once it searches.
 struct mtu_discovery {
-    explicit mtu_discovery(const mtu_search& begin) : search(begin) {}
+    mtu_discovery(const mtu_search& begin, seq una) : search(begin), quiet_until(una) {}
 
     mtu_search search;
     seq probe_begin; ///< of the data that is the probe under way

@@ -65,6 +65,7 @@ struct world final : tcp::output_sink, tcp::trace_sink {
         o.backlog = 3;
         o.accepted.receive_buffer = 20000;
         o.accepted.send_buffer = 20000;
+        o.accepted.path_mtu = tcp::mtu_probing::always;
         listener = std::move(*stack->listen({here(), 80}, o, now));
     }
     static ip::address here() { return ip::address::v4(192, 0, 2, 1); }
@@ -111,8 +112,9 @@ struct world final : tcp::output_sink, tcp::trace_sink {
     void call(script& in) {
         const std::uint8_t what = in.u8();
         if (what % 16 == 15) {
-            auto e = stack->connect(way(), static_cast<std::uint16_t>(1000 + what % 4), 0,
-                                    tcp::connection_options(), now);
+            tcp::connection_options o;
+            o.path_mtu = static_cast<tcp::mtu_probing>(what / 16 % 3);
+            auto e = stack->connect(way(), static_cast<std::uint16_t>(1000 + what % 4), 0, o, now);
             if (e) users.push_back(std::move(*e));
             return;
         }
