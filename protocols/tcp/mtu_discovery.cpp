@@ -52,10 +52,10 @@ std::optional<bool> tcb::send_mtu_probe(instant now, std::size_t link_takes, gat
     const std::uint32_t followers = stack_->config_.mtu_probe_followers * full;
     const std::uint32_t outstanding = snd_nxt_ - snd_una_;
     if (length <= full || (link_takes != 0 && length > link_takes) || unsent() < length + followers ||
-        snd_wnd_ < outstanding || snd_wnd_ - outstanding < length + followers ||
-        congestion_.cwnd() < length + followers)
+        snd_wnd_ < outstanding || snd_wnd_ - outstanding < length + followers)
         return std::nullopt;
     restart_after_idleness(now);
+    if (congestion_.cwnd() < length + followers) return std::nullopt;
     const std::uint32_t pipe = in_flight();
     const std::uint32_t by_network = congestion_.cwnd() > pipe ? congestion_.cwnd() - pipe : 0;
     cwnd_limited_ = by_network < length + full;

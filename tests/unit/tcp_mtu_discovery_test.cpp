@@ -276,6 +276,18 @@ TEST_CASE("no probe without data that follows it, nor into a small window, nor w
     }
 }
 
+TEST_CASE("a probe that the window no longer holds after a rest does not hold up what it does hold") {
+    tcp::config c = searching(mtu_probing::always);
+    c.base_path_mtu = 180; // ten segments are less than one probe
+    silent_path lab(c, 1400);
+    lab.transfer(7'000);
+    CHECK(lab.info().mtu_search == mtu_state::searching);
+    CHECK(lab.info().cwnd > 1460 + 4 * 140);
+    lab.wait(10s);
+    CHECK(lab.transfer(60'000) < 1s);
+    CHECK(lab.flushed());
+}
+
 TEST_CASE("larger sizes are tried again ten minutes after a search has ended") { // [RFC 8899 5.1.1]
     silent_path lab(mtu_probing::always, 1400);
     lab.transfer(800'000);
