@@ -137,6 +137,9 @@ std::string info_line(const info_row& i) {
     };
     add("mss", i.send_mss);
     add_unless_zero("pmtu", i.path_mtu);
+    if (!i.mtu_search.empty())
+        text += " mtu_search:" + printable(i.mtu_search) + "," + std::to_string(i.mtu_floor) + "-" +
+                std::to_string(i.mtu_ceiling);
     add("rcvmss", i.receive_mss);
     add("cwnd", i.cwnd);
     add("ssthresh", i.ssthresh);

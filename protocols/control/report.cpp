@@ -59,6 +59,9 @@ info_row of_info(const tcp::info& i) {
     r.send_mss = i.send_mss;
     r.receive_mss = i.receive_mss;
     r.path_mtu = i.path_mtu;
+    if (i.mtu_search != tcp::mtu_state::disabled) r.mtu_search = to_string(i.mtu_search);
+    r.mtu_floor = i.mtu_floor;
+    r.mtu_ceiling = i.mtu_ceiling;
     r.send_window = i.send_window;
     r.receive_window = i.receive_window;
     r.send_scale = i.send_scale;

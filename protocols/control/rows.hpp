@@ -125,6 +125,9 @@ struct info_row {
     std::uint64_t send_mss = 0;
     std::uint64_t receive_mss = 0;
     std::uint64_t path_mtu = 0;
+    std::string mtu_search;        ///< "base", "searching", "complete", "error"; "" while there is none
+    std::uint64_t mtu_floor = 0;   ///< it has found
+    std::uint64_t mtu_ceiling = 0; ///< it may find
     std::uint64_t send_window = 0;
     std::uint64_t receive_window = 0;
     std::uint64_t send_scale = 0;
@@ -179,6 +182,9 @@ struct info_row {
         f("send_mss", r.send_mss);
         f("receive_mss", r.receive_mss);
         f("path_mtu", r.path_mtu);
+        f("mtu_search", r.mtu_search);
+        f("mtu_floor", r.mtu_floor);
+        f("mtu_ceiling", r.mtu_ceiling);
         f("send_window", r.send_window);
         f("receive_window", r.receive_window);
         f("send_scale", r.send_scale);

@@ -25,6 +25,7 @@ void tcb::ack_arrives(const segment& s, instant now) {
     if (h.ack > snd_una_) new_data_acked(s, believe, a, now);
     if (h.options.sack_count != 0 && sack_permitted_ && !handshake) sack_arrives(s, a);
     update_send_window(s);
+    if (discovery_ && !handshake) conclude_mtu_probe(a, now);
     if (!handshake) recover(a, s, now);
 }
 
@@ -118,6 +119,7 @@ void tcb::new_data_acked(const segment& s, instant believe, ack_outcome& a, inst
     made_progress(now);
     persist_backoff_ = 0;
     una_timed_out_ = oldest_due_ = false;
+    oldest_lost_ = 0;
     timers_.clear(timer_id::persist);
 
     if (state_ == state::syn_received) {

@@ -139,8 +139,11 @@ void tcb::set_user_timeout(duration timeout) {
 // effect at once; one for the better not before the last lowering is old. [RFC 1191 5.3, 6.3]
 // Below the floor goes only who has a link of his own that is as narrow.
 void tcb::follow_path(const tcp::path& p, instant now) {
+    const std::uint16_t lowered = std::max(p.mtu, std::min(stack_->config_.min_path_mtu, p.link_mtu));
+    if (discovery_) discovery_->search.limit(lowered, now);
     if (p.mtu == mtu_) return;
     if (p.mtu > mtu_) {
+        if (discovery_) return; // a probe will tell
         const auto wait = stack_->config_.path_mtu_raise_after / 1s;
         if (mtu_lowered_at_ != 0 && second_of(now) - mtu_lowered_at_ < wait) return;
         ++stack_->counters_.path_mtu_raised;
@@ -149,7 +152,6 @@ void tcb::follow_path(const tcp::path& p, instant now) {
         congestion_.on_new_mss(mss());
         return;
     }
-    const std::uint16_t lowered = std::max(p.mtu, std::min(stack_->config_.min_path_mtu, p.link_mtu));
     if (lowered >= mtu_) return;
     ++stack_->counters_.path_mtu_lowered;
     mtu_lowered_at_ = std::max(second_of(now), 1u);
@@ -158,8 +160,9 @@ void tcb::follow_path(const tcp::path& p, instant now) {
 }
 
 // A router took none of what we sent. [RFC 1191 6.3] [RFC 5927 7]
-void tcb::lower_path_mtu(std::uint16_t mtu, instant now) {
+void tcb::lower_path_mtu(std::uint16_t mtu, seq about, instant now) {
     const std::uint16_t lowered = std::max(mtu, stack_->config_.min_path_mtu);
+    if (discovery_) mtu_refused(lowered, about, now);
     if (lowered >= mtu_) return;
     mtu_ = lowered;
     mtu_lowered_at_ = std::max(second_of(now), 1u);

@@ -10,6 +10,13 @@
 
 namespace tapir::tcp {
 
+/// Who finds out how large packets to the peer may be, where routers do not say so. [RFC 4821] [RFC 8899]
+enum class mtu_probing : std::uint8_t {
+    off,        ///< nobody: what routers drop in silence is lost again and again
+    black_hole, ///< once large segments do not arrive any more: small ones go, and then probes for larger
+    always,     ///< begins with small segments, and probes for larger ones
+};
+
 /// What may differ between connections of one host. Listeners hand theirs to what they accept.
 struct connection_options {
     connection_options() = default;
@@ -31,6 +38,9 @@ struct connection_options {
     /// What the congestion window allows is spread over the round trip, but for the first ten segments after
     /// a rest: config::pacing. Off: it goes in bursts, clocked by ACKs alone.
     bool paced = true;
+    /// Routers that tell are believed in each mode. [RFC 1191] By default nothing is asked of a path that
+    /// works.
+    mtu_probing path_mtu = mtu_probing::black_hole;
     /// Times below are kept in milliseconds, at most 49 days.
     /// Silence after which a probe asks whether the peer is still there; zero: never, the default that
     /// [RFC 9293 3.8.4 MUST-25] asks for. Two hours at least is customary. [MUST-28]
@@ -149,7 +159,18 @@ struct config {
     std::uint16_t min_mss = 88;
     std::uint16_t default_mss = 536;  ///< of a peer that announces none [RFC 9293 3.7.1 MUST-15]
     std::uint16_t min_path_mtu = 552; ///< ICMP cannot push the path MTU below [RFC 5927 7.2]
-    /// A path MTU that ICMP lowered may rise again after this long, if the path given says so. [RFC 1191 6.3]
+    /// Packets of this size arrive nearly everywhere: where the search for larger ones begins. [RFC 4821 7.2]
+    std::uint16_t base_path_mtu = 1024;
+    /// Timeouts and lost retransmissions of one segment until it counts as too large for its path: the third
+    /// comes 1.4 s after the segment at the least RTO. Two are common in outages, and in what loses a tenth.
+    std::uint8_t black_hole_losses = 3;
+    /// Probes of one size that must be lost until it counts as too large [RFC 8899 5.1.2, MAX_PROBES]
+    std::uint8_t mtu_probes = 3;
+    std::uint16_t mtu_search_step = 8; ///< bytes that are not worth another probe: half a percent
+    /// Data that must follow a probe at once, in segments: three tell that it was lost, one may be itself.
+    std::uint8_t mtu_probe_followers = 4;
+    /// A path MTU that ICMP lowered may rise again after this long, if the path given says so [RFC 1191 6.3];
+    /// and a search that has found one begins anew. [RFC 8899 5.1.1, PMTU_RAISE_TIMER]
     duration path_mtu_raise_after = 10min;
     bool use_timestamps = true;   ///< [RFC 7323 3]
     bool use_window_scale = true; ///< [RFC 7323 2]

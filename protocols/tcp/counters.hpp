@@ -117,6 +117,10 @@ struct counters {
     std::uint64_t icmp_hard = 0;
     std::uint64_t path_mtu_lowered = 0;
     std::uint64_t path_mtu_raised = 0;
+    std::uint64_t black_holes_found = 0; ///< times a connection's large segments arrived no more
+    std::uint64_t mtu_probes_sent = 0;
+    std::uint64_t mtu_probes_acked = 0; ///< larger segments from then on
+    std::uint64_t mtu_probes_lost = 0;  ///< while all around them arrived
 
     template <class Self, class F>
     static constexpr void visit(Self& c, F f) {
@@ -209,6 +213,10 @@ struct counters {
         f("icmp_hard", c.icmp_hard);
         f("path_mtu_lowered", c.path_mtu_lowered);
         f("path_mtu_raised", c.path_mtu_raised);
+        f("black_holes_found", c.black_holes_found);
+        f("mtu_probes_sent", c.mtu_probes_sent);
+        f("mtu_probes_acked", c.mtu_probes_acked);
+        f("mtu_probes_lost", c.mtu_probes_lost);
     }
 };
 static_assert(visits_every_counter<counters>());

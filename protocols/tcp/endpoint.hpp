@@ -20,6 +20,7 @@
 #include <tapir/protocols/tcp/congestion/control.hpp>
 #include <tapir/protocols/tcp/flow.hpp>
 #include <tapir/protocols/tcp/memory.hpp>
+#include <tapir/protocols/tcp/mtu_search.hpp>
 #include <tapir/protocols/tcp/path_of_states.hpp>
 #include <tapir/protocols/tcp/receive_queue.hpp>
 #include <tapir/protocols/tcp/seq.hpp>
@@ -117,6 +118,9 @@ struct info {
     bool fast_opened = false;   ///< data that went with the SYN was taken [RFC 7413]
     bool orphan = false;        ///< closing in the background, one of config::max_orphans
     std::uint16_t path_mtu = 0; ///< bytes of one packet
+    mtu_state mtu_search = mtu_state::disabled;
+    std::uint16_t mtu_floor = 0;   ///< of that search: what packets may be
+    std::uint16_t mtu_ceiling = 0; ///< and what they might turn out to
 
     std::uint32_t urgent_segments = 0; ///< that came with URG; their data is delivered in line
     std::uint32_t urgent_ahead = 0;    ///< bytes from the next to be read to the end of urgent data

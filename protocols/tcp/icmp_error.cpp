@@ -45,7 +45,7 @@ bool stack::icmp_error(icmp_kind kind, const ip::address& local, const ip::addre
     tcb& c = *found.connection;
     const std::error_code why = make_error_code(meaning(kind));
     if (kind == icmp_kind::packet_too_big) {
-        c.lower_path_mtu(mtu, now);
+        c.lower_path_mtu(mtu, about, now);
     } else if (ends && !is_synchronized(c.state())) {
         // [RFC 9293 3.9.2.2 MUST-56] keeps "unreachable" from ending connections; while still connecting it
         // does, or every attempt at an absent host would take minutes. [RFC 5461 4.2]

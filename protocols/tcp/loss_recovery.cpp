@@ -127,14 +127,14 @@ bool tcb::find_losses(const ack_outcome& a, bool advances, instant arrived, inst
         r.arrivals.delivered(a.told, snd_una_, arrived);
         return judge_sendings(now);
     }
-    const seq end = earlier(snd_una_ + mss(), snd_nxt_);
+    const seq end = mtu_probe_is_oldest() ? discovery_->probe_end : earlier(snd_una_ + mss(), snd_nxt_);
     const bool third = phase_ == recovery_phase::none && r.duplicates == duplicate_threshold &&
                        snd_una_ > recover_; // not for what a timeout has sent again [RFC 6582 3.2, step 2]
     // A partial ACK: the segment behind it is lost as well. [RFC 6582 3.2, step 5]
     const bool partial = phase_ == recovery_phase::fast && advances && snd_una_ < recover_;
     if (!third && !partial) return false;
     board_.mark_lost(snd_una_, end);
-    return third;
+    return third && !only_mtu_probe_lost(now);
 }
 
 // [RFC 8985 6.2, steps 4 and 5]
@@ -144,7 +144,7 @@ bool tcb::judge_sendings(instant now) {
     timers_.clear(timer_id::reordering);
     // After an undo all is judged anew; once in a round trip, or forged echoes could make us do it all the
     // time.
-    if (r.must_look_again && now - r.looked_again >= rtt_.srtt()) {
+    if (r.must_look_again && arrivals.newest_at() >= r.judge_by && now - r.looked_again >= rtt_.srtt()) {
         r.must_look_again = false;
         r.looked_again = now;
         board_.look_again();
@@ -156,7 +156,8 @@ bool tcb::judge_sendings(instant now) {
     if (found.next_look != never) timers_.set(timer_id::reordering, found.next_look);
     if (found.lost == 0) return false;
     if (stack_->trace_ != nullptr) stack_->trace_->marked_lost(flow(), found.lost, now);
-    return true;
+    if (found.oldest_again) oldest_lost(now);
+    return !only_mtu_probe_lost(now);
 }
 
 void tcb::enter_recovery(const ack_outcome& a, instant now) {
@@ -280,8 +281,9 @@ void tcb::undo(instant now) {
     recovery& r = *recovery_;
     board_.unmark_lost();
     // After a timeout what arrived last may be either sending of the oldest: no ground to judge the others
-    // by.
-    r.must_look_again = !r.timed_out;
+    // by. What is sent from now on is.
+    r.must_look_again = true;
+    r.judge_by = r.timed_out ? now : instant{};
     if (phase_ != recovery_phase::none) leave_recovery();
     // What arrives after its retransmission says nothing of order in step 3 of RACK; this does.
     if (!r.timed_out) r.arrivals.reordering_found();

@@ -20,6 +20,7 @@ bool tcb::next_segment(instant now, std::size_t max_payload, gather_list& parts,
     out.payload_size = 0;
     out.ecn = ip::ecn::not_ect;
     out.mss = static_cast<std::uint16_t>(mss());
+    const std::size_t link_takes = max_payload;
     if (max_payload == 0) max_payload = mss();
     if (syn_due_) return send_syn(now, max_payload, parts, out);
     if (state_ == state::syn_sent) return false;
@@ -27,7 +28,8 @@ bool tcb::next_segment(instant now, std::size_t max_payload, gather_list& parts,
     if (send_lost(now, max_payload, parts, out)) return true;
     if (send_probe(now, parts, out)) return true;
     if (tail_probe_ && send_tail_probe(now, parts, out)) return true;
-    if (send_data(now, max_payload, parts, out)) return true;
+    const auto probed = discovery_ ? send_mtu_probe(now, link_takes, parts, out) : std::nullopt;
+    if (probed ? *probed : send_data(now, max_payload, parts, out)) return true;
     if (!ack_now_ && !window_update_due()) return false;
     send_pure_ack(rcv_nxt_, now, out);
     return true;
@@ -187,6 +189,7 @@ void tcb::sent(seq begin, std::uint32_t length, instant now) {
         ++retransmits_;
         ++stack_->counters_.retransmits;
         bytes_retransmitted_ += again;
+        if (discovery_) mtu_probe_sent_again(begin, begin + again);
         board_.resent(begin, begin + again, now);
         went_again(again, now);
     }

@@ -43,7 +43,8 @@ struct recovery {
     std::uint32_t unreported = 0; ///< bytes that went again and are not reported to have come twice
     seq undo_from;                ///< SND.UNA when the window was reduced
     seq undo_until;               ///< once this is acknowledged no report can be about it any more
-    bool must_look_again = false; ///< judge all sendings anew
+    bool must_look_again = false; ///< judge all sendings anew, once something has arrived
+    instant judge_by{};           ///< that was sent no earlier than this
     instant looked_again{};       ///< when an undo last had all sendings judged anew
     f_rto spurious_timeout = f_rto::off;
 

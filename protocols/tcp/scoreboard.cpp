@@ -251,6 +251,7 @@ scoreboard::judgement scoreboard::judge(instant at, seq end, duration patience, 
             h.lost.add(b, e);
             result.lost += e - b;
             result.lost_again = true;
+            result.oldest_again = result.oldest_again || b == originals_.front().begin;
         });
     }
     settle();

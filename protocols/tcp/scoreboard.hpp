@@ -58,6 +58,10 @@ class scoreboard {
     /// The lowest range to be sent again; there must be one.
     byte_range first_lost() const { return holes_->lost.front(); }
     bool is_sacked(seq s) const { return holes_ && holes_->sacked.contains(s); }
+    /// Whether exactly [begin, end) is to be sent again.
+    bool lost_is(seq begin, seq end) const {
+        return lost() == end - begin && holes_->lost.front() == byte_range{begin, end};
+    }
     /// Whether any of [begin, end) was sent more than once.
     bool was_resent(seq begin, seq end) const;
     /// Bytes outstanding that were sent more than once.
@@ -81,6 +85,7 @@ class scoreboard {
     struct judgement {
         std::uint32_t lost = 0;    ///< bytes that count as lost from now on
         bool lost_again = false;   ///< among them some that had been sent again
+        bool oldest_again = false; ///< and these begin with the oldest outstanding
         instant next_look = never; ///< when the next would count as lost
     };
     /// What went out before the sending (`at`, `end`), that the peer has, is lost once it is older than

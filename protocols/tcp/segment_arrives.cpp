@@ -155,6 +155,7 @@ void tcb::established(instant now) {
     timers_.clear(timer_id::give_up);
     recover_ = iss_;
     ecn_agreed();
+    if (probing_ == mtu_probing::always && opening_ != opening::fast) begin_mtu_search();
     // A peer has taken nothing of a SYN's data that it did not acknowledge with it, nor what came before our
     // SYN|ACK. It was no congestion that it went in vain. [RFC 7413 4.2.1]
     if (snd_una_ != snd_nxt_ && (opening_ != opening::fast || syn_retransmitted_)) board_.mark_all_lost();

@@ -30,7 +30,7 @@ tcb::tcb(stack& s, endpoint& user, const tcp::path& p, const connection_options&
       mtu_(p.mtu), link_mtu_(p.link_mtu), pseudo_header_sum_(p.pseudo_header_sum),
       no_delay_(options.no_delay), paced_(options.paced), tunes_send_(options.send_buffer == 0),
       tunes_receive_(options.receive_buffer == 0), wants_fast_open_(options.fast_open),
-      peer_mss_(s.config_.default_mss),
+      probing_(options.path_mtu), peer_mss_(s.config_.default_mss),
       rcv_mss_(std::min<std::uint16_t>(s.config_.default_mss, p.receive_mss())),
       congestion_(options.congestion, options.paced), rtt_(rto_limits()),
       buffer_(std::min<std::uint32_t>(tunes_send_ ? s.config_.first_buffer : options.send_buffer, 1u << 30)),
@@ -144,6 +144,11 @@ info tcb::info() const {
     i.sack_permitted = sack_permitted_;
     i.no_delay = no_delay_;
     i.path_mtu = mtu_;
+    if (discovery_) {
+        i.mtu_search = discovery_->search.state();
+        i.mtu_floor = discovery_->search.size();
+        i.mtu_ceiling = discovery_->search.ceiling();
+    }
     i.orphan = orphan_;
     i.urgent_segments = user_->urgent_segments_;
     i.urgent_ahead = urgent_ahead();

@@ -8,6 +8,7 @@
 //     ecn.cpp               what routers say by marks       [RFC 3168]
 //     output.cpp            what may be sent now            [RFC 9293 3.7.4, 3.8.6]
 //     timeouts.cpp          what silence means              [RFC 9293 3.8]
+//     mtu_discovery.cpp     how large segments may be       [RFC 4821] [RFC 8899]
 //     memory_pressure.cpp   what buffers may cost           [RFC 2018 8]
 //     buffer_tuning.cpp     how large they grow
 //     calls.cpp             what the user wants             [RFC 9293 3.10.1 - 3.10.6]
@@ -25,6 +26,7 @@
 #include <tapir/protocols/tcp/endpoint.hpp>
 #include <tapir/protocols/tcp/half_open.hpp>
 #include <tapir/protocols/tcp/memory.hpp>
+#include <tapir/protocols/tcp/mtu_search.hpp>
 #include <tapir/protocols/tcp/path.hpp>
 #include <tapir/protocols/tcp/reassembly.hpp>
 #include <tapir/protocols/tcp/recovery.hpp>
@@ -93,7 +95,8 @@ class tcb : public list_hook<stack::dirty_tag>,
     void set_no_delay(bool on) { no_delay_ = on; }
     void set_user_timeout(duration timeout);
     void soft_error(std::error_code why);
-    void lower_path_mtu(std::uint16_t mtu, instant now);
+    /// `about`: the sequence number of what was too large.
+    void lower_path_mtu(std::uint16_t mtu, seq about, instant now);
     /// What whoever routes knows of the path now.
     void follow_path(const tcp::path& p, instant now);
     tcp::info info() const;
@@ -252,6 +255,26 @@ class tcb : public list_hook<stack::dirty_tag>,
     void persist_timeout(instant now);
     void keepalive_timeout(instant now);
 
+    // --- mtu_discovery.cpp ---
+    /// Of one packet: what the link and the peer take.
+    std::uint16_t most_mtu() const;
+    mtu_search new_mtu_search() const;
+    void begin_mtu_search();
+    /// Nothing: no probe is due. Else whether one was sent; if not, nothing new goes before it.
+    std::optional<bool> send_mtu_probe(instant now, std::size_t link_takes, gather_list& parts,
+                                       outgoing_segment& out);
+    void forget_mtu_probe();
+    bool mtu_probe_is_oldest() const;
+    void conclude_mtu_probe(const ack_outcome& a, instant now);
+    void mtu_probe_lost(instant now);
+    /// Whether all that is lost is a probe, which then is no sign of congestion.
+    bool only_mtu_probe_lost(instant now);
+    void mtu_probe_sent_again(seq begin, seq end);
+    void mtu_refused(std::uint16_t mtu, seq about, instant now);
+    /// What a timeout says about sizes.
+    void size_timed_out(instant now);
+    void oldest_lost(instant now);
+
     // --- memory_pressure.cpp ---
     std::size_t receive_bound() const;
     /// True size of what is received and not yet read.
@@ -314,9 +337,11 @@ class tcb : public list_hook<stack::dirty_tag>,
     std::uint32_t unsent() const;
     bool fin_unsent() const;
     /// Payload of a full segment.
-    std::uint32_t mss() const {
+    std::uint32_t mss() const { return payload_in(mtu_); }
+    std::uint32_t payload_in(std::uint16_t mtu) const {
         const unsigned options = timestamps_ ? 12 : 0;
-        const unsigned most = std::min<unsigned>(peer_mss_, path_mss()); // [RFC 9293 3.7.1 MUST-16]
+        // [RFC 9293 3.7.1 MUST-16]
+        const unsigned most = std::min<unsigned>(peer_mss_, mss_of(mtu, network_header_));
         return std::max(most > options ? most - options : 0, 32u);
     }
     std::uint16_t path_mss() const { return mss_of(mtu_, network_header_); }
@@ -358,6 +383,7 @@ class tcb : public list_hook<stack::dirty_tag>,
     std::uint8_t unanswered_keepalives_ = 0;
     std::uint8_t challenges_ = 0; ///< sent in challenge_second_
     std::uint8_t network_header_ = 20;
+    std::uint8_t oldest_lost_ = 0; ///< times that what stands at snd_una was lost, if it is large
     std::uint16_t mtu_ = 1500;
     std::uint16_t link_mtu_ = 1500; ///< as it was when the connection was opened
     std::uint16_t pseudo_header_sum_ = 0;
@@ -401,6 +427,7 @@ class tcb : public list_hook<stack::dirty_tag>,
     bool tried_fast_open_ : 1 = false; ///< our SYN had the option
     bool fast_opened_ : 1 = false;     ///< the SYN's data was taken, ours or the peer's
     bool gives_cookie_ : 1 = false;    ///< our SYN|ACK has a Fast Open cookie
+    mtu_probing probing_ : 2 = mtu_probing::black_hole;
     std::uint16_t peer_mss_ = 0;
     std::uint16_t rcv_mss_ = 0; ///< largest payload seen: what counts as a full segment on the way in
     seq iss_;
@@ -413,11 +440,11 @@ class tcb : public list_hook<stack::dirty_tag>,
     timer_table timers_;
     send_buffer buffer_;
     scoreboard board_;
-    std::unique_ptr<recovery> recovery_; ///< null until something seems lost
+    std::unique_ptr<recovery> recovery_;       ///< null until something seems lost
+    std::unique_ptr<mtu_discovery> discovery_; ///< null unless the path MTU is searched
     // Receive buffer tuning: rounds of one round trip each
     instant round_began_{};
     std::uint64_t round_began_at_ = 0; ///< bytes that the user had read then
-    std::uint32_t last_round_ = 0;     ///< bytes read in the one before
 
     std::unique_ptr<held_ahead> ahead_; ///< null while everything came in order and once
 
@@ -442,6 +469,7 @@ class tcb : public list_hook<stack::dirty_tag>,
     std::uint32_t undone_ = 0; ///< recoveries
     std::uint32_t rto_fired_ = 0;
     std::uint32_t duplicate_acks_ = 0;
+    std::uint32_t last_round_ = 0; ///< of receive buffer tuning: bytes read in the one before
 };
 
 } // namespace tapir::tcp

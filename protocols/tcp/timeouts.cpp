@@ -44,6 +44,7 @@ void tcb::retransmission_timeout(instant now) {
         syn_due_ = true;
         return;
     }
+    size_timed_out(now);
     recovery& r = with_recovery();
     const std::uint32_t flight = in_flight();
     const bool from_rest = phase_ == recovery_phase::none;

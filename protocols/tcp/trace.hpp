@@ -29,6 +29,11 @@ struct trace_sink {
     /// The peer tells of a mark: the window goes down to `window`.
     virtual void window_reduced_by_ecn(const flow_key&, std::uint32_t /*window*/, instant) {}
     virtual void tail_probe(const flow_key&, seq /*begin*/, instant) {}
+    /// Packets of `from` bytes do not arrive any more; they are `to` bytes from now on.
+    virtual void black_hole_found(const flow_key&, std::uint16_t /*from*/, std::uint16_t /*to*/, instant) {}
+    virtual void mtu_probe_sent(const flow_key&, seq /*begin*/, std::uint16_t /*size*/, instant) {}
+    /// Of the probe under way; packets may be so large, or this time it was lost.
+    virtual void mtu_probe_done(const flow_key&, std::uint16_t /*size*/, bool /*arrived*/, instant) {}
     virtual void cwnd_changed(const flow_key&, std::uint32_t /*cwnd*/, std::uint32_t /*ssthresh*/, instant) {}
     /// A segment that was not processed any further; `reason` is the name of a counter.
     virtual void dropped(const flow_key&, const segment&, std::string_view /*reason*/, instant) {}

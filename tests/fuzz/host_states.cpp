@@ -149,6 +149,7 @@ class conversation {
         o.backlog = 3;
         o.accepted = limits(choice_).connections;
         o.accepted.no_delay = (choice_ & 32) != 0;
+        o.accepted.path_mtu = (choice_ & 128) != 0 ? tcp::mtu_probing::always : tcp::mtu_probing::black_hole;
         if ((choice_ & 64) != 0) o.accepted.keepalive_idle = 10s;
         return o;
     }

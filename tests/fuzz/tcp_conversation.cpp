@@ -71,6 +71,7 @@ struct world final : tcp::output_sink, tcp::trace_sink {
         o.accepted.receive_buffer = 20000;
         o.accepted.send_buffer = 20000;
         o.accepted.ecn = true;
+        o.accepted.path_mtu = tcp::mtu_probing::always;
         listener = std::move(*stack->listen({here(), 80}, o, now));
     }
     static ip::address here() { return ip::address::v4(192, 0, 2, 1); }
@@ -125,6 +126,7 @@ struct world final : tcp::output_sink, tcp::trace_sink {
         const std::uint8_t what = in.u8();
         if (what % 16 == 15) {
             tcp::connection_options o = stack->configuration().connections;
+            o.path_mtu = static_cast<tcp::mtu_probing>(what / 16 % 3);
             o.fast_open = (what & 64) != 0;
             const std::array<std::byte, 2000> first{};
             auto e = stack->connect(way(), static_cast<std::uint16_t>(1000 + what % 4), 0, o, now,

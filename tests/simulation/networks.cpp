@@ -57,6 +57,10 @@ void draw_changes(random& draw, duration rtt, link_plan& plan) {
         at(soon, mtu(600 + draw.below(800)))(plan);
         at(soon + lasts, mtu(1500))(plan);
         break;
+    case 6: // the same, and nobody is told
+        at(soon, black_hole(600 + draw.below(800)))(plan);
+        at(soon + 2 * lasts, black_hole(0))(plan);
+        break;
     default: break;
     }
 }
@@ -86,6 +90,9 @@ void draw_recovery(random& draw, tcp::config& client, tcp::config& server) {
         if (draw.below(6) == 0) c->tail_loss_probe = false;
         if (draw.below(6) == 0) c->limited_transmit = false;
         if (draw.below(8) == 0) c->max_sack_ranges = 1 + draw.below(4);
+        constexpr std::array modes = {tcp::mtu_probing::off, tcp::mtu_probing::black_hole,
+                                      tcp::mtu_probing::black_hole, tcp::mtu_probing::always};
+        c->connections.path_mtu = modes[draw.below(static_cast<std::uint32_t>(modes.size()))];
     }
 }
 

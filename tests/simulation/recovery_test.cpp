@@ -231,3 +231,24 @@ TEST_CASE("recovery: a retransmission that is lost is sent again without a timeo
     CHECK(x.sender().rto_fired == 0);
     CHECK(x.sender().fast_retransmits >= 1);
 }
+
+TEST_CASE("recovery: of an outage both ways all losses are found, though its timeouts are undone") {
+    for (const bool timestamps : {true, false}) {
+        CAPTURE(timestamps);
+        topology t(numbered(1));
+        tcp::config client = with(true, timestamps);
+        client.connections.send_buffer = 256 * 1024;
+        t.host("client", client);
+        // What is under way to the server vanishes, and so do the ACKs of what had arrived: the timeout's
+        // first segment is found to have come twice, and those behind it not to have come at all.
+        t.link(delay(25ms), at(1s, loss(1'000'000)), at(2s, loss(0)));
+        t.host("server");
+        transfer_of x(t);
+        x.size = 8'000'000;
+        run(x);
+        CHECK(x.last.retransmits > 40);
+        if (timestamps) CHECK(x.sender().recoveries_undone >= 1);
+        CHECK(x.sender().rto_fired <= 5); // two or three in the outage, and one behind it
+        CHECK(x.took < 4s);
+    }
+}

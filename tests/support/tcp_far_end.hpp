@@ -63,12 +63,14 @@ struct far_end : tcp_lab {
         return c;
     }
 
-    explicit far_end(const tcp::config& c = with_sack()) : tcp_lab(c) {
+    /// `segments`: bytes of the peer's largest.
+    explicit far_end(const tcp::config& c = with_sack(), std::uint16_t segments = segment) : tcp_lab(c) {
         tcp::options syn = default_options();
+        syn.mss = segments;
         syn.sack_permitted = c.use_sack;
         if (c.use_timestamps) {
             syn.ts = tcp::timestamps{1, 0};
-            syn.mss = std::uint16_t{segment + 12}; // segments of 1000 bytes all the same
+            syn.mss = static_cast<std::uint16_t>(segments + 12); // segments of so many bytes all the same
         }
         establish(c.connections, 65535, syn);
         start = ms();
@@ -79,6 +81,7 @@ struct far_end : tcp_lab {
     std::vector<sending> sent;
     std::uint16_t window = 65535;
     std::uint32_t rcv_nxt = 1;
+    bool batches = false; ///< what ACKs of the same instant let out goes behind the last of them
     long start = 0;
 
     void write_segments(std::size_t n) { REQUIRE(write(std::string(n * segment, 'd')) == n * segment); }
@@ -161,8 +164,9 @@ struct far_end : tcp_lab {
             const seg s = acks_.begin()->second;
             acks_.erase(acks_.begin());
             in(s);
-            take();
+            if (!batches) take();
         }
+        take();
     }
 
     void received(const arrival& a) {

@@ -241,6 +241,10 @@ TEST_CASE("tapstat columns: details as ss -ti") {
     i.urgent_ahead = 1;
     i.orphan = i.from_cookie = true;
     CHECK(lines(r, o).find(" mss:1448 pmtu:1500 rcvmss:1460 ") != std::string::npos);
+    r.info->mtu_search = "searching";
+    r.info->mtu_floor = 1280;
+    r.info->mtu_ceiling = 1499;
+    CHECK(lines(r, o).find(" pmtu:1500 mtu_search:searching,1280-1499 rcvmss:") != std::string::npos);
     CHECK(
         lines(r, o).ends_with(" rcv_wnd:0 snd_mem:4096 rcv_mem:2048 rcv_ooo:300 rcv_ooo_ranges:2 urg_segs:3 "
                               "urg_ahead:1 orphan cookie\n"));

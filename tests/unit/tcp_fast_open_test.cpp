@@ -24,7 +24,8 @@ constexpr auto client_at = ip::address::v4(198, 51, 100, 7);
 
 // --- cookies -----------------------------------------------------------------------------------------------
 
-TEST_CASE("fast open: a cookie is good for its client alone, and for one or two periods") { // [RFC 7413 4.1.2]
+TEST_CASE(
+    "fast open: a cookie is good for its client alone, and for one or two periods") { // [RFC 7413 4.1.2]
     fast_open_cookies cookies(siphash_key{3, 4}, random(1), 1h);
     const instant start(10h);
     const fast_open_cookie made = cookies.make(server_at, client_at, start);
@@ -97,7 +98,8 @@ void get_cookie(tcp_world& w) {
     w.forget();
 }
 
-TEST_CASE("fast open: the first connection asks for a cookie, the next has data in its SYN and in the answer") {
+TEST_CASE(
+    "fast open: the first connection asks for a cookie, the next has data in its SYN and in the answer") {
     tcp_world w; // [RFC 7413 3.1, figure 1]
     w.server_listens(80, offered());
     w.connect(80, wanted(), 0, as_bytes("first"));
@@ -140,7 +142,8 @@ TEST_CASE("fast open: the first connection asks for a cookie, the next has data 
     CHECK(w.client().counted().retransmits == 0);
 }
 
-TEST_CASE("fast open: no more goes with the SYN than the server's MSS less options; the rest follows at once") {
+TEST_CASE(
+    "fast open: no more goes with the SYN than the server's MSS less options; the rest follows at once") {
     tcp_world w;
     w.server_listens(80, offered());
     get_cookie(w);
