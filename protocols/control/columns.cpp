@@ -169,6 +169,7 @@ std::string info_line(const info_row& i) {
     add_unless_zero("undone", i.recoveries_undone);
     add_unless_zero("ce_in", i.ce_received);
     add_unless_zero("ecn_reduced", i.ecn_reductions);
+    if (i.limited_by != "application") text += " limited_by:" + i.limited_by;
     if (i.ecn_echoing) text += " ecn_echo";
     if (i.reordering_seen) text += " reord_seen";
     if (i.in_recovery) text += " recovery";

@@ -46,6 +46,7 @@ info_row of_info(const tcp::info& i) {
     r.rto_us = microseconds(i.rto);
     r.backoff = i.backoff;
     r.cwnd = i.cwnd;
+    r.limited_by = tcp::to_string(i.limited_by);
     r.ssthresh = i.ssthresh;
     r.congestion = to_string(i.congestion);
     r.pacing_rate = i.pacing_rate;

@@ -112,6 +112,7 @@ struct info_row {
     std::int64_t rto_us = 0;
     std::uint64_t backoff = 0;
     std::uint64_t cwnd = 0;
+    std::string limited_by; ///< why no more was sent when it stopped last: application, window, cwnd, ...
     std::uint64_t ssthresh = 0;
     std::string congestion;        ///< "cubic" or "new_reno"
     std::uint64_t pacing_rate = 0; ///< bytes a second; zero: not paced
@@ -169,6 +170,7 @@ struct info_row {
         f("rto_us", r.rto_us);
         f("backoff", r.backoff);
         f("cwnd", r.cwnd);
+        f("limited_by", r.limited_by);
         f("ssthresh", r.ssthresh);
         f("congestion", r.congestion);
         f("pacing_rate", r.pacing_rate);

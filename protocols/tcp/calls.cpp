@@ -179,7 +179,8 @@ void tcb::lower_path_mtu(std::uint16_t mtu, seq about, instant now) {
     r.duplicates = 0;
     recover_ = snd_nxt_;
     board_.mark_all_lost();
-    trace_cwnd(now);
+    if (stack_->trace_ != nullptr) stack_->trace_->recovery_began(flow(), loss_sign::path_mtu, snd_una_, now);
+    trace_rate(now);
 }
 
 } // namespace tapir::tcp

@@ -77,6 +77,12 @@ void tcb::allow_marks(outgoing_segment& out) {
     ++stack_->counters_.ecn_cwr_out;
 }
 
+// New data went in a packet that may not be marked: its arrival tells nothing of those that may.
+void tcb::sent_plain() {
+    if ((ecn_ == ecn_use::on || ecn_ == ecn_use::offered) && !ect_arrived_)
+        with_recovery().plain_until = snd_nxt_;
+}
+
 // The window has come down, whatever for: what ECN-Echo says of data sent so far is known, and the next new
 // data tells the peer. [RFC 3168 6.1.2]
 void tcb::window_reduced() {

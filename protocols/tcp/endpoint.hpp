@@ -32,6 +32,7 @@
 #include <memory>
 #include <source_location>
 #include <span>
+#include <string_view>
 #include <system_error>
 #include <utility>
 
@@ -68,6 +69,16 @@ struct owner {
 using tapir::close_report;
 using tapir::ending;
 
+/// Why no more was sent when a sender stopped last.
+enum class send_limit : std::uint8_t {
+    application,   ///< there is no more
+    window,        ///< the peer's
+    cwnd,          ///< the network's
+    pacing,        ///< it is not time yet
+    small_segment, ///< Nagle's algorithm, or silly window avoidance: more may come to fill it
+};
+std::string_view to_string(send_limit l);
+
 /// What `ss -ti` would say, and more. Numbers of a connection without TCB are those at its end.
 struct info {
     info() = default;
@@ -93,6 +104,7 @@ struct info {
     std::uint32_t cwnd = 0;
     std::uint32_t ssthresh = 0;
     congestion_algorithm congestion = congestion_algorithm::cubic;
+    send_limit limited_by = send_limit::application;
     std::uint64_t pacing_rate = 0; ///< bytes a second; zero: not paced, or no round trip measured yet
     std::uint32_t in_flight = 0;   ///< bytes sent, neither acknowledged nor held by the peer nor lost
     std::uint32_t sacked = 0;      ///< bytes that the peer holds beyond a hole

@@ -141,7 +141,7 @@ void tcb::open_fast(const half_open_entry& e, std::uint32_t ts_offset, const seg
     syn_due_ = true;
     syn_retransmitted_ = false;
     fast_opened_ = true;
-    gives_cookie_ = e.wants_fast_open;
+    offers_fast_open_ = e.wants_fast_open;
     opening_ = opening::fast;
     snd_wnd_ = max_snd_wnd_ = syn.header.window; // never scaled in a SYN [RFC 7323 2.2]
     last_progress_ = last_receive_ = syn.arrived;

@@ -40,7 +40,8 @@ void tcb::recover(ack_outcome& a, const segment& s, instant now) {
                       a.una_before < snd_nxt_;
     // A receiver's sender is told nothing by most of what comes, and is asked nothing.
     if (!recovery_ && !a.repeated && a.told.bytes == 0 && !echo) return;
-    ect_arrived_ = ect_arrived_ || a.told.once;
+    ect_arrived_ =
+        ect_arrived_ || (a.told.once && (!recovery_ || a.told.lowest_once_end > recovery_->plain_until));
     if (a.repeated) ++duplicate_acks_;
     if (a.repeated || board_.sacked() != 0) with_recovery();
     bool lost_more = false;
@@ -66,11 +67,12 @@ void tcb::recover(ack_outcome& a, const segment& s, instant now) {
         lost_more = find_losses(a, advances, s.arrived, now);
         bool congested = lost_more;
         if (phase_ != recovery_phase::none && snd_una_ >= recover_) {
-            leave_recovery();
+            leave_recovery(now);
             over = true;
             congested = board_.lost() != 0; // of what was sent since it began
         }
-        if (phase_ == recovery_phase::none && congested) enter_recovery(a, now);
+        if (phase_ == recovery_phase::none && congested)
+            enter_recovery(a, sack_permitted_ ? loss_sign::newer_arrived : loss_sign::duplicate_acks, now);
     }
     // An echo is no reason to send more, though its congestion be answered; but after a timeout there may be
     // no new data to say so with for many round trips. [RFC 3168 6.1.2]
@@ -95,7 +97,7 @@ void tcb::recover(ack_outcome& a, const segment& s, instant now) {
     // An ACK that tells nothing new does not put the probe off.
     if (a.told.bytes != 0 || phase_ != recovery_phase::none || board_.has_exceptions())
         arm_tail_probe(now, false);
-    if (advances || a.told.bytes != 0) trace_cwnd(now);
+    if (advances || a.told.bytes != 0) trace_rate(now);
 }
 
 // A duplicate ACK stands for one segment that arrived, but no more of them than can be under way, however
@@ -160,7 +162,7 @@ bool tcb::judge_sendings(instant now) {
     return !only_mtu_probe_lost(now);
 }
 
-void tcb::enter_recovery(const ack_outcome& a, instant now) {
+void tcb::enter_recovery(const ack_outcome& a, loss_sign why, instant now) {
     recovery& r = *recovery_;
     const seq end = snd_nxt_;
     const std::uint32_t sacked_now = a.told.bytes > a.told.cumulative ? a.told.bytes - a.told.cumulative : 0;
@@ -183,7 +185,7 @@ void tcb::enter_recovery(const ack_outcome& a, instant now) {
     r.reduction.begin(flight, congestion_.recovery_window());
     ++fast_retransmits_;
     ++stack_->counters_.fast_retransmits;
-    if (stack_->trace_ != nullptr) stack_->trace_->fast_retransmit(flow(), snd_una_, now);
+    if (stack_->trace_ != nullptr) stack_->trace_->recovery_began(flow(), why, snd_una_, now);
 }
 
 ack_sample tcb::sample_of(const ack_outcome& a, instant now) const {
@@ -201,8 +203,9 @@ ack_sample tcb::sample_of(const ack_outcome& a, instant now) const {
     return s;
 }
 
-void tcb::leave_recovery() {
+void tcb::leave_recovery(instant now) {
     recovery& r = *recovery_;
+    if (stack_->trace_ != nullptr) stack_->trace_->recovery_ended(flow(), now);
     if (phase_ == recovery_phase::fast) congestion_.on_recovered();
     phase_ = recovery_phase::none;
     r.arrivals.recovered();
@@ -284,7 +287,7 @@ void tcb::undo(instant now) {
     // by. What is sent from now on is.
     r.must_look_again = true;
     r.judge_by = r.timed_out ? now : instant{};
-    if (phase_ != recovery_phase::none) leave_recovery();
+    if (phase_ != recovery_phase::none) leave_recovery(now);
     // What arrives after its retransmission says nothing of order in step 3 of RACK; this does.
     if (!r.timed_out) r.arrivals.reordering_found();
     if (!r.congested) {
@@ -373,6 +376,9 @@ void tcb::conclude_tail_probe(const ack_outcome& a, const segment& s, instant no
         congestion_.on_congestion(congestion_cause::loss, a.flight_before, mss(), now);
         congestion_.on_recovered();
         ++stack_->counters_.tail_losses;
+        if (stack_->trace_ != nullptr)
+            stack_->trace_->recovery_began(flow(), loss_sign::tail_probe, snd_una_, now);
+        trace_rate(now);
     } else if (h.ack == a.una_before && s.length() == 0 && h.options.sack_count == 0) {
         r.probing = false; // a peer that does not report duplicates: it came twice
     }
@@ -380,9 +386,10 @@ void tcb::conclude_tail_probe(const ack_outcome& a, const segment& s, instant no
 
 // --- observed ----------------------------------------------------------------------------------------------
 
-void tcb::trace_cwnd(instant now) {
+void tcb::trace_rate(instant now) {
     if (stack_->trace_ != nullptr)
-        stack_->trace_->cwnd_changed(flow(), congestion_.cwnd(), congestion_.ssthresh(), now);
+        stack_->trace_->rate_changed(
+            flow(), {congestion_.cwnd(), congestion_.ssthresh(), paced_ ? pacer_.rate() : 0}, now);
 }
 
 } // namespace tapir::tcp

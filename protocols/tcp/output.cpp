@@ -144,7 +144,7 @@ bool tcb::send_syn(instant now, std::size_t max_payload, gather_list& parts, out
     h.options.sack_permitted = first ? c.use_sack : sack_permitted_;
     syn_due_ = false;
     std::size_t text = 0;
-    if (first && wants_fast_open_ && !syn_retransmitted_) text = add_fast_open(h, max_payload, now);
+    if (first && offers_fast_open_ && !syn_retransmitted_) text = add_fast_open(h, max_payload, now);
     if (text != 0) {
         const std::size_t used = buffer_.gather(0, text, parts);
         out.payload = std::span<const bytes>(parts).first(used);
@@ -154,7 +154,7 @@ bool tcb::send_syn(instant now, std::size_t max_payload, gather_list& parts, out
         stack_->counters_.bytes_out += text;
         last_data_send_ = now;
     }
-    if (gives_cookie_)
+    if (opening_ == opening::fast && offers_fast_open_)
         h.options.fast_open = stack_->fast_open_cookies_.make(flow().local, flow().remote, now);
     sent(iss_, 1 + static_cast<std::uint32_t>(text), now);
     return true;
@@ -265,14 +265,21 @@ bool tcb::send_lost(instant now, std::size_t max_payload, gather_list& parts, ou
     // ACK of a byte would let a byte out.
     const bool whole = length == text ? (length != 0 || fin) : length >= full || (pipe == 0 && length != 0);
     if (!whole) {
+        limited_by(send_limit::window, now);
         if (pipe == 0) wait_for_window(now);
         return false;
     }
     // What a timeout has fired for goes whatever else is in flight. [RFC 6298 5.4]
-    if (by_network < std::min(length, full) && pipe != 0 && !oldest_due_) return false;
+    if (by_network < std::min(length, full) && pipe != 0 && !oldest_due_) {
+        limited_by(send_limit::cwnd, now);
+        return false;
+    }
     if (!oldest_due_) {
         const std::uint32_t room = paced_room(pipe, length, now);
-        if (room < std::min(length, full)) return false;
+        if (room < std::min(length, full)) {
+            limited_by(send_limit::pacing, now);
+            return false;
+        }
         if (room < length) length = room / full * full;
     }
     oldest_due_ = false;
@@ -280,6 +287,7 @@ bool tcb::send_lost(instant now, std::size_t max_payload, gather_list& parts, ou
     // The oldest has a round trip of its own before it. [RFC 6675 6]
     if (range.begin == snd_una_) timers_.clear(timer_id::retransmit);
     send_range(range.begin, length, fin, now, parts, out);
+    if (snd_nxt_ > range.end) sent_plain();
     return true;
 }
 
@@ -306,6 +314,7 @@ bool tcb::send_probe(instant now, gather_list& parts, outgoing_segment& out) {
     const bool fin = all && (again ? fin_sent_ && board_.first_lost().end > snd_end() : fin_unsent());
     const instant last_data_send = last_data_send_;
     send_range(begin, length, fin, now, parts, out);
+    if (!again) sent_plain();
     if (room != 0) return true;
     board_.mark_lost(begin, begin + static_cast<std::uint32_t>(out.payload_size) + (fin ? 1u : 0u));
     last_data_send_ = last_data_send; // the path has been idle all the same
@@ -348,8 +357,10 @@ bool tcb::send_data(instant now, std::size_t max_payload, gather_list& parts, ou
     if (state_ == state::syn_received && opening_ != opening::fast) return false;
     const std::uint32_t queued = unsent();
     const bool fin = fin_unsent();
-    if ((queued == 0 && !fin) || ecn_holds_) return false;
-
+    if ((queued == 0 && !fin) || ecn_holds_) {
+        if (board_.lost() == 0) limited_by(ecn_holds_ ? send_limit::pacing : send_limit::application, now);
+        return false;
+    }
     const std::uint32_t full = mss();
     restart_after_idleness(now);
     const std::uint32_t pipe = in_flight();
@@ -361,7 +372,10 @@ bool tcb::send_data(instant now, std::size_t max_payload, gather_list& parts, ou
         static_cast<std::uint32_t>(std::min<std::size_t>({queued, by_peer, by_network, max_payload}));
     if (length != 0) {
         const std::uint32_t room = paced_room(pipe, length, now);
-        if (room < std::min(length, full)) return false;
+        if (room < std::min(length, full)) {
+            limited_by(send_limit::pacing, now);
+            return false;
+        }
         length = std::min(length, room);
     }
     if (cwr_due_) length = std::min(length, full); // told once, not by each piece that this is cut into
@@ -372,13 +386,27 @@ bool tcb::send_data(instant now, std::size_t max_payload, gather_list& parts, ou
     const bool sends = with_fin || (length != 0 && worth_sending(length, queued));
     cwnd_limited_ = by_network < std::min(queued, by_peer) || by_network - length < full;
     if (!sends) {
+        const std::uint32_t wanted = std::min(queued, full);
+        limited_by(by_peer < wanted      ? send_limit::window
+                   : by_network < wanted ? send_limit::cwnd
+                                         : send_limit::small_segment,
+                   now);
         if (pipe == 0) wait_for_window(now);
         return false;
     }
     timers_.clear(timer_id::persist);
     send_range(later(snd_nxt_, data_begin()), length, with_fin, now, parts, out);
-    if (ecn_ == ecn_use::on && out.payload_size != 0) allow_marks(out);
+    if (ecn_ == ecn_use::on && out.payload_size != 0)
+        allow_marks(out);
+    else
+        sent_plain();
     return true;
+}
+
+void tcb::limited_by(send_limit limit, instant now) {
+    if (limit == limit_) return;
+    limit_ = limit;
+    if (stack_->trace_ != nullptr) stack_->trace_->limit_changed(flow(), limit, now);
 }
 
 // Nothing in flight whose acknowledgement would tell us of the window: ask. [RFC 9293 3.8.6.1]

@@ -169,7 +169,7 @@ void tcb::established(instant now) {
     if (limits_.keepalive_idle != limits_.keepalive_idle.zero())
         timers_.set(timer_id::keepalive, now + limits_.keepalive_idle);
     (opening_ == opening::active ? stack_->counters_.active_opens : stack_->counters_.passive_opens) += 1;
-    trace_cwnd(now);
+    trace_rate(now);
     if (close_pending_) {
         close_pending_ = false;
         fin_queued_ = true;

@@ -27,10 +27,10 @@ tcb::limits::limits(const connection_options& o, const config& c)
 
 tcb::tcb(stack& s, endpoint& user, const tcp::path& p, const connection_options& options)
     : timer(&fired), stack_(&s), user_(&user), network_header_(static_cast<std::uint8_t>(p.network_header)),
-      mtu_(p.mtu), link_mtu_(p.link_mtu), pseudo_header_sum_(p.pseudo_header_sum),
+      mtu_(p.mtu), link_mtu_(p.link_mtu), pseudo_header_sum_(p.pseudo_header_sum), probing_(options.path_mtu),
       no_delay_(options.no_delay), paced_(options.paced), tunes_send_(options.send_buffer == 0),
-      tunes_receive_(options.receive_buffer == 0), wants_fast_open_(options.fast_open),
-      probing_(options.path_mtu), peer_mss_(s.config_.default_mss),
+      tunes_receive_(options.receive_buffer == 0), offers_fast_open_(options.fast_open),
+      peer_mss_(s.config_.default_mss),
       rcv_mss_(std::min<std::uint16_t>(s.config_.default_mss, p.receive_mss())),
       congestion_(options.congestion, options.paced), rtt_(rto_limits()),
       buffer_(std::min<std::uint32_t>(tunes_send_ ? s.config_.first_buffer : options.send_buffer, 1u << 30)),
@@ -122,6 +122,7 @@ info tcb::info() const {
     i.min_rtt = rtt_.min_rtt();
     i.rto = current_rto();
     i.backoff = backoff_;
+    i.limited_by = limit_;
     i.cwnd = congestion_.cwnd();
     i.ssthresh = congestion_.ssthresh();
     i.pacing_rate = paced_ ? pacer_.rate() : 0;

@@ -221,8 +221,8 @@ class tcb : public list_hook<stack::dirty_tag>,
     void presume_delivered(ack_outcome& a, bool advances);
     bool find_losses(const ack_outcome& a, bool advances, instant arrived, instant now);
     bool judge_sendings(instant now);
-    void enter_recovery(const ack_outcome& a, instant now);
-    void leave_recovery();
+    void enter_recovery(const ack_outcome& a, loss_sign why, instant now);
+    void leave_recovery(instant now);
     void remember_window();
     void watch_for_undo(bool congested);
     void went_again(std::uint32_t length, instant now);
@@ -234,7 +234,7 @@ class tcb : public list_hook<stack::dirty_tag>,
     bool send_tail_probe(instant now, gather_list& parts, outgoing_segment& out);
     void conclude_tail_probe(const ack_outcome& a, const segment& s, instant now);
     ack_sample sample_of(const ack_outcome& a, instant now) const;
-    void trace_cwnd(instant now);
+    void trace_rate(instant now);
 
     // --- ecn.cpp ---
     flags ecn_flags_of_syn(bool first);
@@ -243,6 +243,7 @@ class tcb : public list_hook<stack::dirty_tag>,
     bool answers_marks() const { return ecn_ == ecn_use::on || ecn_ == ecn_use::echoes; }
     void marks_arrive(const segment& s, instant now);
     void allow_marks(outgoing_segment& out);
+    void sent_plain();
     bool echo_arrives(const ack_outcome& a, instant now);
     void window_reduced();
     void end_reduction();
@@ -326,6 +327,7 @@ class tcb : public list_hook<stack::dirty_tag>,
     /// Something is under way; or the peer does not acknowledge what it said to hold, and will be taken to
     /// have dropped it [RFC 2018 8]. Either way the retransmission timer asks, not the persist timer.
     bool timeout_will_tell() const { return board_.in_flight() != 0 || board_.is_sacked(snd_una_); }
+    void limited_by(send_limit limit, instant now);
     header make_rst(instant now) const;
 
     // --- derived ---
@@ -391,6 +393,10 @@ class tcb : public list_hook<stack::dirty_tag>,
     opening opening_ : 2 = opening::active;
     recovery_phase phase_ : 2 = recovery_phase::none;
     ecn_use ecn_ : 3 = ecn_use::off;
+    bool ect_arrived_ : 1 = false;    ///< something that could be marked was acknowledged
+    std::uint8_t ect_losses_ : 2 = 0; ///< while nothing did
+    mtu_probing probing_ : 2 = mtu_probing::black_hole;
+    send_limit limit_ : 3 = send_limit::application;
     bool timestamps_ : 1 = false;
     bool scaling_ : 1 = false;
     bool sack_permitted_ : 1 = false; ///< by both
@@ -414,20 +420,16 @@ class tcb : public list_hook<stack::dirty_tag>,
     bool una_timed_out_ : 1 = false; ///< what stands at snd_una was sent again by a timeout
     bool orphan_ : 1 = false;        ///< counted in the stack
     bool paced_ : 1 = true;
-    bool tunes_send_ : 1 = false;     ///< the send buffer is as large as the path needs
-    bool tunes_receive_ : 1 = false;  ///< the receive buffer too
-    bool from_cookie_ : 1 = false;    ///< opened by the ACK of a SYN cookie
-    bool ecn_echoing_ : 1 = false;    ///< each ACK tells of a mark, until the peer answers with CWR
-    bool cwr_due_ : 1 = false;        ///< the next new data says that the window has come down
-    bool ecn_reducing_ : 1 = false;   ///< PRR lowers cwnd for an ECN-Echo; no loss recovery has taken it over
-    bool ecn_holds_ : 1 = false;      ///< an echo at one segment: new data waits for timer_id::pace
-    bool ect_arrived_ : 1 = false;    ///< something that could be marked was acknowledged
-    std::uint8_t ect_losses_ : 2 = 0; ///< while nothing did
-    bool wants_fast_open_ : 1 = false;
-    bool tried_fast_open_ : 1 = false; ///< our SYN had the option
-    bool fast_opened_ : 1 = false;     ///< the SYN's data was taken, ours or the peer's
-    bool gives_cookie_ : 1 = false;    ///< our SYN|ACK has a Fast Open cookie
-    mtu_probing probing_ : 2 = mtu_probing::black_hole;
+    bool tunes_send_ : 1 = false;    ///< the send buffer is as large as the path needs
+    bool tunes_receive_ : 1 = false; ///< the receive buffer too
+    bool from_cookie_ : 1 = false;   ///< opened by the ACK of a SYN cookie
+    bool ecn_echoing_ : 1 = false;   ///< each ACK tells of a mark, until the peer answers with CWR
+    bool cwr_due_ : 1 = false;       ///< the next new data says that the window has come down
+    bool ecn_reducing_ : 1 = false;  ///< PRR lowers cwnd for an ECN-Echo; no loss recovery has taken it over
+    bool ecn_holds_ : 1 = false;     ///< an echo at one segment: new data waits for timer_id::pace
+    bool offers_fast_open_ : 1 = false; ///< our SYN has the option, if it is of use; or our SYN|ACK a cookie
+    bool tried_fast_open_ : 1 = false;  ///< our SYN had the option
+    bool fast_opened_ : 1 = false;      ///< the SYN's data was taken, ours or the peer's
     std::uint16_t peer_mss_ = 0;
     std::uint16_t rcv_mss_ = 0; ///< largest payload seen: what counts as a full segment on the way in
     seq iss_;

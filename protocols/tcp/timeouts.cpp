@@ -58,7 +58,7 @@ void tcb::retransmission_timeout(instant now) {
     ecn_reducing_ = false;
     window_reduced();
     if (first) suspect_black_hole();
-    trace_cwnd(now);
+    trace_rate(now);
     recover_ = snd_nxt_; // [RFC 6582 3.2, step 4 of the retransmit timeout]
     phase_ = recovery_phase::timeout;
     // [RFC 5682 2.1, step 1]; with timestamps their echo tells more
@@ -97,9 +97,9 @@ void tcb::reordering_timeout(instant now) {
     ack_outcome nothing;
     nothing.una_before = snd_una_;
     nothing.flight_before = in_flight() + board_.lost();
-    enter_recovery(nothing, now);
+    enter_recovery(nothing, loss_sign::overdue, now);
     congestion_.set_cwnd(in_flight() + mss());
-    trace_cwnd(now);
+    trace_rate(now);
 }
 
 void tcb::persist_timeout(instant now) {

@@ -92,8 +92,10 @@ class tcp_lab : public tcp::output_sink {
         return c;
     }
 
-    explicit tcp_lab(const tcp::config& c = plain(), instant opens = instant(100s))
-        : opened(opens), wheel(1ns, opens), now(opens), stack(c, siphash_key{1, 2}, random(3), pool, wheel) {}
+    explicit tcp_lab(const tcp::config& c = plain(), instant opens = instant(100s),
+                     tcp::trace_sink* trace = nullptr)
+        : opened(opens), wheel(1ns, opens), now(opens),
+          stack(c, siphash_key{1, 2}, random(3), pool, wheel, trace) {}
 
     buffer_pool pool;
     instant opened;

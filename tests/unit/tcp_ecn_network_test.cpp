@@ -84,6 +84,29 @@ TEST_CASE("ECN: a path that swallows all that may be marked is found out, and da
     }
 }
 
+TEST_CASE("ECN: a black hole is found, though new data fills up what goes again, or probes a shut window") {
+    tcp_world w;
+    tcp::connection_options o = willing();
+    o.no_delay = true;
+    w.establish(o, o);
+    w.network = [](std::size_t, side, const tcp::outgoing_segment& s) {
+        fate f;
+        f.dropped = s.ecn != ip::ecn::not_ect;
+        return f;
+    };
+    w.c().write(as_bytes(std::string(700, 'x')));
+    w.run_for(1ms);
+    w.c().write(as_bytes(std::string(500, 'x'))); // what goes again for the first has the rest of it, too
+    w.run_for(1ms);
+    w.c().write(as_bytes(std::string(3000, 'x')));
+    CHECK(w.run_until([&] { return w.s().readable() == 4200; }, 5s));
+    std::vector<std::byte> all(4200);
+    w.s().read(all);
+    CHECK(transfer(w, 300'000) < 5s);
+    CHECK(w.client().counted().ecn_black_holes == 1);
+    CHECK_FALSE(w.c().info().ecn);
+}
+
 TEST_CASE("ECN: ordinary losses are no black hole") {
     tcp_world w;
     w.establish(willing(), willing());
