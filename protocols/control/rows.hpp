@@ -112,7 +112,8 @@ struct info_row {
     std::int64_t rto_us = 0;
     std::uint64_t backoff = 0;
     std::uint64_t cwnd = 0;
-    std::string limited_by; ///< why no more was sent when it stopped last: application, window, cwnd, ...
+    std::string limited_by =
+        "application"; ///< why no more was sent when it stopped last: application, window, cwnd, ...
     std::uint64_t ssthresh = 0;
     std::string congestion;        ///< "cubic" or "new_reno"
     std::uint64_t pacing_rate = 0; ///< bytes a second; zero: not paced
