@@ -8,6 +8,7 @@
 #include <string_view>
 #include <vector>
 
+#include "tests/support/tcp_fast_open_lab.hpp"
 #include "tests/support/tcp_lab.hpp"
 #include "tests/support/tcp_world.hpp"
 
@@ -70,33 +71,6 @@ TEST_CASE("fast open: a client remembers as many servers as it may, and forgets 
 }
 
 // --- two ends ----------------------------------------------------------------------------------------------
-
-tcp::connection_options wanted() {
-    tcp::connection_options o;
-    o.fast_open = true;
-    return o;
-}
-tcp::listen_options offered() {
-    tcp::listen_options o;
-    o.fast_open = true;
-    return o;
-}
-std::string read(tcp::endpoint& e) {
-    std::string text(e.readable(), '\0');
-    e.read(std::as_writable_bytes(std::span(text)));
-    return text;
-}
-
-/// The client has a cookie, and no connection.
-void get_cookie(tcp_world& w) {
-    w.connect(80, wanted());
-    w.run_for(100ms);
-    w.accept();
-    REQUIRE(w.c().state() == tcp::state::established);
-    w.drop_users();
-    w.run_for(100ms);
-    w.forget();
-}
 
 TEST_CASE(
     "fast open: the first connection asks for a cookie, the next has data in its SYN and in the answer") {
@@ -372,30 +346,6 @@ TEST_CASE("fast open: data of connect() without it follows the handshake") {
 }
 
 // --- hostile peers -----------------------------------------------------------------------------------------
-
-/// A server that a scripted peer knows a cookie of.
-struct cookie_lab : tcp_lab {
-    explicit cookie_lab(const tcp::config& c = plain()) : tcp_lab(c) {
-        listen(80, offered());
-        tcp::options ask = default_options();
-        ask.fast_open.emplace();
-        in({.flags = SYN, .options = ask});
-        const segs answer = out();
-        REQUIRE(answer.size() == 1);
-        REQUIRE(answer[0].options->fast_open);
-        cookie = *answer[0].options->fast_open;
-        REQUIRE(cookie.size == 8);
-        in({.flags = RST, .seq = 1});
-        out();
-        CHECK(stack.half_open() == 0);
-    }
-    tcp::options with_cookie() const {
-        tcp::options o = default_options();
-        o.fast_open = cookie;
-        return o;
-    }
-    fast_open_cookie cookie;
-};
 
 TEST_CASE("fast open: a SYN with a cookie of somebody else, or an invented one, opens nothing at once") {
     cookie_lab lab;

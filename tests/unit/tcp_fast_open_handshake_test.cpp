@@ -1,0 +1,110 @@
+// Between a SYN with data and the ACK that completes its handshake a connection is open and is not: what is
+// sent, lost, closed, refused or told by routers meanwhile must come out as if it had been open.
+// [RFC 7413 4.2]
+#include <tapir/protocols/tcp/fast_open.hpp>
+
+#include <doctest/doctest.h>
+
+#include <array>
+#include <memory>
+#include <string>
+#include <string_view>
+
+#include "tests/support/tcp_fast_open_lab.hpp"
+#include "tests/support/tcp_lab.hpp"
+#include "tests/support/tcp_world.hpp"
+
+namespace tapir::test {
+namespace {
+using namespace std::chrono_literals;
+
+TEST_CASE("fast open: however a connection ends before its handshake is complete, its place is free") {
+    tcp::config c = tcp_lab::plain();
+    c.max_fast_opening = 1;
+    cookie_lab lab(c);
+    using way = void (*)(cookie_lab&, std::unique_ptr<tcp::endpoint>&);
+    const way ways[] = {
+        [](cookie_lab& l, auto& e) { e->abort(l.now); },
+        [](cookie_lab&, auto& e) { e.reset(); },
+        [](cookie_lab& l, auto& e) { e->close(l.now); }, // with unread data
+        [](cookie_lab& l, auto& e) {                     // in FIN_WAIT_1
+            (void)e->read_chunk();
+            e->finish(l.now);
+            l.out();
+            l.in({.flags = ACK, .seq = 4, .ack = 1});
+        },
+        [](cookie_lab& l, auto& e) { // closed with an answer in the queue
+            (void)e->read_chunk();
+            e->write(as_bytes("answer"));
+            e->close(l.now);
+            l.wait(61s);
+        },
+        [](cookie_lab& l, auto&) { l.stack.unreachable(tcp_lab::there(), errc::host_unreachable, l.now); },
+        [](cookie_lab& l, auto&) {
+            l.listening.reset();
+            l.listen(80, offered());
+        },
+        [](cookie_lab& l, auto&) { l.wait(10min); },
+    };
+    for (const way end : ways) {
+        CAPTURE(&end - ways);
+        lab.in({.flags = SYN, .text = "one", .options = lab.with_cookie()});
+        CHECK(lab.out() == segs{{.flags = SYN | ACK, .ack = 4}});
+        auto user = &end - ways == 6 ? nullptr : lab.listening->accept();
+        end(lab, user);
+        user.reset();
+        lab.out();
+        lab.wait(1ms);
+        CHECK(lab.stack.connections() == 0);
+        lab.out();
+    }
+    CHECK(lab.counted().fast_open_overflow == 0);
+}
+
+TEST_CASE("fast open: of a SYN's data goes again what the SYN|ACK does not acknowledge, and at once") {
+    for (const std::uint32_t taken : {0u, 2u, 5u}) {
+        CAPTURE(taken);
+        client_lab lab;
+        lab.wait(10ms);
+        lab.in({.flags = SYN | ACK, .ack = 1 + taken, .options = tcp_lab::default_options()});
+        CHECK(lab.out() ==
+              segs{{.flags = ACK, .seq = 1 + taken, .ack = 1, .text = std::string("hello").substr(taken)}});
+        CHECK(lab.e->info().fast_opened == (taken != 0));
+        CHECK(lab.counted().fast_open_data_refused == (taken == 0 ? 1 : 0));
+        lab.in({.flags = ACK, .seq = 1, .ack = 6});
+        CHECK(lab.e->info().send_queue == 0);
+        CHECK(lab.e->info().rto_fired == 0);
+    }
+}
+
+TEST_CASE("fast open: data that a shut window keeps out after the handshake is probed for") {
+    client_lab lab;
+    lab.wait(10ms);
+    lab.in({.flags = SYN | ACK, .ack = 1, .window = 0, .options = tcp_lab::default_options()});
+    CHECK(lab.out() == segs{{.flags = ACK, .seq = 6, .ack = 1}});
+    lab.wait(500ms);
+    CHECK(lab.out() == segs{{.flags = ACK, .seq = 1, .ack = 1, .text = "h"}});
+    lab.in({.flags = ACK, .seq = 1, .ack = 2, .window = 1000});
+    CHECK(lab.out() == segs{{.flags = ACK, .seq = 2, .ack = 1, .text = "ello"}});
+}
+
+TEST_CASE("fast open: both open at once, and the data of the SYN follows the handshake") {
+    client_lab lab;
+    lab.in({.flags = SYN, .text = "theirs", .options = tcp_lab::default_options()});
+    CHECK(lab.out() == segs{{.flags = SYN | ACK, .ack = 1}});
+    lab.in({.flags = SYN | ACK, .ack = 1, .options = tcp_lab::default_options()});
+    CHECK(lab.e->state() == tcp::state::established);
+    CHECK(lab.out() == segs{{.flags = ACK, .seq = 1, .ack = 1, .text = "hello"}});
+}
+
+TEST_CASE("fast open: a user who closes while both open at once has the data of the SYN go first") {
+    client_lab lab;
+    lab.in({.flags = SYN, .options = tcp_lab::default_options()});
+    lab.e->finish(lab.now);
+    CHECK(lab.out() == segs{{.flags = SYN | ACK, .ack = 1}});
+    lab.in({.flags = SYN | ACK, .ack = 1, .options = tcp_lab::default_options()});
+    CHECK(lab.out() == segs{{.flags = FIN | ACK, .seq = 1, .ack = 1, .text = "hello"}});
+}
+
+} // namespace
+} // namespace tapir::test
