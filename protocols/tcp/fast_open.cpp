@@ -160,8 +160,9 @@ std::uint32_t tcb::add_fast_open(header& syn, std::size_t max_payload, instant n
     if (known->cookie.size == 0) return 0;
     const std::size_t most = std::min<std::size_t>(known->mss, path_mss());
     const std::size_t options = syn.options.size();
-    const std::size_t room = most > options ? most - options : 0;
-    return static_cast<std::uint32_t>(std::min({std::size_t{buffer_.size()}, room, max_payload}));
+    std::size_t room = most > options ? most - options : 0;
+    if (max_payload != 0) room = std::min(room, max_payload); // else nothing below is narrower than the path
+    return static_cast<std::uint32_t>(std::min<std::size_t>(buffer_.size(), room));
 }
 
 // What the SYN|ACK says of it. `taken`: bytes of our data that it acknowledges. [RFC 7413 4.2.1]

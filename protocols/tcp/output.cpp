@@ -22,7 +22,7 @@ bool tcb::next_segment(instant now, std::size_t max_payload, gather_list& parts,
     out.mss = static_cast<std::uint16_t>(mss());
     const std::size_t link_takes = max_payload;
     if (max_payload == 0) max_payload = mss();
-    if (syn_due_) return send_syn(now, max_payload, parts, out);
+    if (syn_due_) return send_syn(now, link_takes, parts, out);
     if (state_ == state::syn_sent) return false;
     if (send_owed_ack(now, out)) return true;
     if (send_lost(now, max_payload, parts, out)) return true;
@@ -149,6 +149,7 @@ bool tcb::send_syn(instant now, std::size_t max_payload, gather_list& parts, out
         const std::size_t used = buffer_.gather(0, text, parts);
         out.payload = std::span<const bytes>(parts).first(used);
         out.payload_size = text;
+        out.mss = static_cast<std::uint16_t>(text); // one segment, though its size is not agreed on yet
         ++stack_->counters_.fast_open_used;
         bytes_sent_ += text;
         stack_->counters_.bytes_out += text;

@@ -118,17 +118,27 @@ TEST_CASE(
 
 TEST_CASE(
     "fast open: no more goes with the SYN than the server's MSS less options; the rest follows at once") {
-    tcp_world w;
-    w.server_listens(80, offered());
-    get_cookie(w);
-    const std::string text(4000, 'x');
-    w.connect(80, wanted(), 0, as_bytes(text));
-    w.run_for(100ms);
-    INFO(w.ladder_text());
-    // 1460 less MSS, SACK-permitted and timestamps, window scale and the cookie
-    CHECK(w.ladder()[1] == "client -> server SYN seq=0 len=1428");
-    CHECK(read(w.accept()) == text);
-    CHECK(w.client().counted().retransmits == 0);
+    for (const std::size_t link_takes : {0u, 1460u, 64000u}) { // 0: as much as an MSS
+        CAPTURE(link_takes);
+        tcp_world w;
+        w.most = link_takes;
+        w.server_listens(80, offered());
+        get_cookie(w);
+        std::size_t cut_at = 0;
+        w.network = [&](std::size_t, tcp_world::side, const tcp::outgoing_segment& s) {
+            if (s.header.syn() && s.payload_size != 0) cut_at = s.mss;
+            return fate{};
+        };
+        const std::string text(4000, 'x');
+        w.connect(80, wanted(), 0, as_bytes(text));
+        w.run_for(100ms);
+        INFO(w.ladder_text());
+        // 1460 less MSS, SACK-permitted and timestamps, window scale and the cookie
+        CHECK(w.ladder()[1] == "client -> server SYN seq=0 len=1428");
+        CHECK(cut_at >= 1428); // nobody below makes two SYNs of it
+        CHECK(read(w.accept()) == text);
+        CHECK(w.client().counted().retransmits == 0);
+    }
 }
 
 TEST_CASE("fast open: a server that does not want it costs nothing, and is not asked for an hour") {
