@@ -147,7 +147,8 @@ verdict tcb::arrives_in_syn_sent(const segment& s, instant now) {
     return verdict::done;
 }
 
-// Our SYN is acknowledged: from here on data may flow.
+// Our SYN is acknowledged: from here on data may flow. In ESTABLISHED, or behind it if the user has closed
+// already.
 void tcb::established(instant now) {
     backoff_ = 0;
     made_progress(now);
@@ -158,7 +159,8 @@ void tcb::established(instant now) {
     if (probing_ == mtu_probing::always && opening_ != opening::fast) begin_mtu_search();
     // A peer has taken nothing of a SYN's data that it did not acknowledge with it, nor what came before our
     // SYN|ACK. It was no congestion that it went in vain. [RFC 7413 4.2.1]
-    if (snd_una_ != snd_nxt_ && (opening_ != opening::fast || syn_retransmitted_)) board_.mark_all_lost();
+    const bool with_syn = opening_ != opening::fast && !fin_sent_;
+    if (snd_una_ != snd_nxt_ && (with_syn || syn_retransmitted_)) board_.mark_all_lost();
     if (syn_retransmitted_) {
         congestion_.start_after_loss(mss(), stack_->config_.initial_window_segments);
         // [RFC 6298 5.7]

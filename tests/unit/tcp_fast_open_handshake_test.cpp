@@ -18,6 +18,42 @@ namespace tapir::test {
 namespace {
 using namespace std::chrono_literals;
 
+TEST_CASE("fast open: a FIN before the handshake is complete leaves out nothing that its end brings") {
+    tcp::config c;
+    c.connections.ecn = true;
+    tcp_world w(c);
+    tcp::listen_options o = offered();
+    o.accepted.ecn = true;
+    o.accepted.keepalive_idle = 60s;
+    w.server_listens(80, o);
+    get_cookie(w);
+    const auto opens = w.server().counted().passive_opens;
+    tcp::connection_options asks = wanted();
+    asks.ecn = true;
+    w.connect(80, asks, 0, as_bytes("hello"));
+    w.run_for(5ms);
+    tcp::endpoint& s = w.accept();
+    s.finish(w.now); // it has nothing to say, and reads on
+    w.run_for(100ms);
+    INFO(w.ladder_text());
+    REQUIRE(s.state() == tcp::state::fin_wait_2);
+    CHECK(w.server().counted().passive_opens == opens + 1);
+    w.network = [](std::size_t, tcp_world::side, const tcp::outgoing_segment&) {
+        return fate{.marked = true};
+    };
+    w.c().write(as_bytes("more"));
+    w.run_for(100ms);
+    CHECK(read(s) == "hellomore");
+    CHECK(w.c().info().ecn);
+    CHECK(s.info().ce_received == 1);
+    CHECK(w.client().counted().ecn_echoes_in != 0); // [RFC 3168 6.1.3]
+    w.network = [](std::size_t, tcp_world::side from, const tcp::outgoing_segment&) {
+        return fate{.dropped = from == tcp_world::side::client};
+    };
+    w.run_for(1h); // whoever is silent for so long is asked, and given up
+    CHECK(s.error() == make_error_code(errc::timed_out));
+}
+
 TEST_CASE("fast open: however a connection ends before its handshake is complete, its place is free") {
     tcp::config c = tcp_lab::plain();
     c.max_fast_opening = 1;
