@@ -173,10 +173,10 @@ void tcb::conclude_fast_open(const header& syn_ack, std::uint32_t taken, instant
     fast_opened_ = taken != 0;
     if (sent_with_syn() != 0 && taken == 0) ++stack_->counters_.fast_open_data_refused;
     const auto& given = syn_ack.options.fast_open;
-    if (syn_retransmitted_ && taken == 0)
-        cache.passed_not(flow().remote, later_on, now);
-    else if (given && given->size != 0)
+    if (given && given->size != 0) // it answers a SYN that had more than a plain one
         cache.learn(flow().remote, *given, peer_mss_, now);
+    else if (syn_retransmitted_ && taken == 0)
+        cache.passed_not(flow().remote, later_on, now);
     else if (!cache.knows(flow().remote))
         cache.put_off(flow().remote, later_on, now);
     else if (taken != 0)

@@ -18,6 +18,27 @@ namespace tapir::test {
 namespace {
 using namespace std::chrono_literals;
 
+TEST_CASE("fast open: a cookie that came to a SYN sent twice is kept: the option has passed") {
+    tcp_world w; // [RFC 7413 4.2.1]
+    w.server_listens(80, offered());
+    bool lost = false;
+    w.network = [&](std::size_t, tcp_world::side from, const tcp::outgoing_segment& s) {
+        const bool now = from == tcp_world::side::server && s.header.syn() && !lost;
+        lost = lost || now;
+        return fate{.dropped = now};
+    };
+    w.connect(80, wanted());
+    w.run_for(3s);
+    w.accept();
+    w.drop_users();
+    w.run_for(100ms);
+    w.forget();
+    w.connect(80, wanted(), 0, as_bytes("hello"));
+    w.run_for(100ms);
+    INFO(w.ladder_text());
+    CHECK(w.ladder()[1] == "client -> server SYN seq=0 len=5");
+}
+
 TEST_CASE("fast open: a FIN before the handshake is complete leaves out nothing that its end brings") {
     tcp::config c;
     c.connections.ecn = true;
