@@ -26,7 +26,10 @@ void tcb::ack_arrives(const segment& s, instant now) {
     if (h.options.sack_count != 0 && sack_permitted_ && !handshake) sack_arrives(s, a);
     update_send_window(s);
     if (discovery_ && !handshake) conclude_mtu_probe(a, now);
-    if (!handshake) recover(a, s, now);
+    if (!handshake)
+        recover(a, s, now);
+    else
+        arm_tail_probe(now, false); // for what went before it [RFC 7413 4.2.2]
 }
 
 // Which sending of data that was sent more than once has arrived is not known; but none that is younger than

@@ -75,6 +75,29 @@ TEST_CASE("fast open: a FIN before the handshake is complete leaves out nothing 
     CHECK(s.error() == make_error_code(errc::timed_out));
 }
 
+TEST_CASE("fast open: the last of an answer that went before the handshake is asked for by a tail probe") {
+    tcp_world w; // [RFC 8985 7.2]
+    tcp::listen_options o = offered();
+    o.accepted.no_delay = true;
+    w.server_listens(80, o);
+    get_cookie(w);
+    w.network = [](std::size_t, tcp_world::side from, const tcp::outgoing_segment& s) {
+        static bool lost = false;
+        const bool last = from == tcp_world::side::server && has(s.header.flags, PSH) && !lost;
+        lost = lost || last;
+        return fate{.dropped = last};
+    };
+    w.connect(80, wanted(), 0, as_bytes("hello"));
+    w.run_for(5ms);
+    tcp::endpoint& s = w.accept();
+    s.write(as_bytes(std::string(4000, 'a')));
+    w.run_for(150ms);
+    INFO(w.ladder_text());
+    CHECK(read(w.c()).size() == 4000);
+    CHECK(w.server().counted().tail_probes == 1);
+    CHECK(s.info().rto_fired == 0);
+}
+
 TEST_CASE("fast open: however a connection ends before its handshake is complete, its place is free") {
     tcp::config c = tcp_lab::plain();
     c.max_fast_opening = 1;
