@@ -118,6 +118,10 @@ header tcb::make_rst(instant now) const {
     // the likeliest place.
     h.seq = earlier(snd_nxt_, snd_una_ + std::max(snd_wnd_, 1u));
     h.flags = flags::rst;
+    if (!syn_acked()) { // the peer may be in SYN_SENT, and then asks for an ACK [RFC 9293 3.10.7.3, second]
+        h.flags |= flags::ack;
+        h.ack = rcv_nxt_;
+    }
     if (timestamps_) h.options.ts = timestamps{ts_clock(now), 0}; // [RFC 7323 3.2]
     return h;
 }

@@ -98,6 +98,22 @@ TEST_CASE("fast open: the last of an answer that went before the handshake is as
     CHECK(s.info().rto_fired == 0);
 }
 
+TEST_CASE("fast open: a user who aborts at once makes the client's connect() end at once") {
+    tcp_world w;
+    w.server_listens(80, offered());
+    get_cookie(w);
+    w.before_flush = [&] {
+        if (w.user[1]) return;
+        w.user[1] = w.listener().accept();
+        if (w.user[1]) w.user[1]->abort(w.now);
+    };
+    w.connect(80, wanted(), 0, as_bytes("hello"));
+    w.run_for(100ms);
+    INFO(w.ladder_text());
+    CHECK(w.c().error() == make_error_code(errc::refused));
+    CHECK(w.server().half_open() == 0);
+}
+
 TEST_CASE("fast open: however a connection ends before its handshake is complete, its place is free") {
     tcp::config c = tcp_lab::plain();
     c.max_fast_opening = 1;
