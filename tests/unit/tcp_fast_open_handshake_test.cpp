@@ -114,6 +114,18 @@ TEST_CASE("fast open: a user who aborts at once makes the client's connect() end
     CHECK(w.server().half_open() == 0);
 }
 
+TEST_CASE("fast open: a SYN|ACK goes again as often as that of a half-open connection, for a minute") {
+    cookie_lab lab;
+    lab.in({.flags = SYN, .text = "one", .options = lab.with_cookie()});
+    auto first = lab.listening->accept();
+    REQUIRE(first);
+    lab.wait(64s);
+    std::size_t sent = 0;
+    for (const seg& s : lab.out()) sent += has(s.flags, SYN) ? 1 : 0;
+    CHECK(sent == 1 + lab.stack.configuration().syn_ack_retries);
+    CHECK(first->error() == make_error_code(errc::timed_out));
+}
+
 TEST_CASE("fast open: however a connection ends before its handshake is complete, its place is free") {
     tcp::config c = tcp_lab::plain();
     c.max_fast_opening = 1;
