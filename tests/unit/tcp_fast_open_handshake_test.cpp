@@ -126,6 +126,30 @@ TEST_CASE("fast open: a SYN|ACK goes again as often as that of a half-open conne
     CHECK(first->error() == make_error_code(errc::timed_out));
 }
 
+TEST_CASE("fast open: what a router says of the answer is heeded, though the handshake is not complete") {
+    cookie_lab lab; // [RFC 1191 6.3]
+    lab.most = 0;
+    lab.in({.flags = SYN, .text = "one", .options = lab.with_cookie()});
+    auto first = lab.listening->accept();
+    REQUIRE(first);
+    first->write(as_bytes(std::string(2000, 'a')));
+    CHECK(lab.out().size() == 3);
+    std::array<std::byte, 8> quoted{};
+    store_be16(quoted, 0, 80);
+    store_be16(quoted, 2, tcp_lab::peer_port);
+    store_be32(quoted, 4, (lab.isn() + 1).value());
+    REQUIRE(lab.stack.icmp_error(tcp::icmp_kind::packet_too_big, tcp_lab::here(), tcp_lab::there(), quoted,
+                                 640, lab.now));
+    lab.mtu = 640;
+    CHECK(lab.out() == segs{});
+    lab.wait(10ms);
+    lab.in({.flags = ACK, .seq = 4, .ack = 1});
+    const segs again = lab.out();
+    REQUIRE(again.size() == 4);
+    CHECK(again[0] == seg{.flags = ACK, .seq = 1, .ack = 4, .text = std::string(600, 'a')});
+    CHECK(first->info().rto_fired == 0);
+}
+
 TEST_CASE("fast open: however a connection ends before its handshake is complete, its place is free") {
     tcp::config c = tcp_lab::plain();
     c.max_fast_opening = 1;
