@@ -151,6 +151,7 @@ verdict tcb::arrives_in_syn_sent(const segment& s, instant now) {
 // already.
 void tcb::established(instant now) {
     backoff_ = 0;
+    una_timed_out_ = false;
     made_progress(now);
     timers_.clear(timer_id::retransmit);
     timers_.clear(timer_id::give_up);
