@@ -220,7 +220,8 @@ verdict tcb::arrives_synchronized(const segment& s, instant now) {
 
     // The SYN again: our SYN|ACK was lost, or is late.
     if (opening_ == opening::fast && !syn_acked_ && h.syn() && !h.has_ack() && !h.rst() && h.seq == irs_) {
-        syn_due_ = syn_retransmitted_ = true;
+        syn_retransmitted_ = syn_retransmitted_ || !syn_due_; // or it has not gone yet
+        syn_due_ = true;
         ecn_answered(h.flags); // who asks no more for it has sent a SYN without [RFC 3168 6.1.1]
         return verdict::done;
     }

@@ -238,5 +238,23 @@ TEST_CASE("fast open: a user who closes while both open at once has the data of 
     CHECK(lab.out() == segs{{.flags = FIN | ACK, .seq = 1, .ack = 1, .text = "hello"}});
 }
 
+TEST_CASE("fast open: a SYN that comes twice before it is answered is no loss") {
+    tcp_world w;
+    w.server_listens(80, offered());
+    get_cookie(w);
+    w.network = [](std::size_t, tcp_world::side, const tcp::outgoing_segment& s) {
+        return fate{.copies = s.header.syn() && !s.header.has_ack() ? 2u : 1u};
+    };
+    w.connect(80, wanted(), 0, as_bytes("hello"));
+    w.run_for(5ms);
+    tcp::endpoint& s = w.accept();
+    s.write(as_bytes(std::string(10000, 'a')));
+    w.run_for(100ms);
+    INFO(w.ladder_text());
+    CHECK(read(w.c()).size() == 10000);
+    CHECK(w.server().counted().retransmits == 0);
+    CHECK(s.info().cwnd >= 10 * s.info().send_mss);
+}
+
 } // namespace
 } // namespace tapir::test
