@@ -43,6 +43,7 @@ void tcb::ecn_agreed() {
     if (ecn_ == ecn_use::withdrawn) ecn_ = ecn_use::echoes;
     if (ecn_ != ecn_use::offered) return;
     ecn_ = ecn_use::on;
+    if (snd_una_ != snd_nxt_) with_recovery().ect_from = snd_nxt_; // an answer to a SYN's data is on its way
     ++stack_->counters_.ecn_negotiated;
 }
 

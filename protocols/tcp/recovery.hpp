@@ -26,7 +26,8 @@ enum class f_rto : std::uint8_t {
 };
 
 struct recovery {
-    explicit recovery(seq una) : arrivals(una), ecn_reduced_at(una - 1), ecn_reduced_before(una - 1) {}
+    explicit recovery(seq una)
+        : arrivals(una), ecn_reduced_at(una - 1), ecn_reduced_before(una - 1), ect_from(una - 1) {}
 
     rack arrivals;
     prr reduction;
@@ -51,6 +52,7 @@ struct recovery {
     // ECN [RFC 3168 6.1.2]
     seq ecn_reduced_at;           ///< where CWR is, or SND.NXT when the window last came down
     seq ecn_reduced_before;       ///< and the time before: an undo goes back there
+    seq ect_from;                 ///< what is new from here on can be marked
     bool cwr_was_due = false;     ///< then
     bool congested = false;       ///< ECN-Echo told of congestion, too: an undo leaves the window as it is
     std::uint32_t reductions = 0; ///< for ECN-Echo

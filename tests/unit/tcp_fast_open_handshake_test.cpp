@@ -256,5 +256,35 @@ TEST_CASE("fast open: a SYN that comes twice before it is answered is no loss") 
     CHECK(s.info().cwnd >= 10 * s.info().send_mss);
 }
 
+TEST_CASE("fast open: an answer from before ECN was agreed proves nothing of packets that may be marked") {
+    cookie_lab lab;
+    lab.listening.reset();
+    tcp::listen_options o = offered();
+    o.accepted.ecn = true;
+    lab.listen(80, o);
+    lab.in({.flags = SYN | ECE | CWR, .text = "one", .options = lab.with_cookie()});
+    lab.e = lab.listening->accept();
+    REQUIRE(lab.e);
+    lab.write(std::string(2000, 'a'));
+    const segs before = lab.out();
+    REQUIRE(before.size() == 3);
+    CHECK(before[1].ecn == ip::ecn::not_ect);
+    lab.wait(10ms);
+    lab.in({.flags = ACK, .seq = 4, .ack = 1});
+    for (std::uint32_t at : {2001u, 3001u}) { // a path that swallows what may be marked
+        lab.write(std::string(1000, 'b'));
+        const segs first = lab.out();
+        REQUIRE(first.size() == 1);
+        CHECK(first[0].ecn == ip::ecn::ect0);
+        lab.in({.flags = ACK, .seq = 4, .ack = at});
+        lab.wait(1s);
+        const segs again = lab.out();
+        REQUIRE_FALSE(again.empty());
+        CHECK(again[0].ecn == ip::ecn::not_ect);
+        lab.in({.flags = ACK, .seq = 4, .ack = at + 1000});
+    }
+    CHECK(lab.counted().ecn_black_holes == 1);
+}
+
 } // namespace
 } // namespace tapir::test
