@@ -20,13 +20,16 @@ void tcb::ack_arrives(const segment& s, instant now) {
     a.flight_before = in_flight();
     a.repeated = h.ack == snd_una_ && snd_una_ < snd_nxt_ && s.length() == 0 && offered == snd_wnd_ &&
                  a.flight_before != 0; // [RFC 5681 2, duplicate acknowledgment]
-    const bool handshake = state_ == state::syn_received;
+    const bool handshake = !syn_acked_;
     const instant believe = believable(s, true);
     if (h.ack > snd_una_) new_data_acked(s, believe, a, now);
     if (h.options.sack_count != 0 && sack_permitted_ && !handshake) sack_arrives(s, a);
     update_send_window(s);
     if (discovery_ && !handshake) conclude_mtu_probe(a, now);
-    if (!handshake) recover(a, s, now);
+    if (!handshake)
+        recover(a, s, now);
+    else
+        arm_tail_probe(now, false); // for what went before it [RFC 7413 4.2.2]
 }
 
 // Which sending of data that was sent more than once has arrived is not known; but none that is younger than
@@ -112,7 +115,8 @@ void tcb::new_data_acked(const segment& s, instant believe, ack_outcome& a, inst
     bytes_acked_ += a.data;
     charge_queued(now); // before a writer is woken: what is free now is what it asks
     snd_una_ = ack;
-    if (opening_ == opening::fast && !syn_acked_) stack_->fast_opening_ends(false, now);
+    const bool opens = !syn_acked_;
+    if (opening_ == opening::fast && opens) stack_->fast_opening_ends(false, now);
     syn_acked_ = true;
     syn_due_ = false;
     if (fin) user_->fin_acked_ = true;
@@ -122,11 +126,11 @@ void tcb::new_data_acked(const segment& s, instant believe, ack_outcome& a, inst
     oldest_lost_ = 0;
     timers_.clear(timer_id::persist);
 
-    if (state_ == state::syn_received) {
+    if (opens) {
         // Its window is the first that counts, wherever the segment stands. [RFC 9293 3.10.7.4, fifth]
         snd_wl1_ = s.header.seq;
         snd_wl2_ = ack;
-        enter(event::our_syn_acked, now);
+        if (state_ == state::syn_received) enter(event::our_syn_acked, now); // else the user has closed
         established(now);
     }
     if (snd_una_ == snd_nxt_) { // [RFC 6298 5.2]

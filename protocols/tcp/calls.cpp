@@ -168,7 +168,11 @@ void tcb::lower_path_mtu(std::uint16_t mtu, seq about, instant now) {
     mtu_lowered_at_ = std::max(second_of(now), 1u);
     ++stack_->counters_.path_mtu_lowered;
     congestion_.on_new_mss(mss());
-    if (snd_una_ == snd_nxt_ || !syn_acked()) return;
+    if (!syn_acked()) { // data goes again once the handshake is complete
+        if (snd_nxt_ > data_begin()) board_.mark_lost(data_begin(), snd_nxt_);
+        return;
+    }
+    if (snd_una_ == snd_nxt_) return;
     // What is in flight was too large; this is no congestion, so cwnd stays. [RFC 1191 6.5]
     recovery& r = with_recovery();
     if (phase_ == recovery_phase::fast || ecn_reducing_) end_reduction();

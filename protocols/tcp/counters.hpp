@@ -66,7 +66,7 @@ struct counters {
     std::uint64_t syn_cookies_wrong = 0; ///< ACKs that came while cookies were out, and held none
 
     // Fast Open: of servers, then of clients
-    std::uint64_t fast_open_asked = 0;    ///< SYNs that asked for a cookie, and got one
+    std::uint64_t fast_open_asked = 0;    ///< SYNs that asked for a cookie: the answer has one
     std::uint64_t fast_open_accepted = 0; ///< SYNs with a good cookie that opened a connection
     std::uint64_t fast_open_wrong = 0;    ///< with a cookie that is not good: usual handshake
     std::uint64_t fast_open_overflow =

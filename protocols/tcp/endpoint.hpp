@@ -127,7 +127,7 @@ struct info {
     bool ecn = false;           ///< both are willing, and our new data may be marked
     bool ecn_echoing = false;   ///< our ACKs tell of a mark that the peer has not answered yet
     bool from_cookie = false;   ///< accepted without a half-open entry: the path's SYN_RECEIVED is the ACK's
-    bool fast_opened = false;   ///< data that went with the SYN was taken [RFC 7413]
+    bool fast_opened = false;   ///< data of our SYN was taken; or the peer's SYN showed a cookie [RFC 7413]
     bool orphan = false;        ///< closing in the background, one of config::max_orphans
     std::uint16_t path_mtu = 0; ///< bytes of one packet
     mtu_state mtu_search = mtu_state::disabled;

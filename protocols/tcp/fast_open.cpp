@@ -160,8 +160,9 @@ std::uint32_t tcb::add_fast_open(header& syn, std::size_t max_payload, instant n
     if (known->cookie.size == 0) return 0;
     const std::size_t most = std::min<std::size_t>(known->mss, path_mss());
     const std::size_t options = syn.options.size();
-    const std::size_t room = most > options ? most - options : 0;
-    return static_cast<std::uint32_t>(std::min({std::size_t{buffer_.size()}, room, max_payload}));
+    std::size_t room = most > options ? most - options : 0;
+    if (max_payload != 0) room = std::min(room, max_payload); // else nothing below is narrower than the path
+    return static_cast<std::uint32_t>(std::min<std::size_t>(buffer_.size(), room));
 }
 
 // What the SYN|ACK says of it. `taken`: bytes of our data that it acknowledges. [RFC 7413 4.2.1]
@@ -172,10 +173,10 @@ void tcb::conclude_fast_open(const header& syn_ack, std::uint32_t taken, instant
     fast_opened_ = taken != 0;
     if (sent_with_syn() != 0 && taken == 0) ++stack_->counters_.fast_open_data_refused;
     const auto& given = syn_ack.options.fast_open;
-    if (syn_retransmitted_ && taken == 0)
-        cache.passed_not(flow().remote, later_on, now);
-    else if (given && given->size != 0)
+    if (given && given->size != 0) // it answers a SYN that had more than a plain one
         cache.learn(flow().remote, *given, peer_mss_, now);
+    else if (syn_retransmitted_ && taken == 0)
+        cache.passed_not(flow().remote, later_on, now);
     else if (!cache.knows(flow().remote))
         cache.put_off(flow().remote, later_on, now);
     else if (taken != 0)

@@ -22,7 +22,7 @@ bool tcb::next_segment(instant now, std::size_t max_payload, gather_list& parts,
     out.mss = static_cast<std::uint16_t>(mss());
     const std::size_t link_takes = max_payload;
     if (max_payload == 0) max_payload = mss();
-    if (syn_due_) return send_syn(now, max_payload, parts, out);
+    if (syn_due_) return send_syn(now, link_takes, parts, out);
     if (state_ == state::syn_sent) return false;
     if (send_owed_ack(now, out)) return true;
     if (send_lost(now, max_payload, parts, out)) return true;
@@ -118,6 +118,10 @@ header tcb::make_rst(instant now) const {
     // the likeliest place.
     h.seq = earlier(snd_nxt_, snd_una_ + std::max(snd_wnd_, 1u));
     h.flags = flags::rst;
+    if (!syn_acked()) { // the peer may be in SYN_SENT, and then asks for an ACK [RFC 9293 3.10.7.3, second]
+        h.flags |= flags::ack;
+        h.ack = rcv_nxt_;
+    }
     if (timestamps_) h.options.ts = timestamps{ts_clock(now), 0}; // [RFC 7323 3.2]
     return h;
 }
@@ -149,6 +153,7 @@ bool tcb::send_syn(instant now, std::size_t max_payload, gather_list& parts, out
         const std::size_t used = buffer_.gather(0, text, parts);
         out.payload = std::span<const bytes>(parts).first(used);
         out.payload_size = text;
+        out.mss = static_cast<std::uint16_t>(text); // one segment, though its size is not agreed on yet
         ++stack_->counters_.fast_open_used;
         bytes_sent_ += text;
         stack_->counters_.bytes_out += text;

@@ -147,9 +147,11 @@ verdict tcb::arrives_in_syn_sent(const segment& s, instant now) {
     return verdict::done;
 }
 
-// Our SYN is acknowledged: from here on data may flow.
+// Our SYN is acknowledged: from here on data may flow. In ESTABLISHED, or behind it if the user has closed
+// already.
 void tcb::established(instant now) {
     backoff_ = 0;
+    una_timed_out_ = false;
     made_progress(now);
     timers_.clear(timer_id::retransmit);
     timers_.clear(timer_id::give_up);
@@ -158,7 +160,8 @@ void tcb::established(instant now) {
     if (probing_ == mtu_probing::always && opening_ != opening::fast) begin_mtu_search();
     // A peer has taken nothing of a SYN's data that it did not acknowledge with it, nor what came before our
     // SYN|ACK. It was no congestion that it went in vain. [RFC 7413 4.2.1]
-    if (snd_una_ != snd_nxt_ && (opening_ != opening::fast || syn_retransmitted_)) board_.mark_all_lost();
+    const bool with_syn = opening_ != opening::fast && !fin_sent_;
+    if (snd_una_ != snd_nxt_ && (with_syn || syn_retransmitted_)) board_.mark_all_lost();
     if (syn_retransmitted_) {
         congestion_.start_after_loss(mss(), stack_->config_.initial_window_segments);
         // [RFC 6298 5.7]
@@ -217,7 +220,8 @@ verdict tcb::arrives_synchronized(const segment& s, instant now) {
 
     // The SYN again: our SYN|ACK was lost, or is late.
     if (opening_ == opening::fast && !syn_acked_ && h.syn() && !h.has_ack() && !h.rst() && h.seq == irs_) {
-        syn_due_ = syn_retransmitted_ = true;
+        syn_retransmitted_ = syn_retransmitted_ || !syn_due_; // or it has not gone yet
+        syn_due_ = true;
         ecn_answered(h.flags); // who asks no more for it has sent a SYN without [RFC 3168 6.1.1]
         return verdict::done;
     }

@@ -429,7 +429,7 @@ class tcb : public list_hook<stack::dirty_tag>,
     bool ecn_holds_ : 1 = false;     ///< an echo at one segment: new data waits for timer_id::pace
     bool offers_fast_open_ : 1 = false; ///< our SYN has the option, if it is of use; or our SYN|ACK a cookie
     bool tried_fast_open_ : 1 = false;  ///< our SYN had the option
-    bool fast_opened_ : 1 = false;      ///< the SYN's data was taken, ours or the peer's
+    bool fast_opened_ : 1 = false;      ///< data of our SYN was taken, or the peer showed a cookie
     std::uint16_t peer_mss_ = 0;
     std::uint16_t rcv_mss_ = 0; ///< largest payload seen: what counts as a full segment on the way in
     seq iss_;

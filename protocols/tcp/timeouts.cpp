@@ -36,7 +36,8 @@ void tcb::retransmission_timeout(instant now) {
     if (stack_->trace_ != nullptr)
         stack_->trace_->retransmission_timeout(flow(), current_rto(), backoff_, now);
     if (!syn_acked()) {
-        if (backoff_ > limits_.syn_retries) {
+        const bool first_syn = opening_ != opening::fast;
+        if (backoff_ > (first_syn ? limits_.syn_retries : stack_->config_.syn_ack_retries)) {
             abort(event::timeout, ending::timed_out, make_error_code(errc::timed_out), now);
             return;
         }

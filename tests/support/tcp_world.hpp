@@ -78,6 +78,7 @@ class tcp_world {
         accept();
         forget();
     }
+    tcp::listening_endpoint& listener() { return *listener_; }
     tcp::endpoint& c() { return *user[0]; }
     tcp::endpoint& s() { return *user[1]; }
     void drop_users() {

@@ -8,6 +8,7 @@
 #include <string_view>
 #include <vector>
 
+#include "tests/support/tcp_fast_open_lab.hpp"
 #include "tests/support/tcp_lab.hpp"
 #include "tests/support/tcp_world.hpp"
 
@@ -71,33 +72,6 @@ TEST_CASE("fast open: a client remembers as many servers as it may, and forgets 
 
 // --- two ends ----------------------------------------------------------------------------------------------
 
-tcp::connection_options wanted() {
-    tcp::connection_options o;
-    o.fast_open = true;
-    return o;
-}
-tcp::listen_options offered() {
-    tcp::listen_options o;
-    o.fast_open = true;
-    return o;
-}
-std::string read(tcp::endpoint& e) {
-    std::string text(e.readable(), '\0');
-    e.read(std::as_writable_bytes(std::span(text)));
-    return text;
-}
-
-/// The client has a cookie, and no connection.
-void get_cookie(tcp_world& w) {
-    w.connect(80, wanted());
-    w.run_for(100ms);
-    w.accept();
-    REQUIRE(w.c().state() == tcp::state::established);
-    w.drop_users();
-    w.run_for(100ms);
-    w.forget();
-}
-
 TEST_CASE(
     "fast open: the first connection asks for a cookie, the next has data in its SYN and in the answer") {
     tcp_world w; // [RFC 7413 3.1, figure 1]
@@ -144,17 +118,27 @@ TEST_CASE(
 
 TEST_CASE(
     "fast open: no more goes with the SYN than the server's MSS less options; the rest follows at once") {
-    tcp_world w;
-    w.server_listens(80, offered());
-    get_cookie(w);
-    const std::string text(4000, 'x');
-    w.connect(80, wanted(), 0, as_bytes(text));
-    w.run_for(100ms);
-    INFO(w.ladder_text());
-    // 1460 less MSS, SACK-permitted and timestamps, window scale and the cookie
-    CHECK(w.ladder()[1] == "client -> server SYN seq=0 len=1428");
-    CHECK(read(w.accept()) == text);
-    CHECK(w.client().counted().retransmits == 0);
+    for (const std::size_t link_takes : {0u, 1460u, 64000u}) { // 0: as much as an MSS
+        CAPTURE(link_takes);
+        tcp_world w;
+        w.most = link_takes;
+        w.server_listens(80, offered());
+        get_cookie(w);
+        std::size_t cut_at = 0;
+        w.network = [&](std::size_t, tcp_world::side, const tcp::outgoing_segment& s) {
+            if (s.header.syn() && s.payload_size != 0) cut_at = s.mss;
+            return fate{};
+        };
+        const std::string text(4000, 'x');
+        w.connect(80, wanted(), 0, as_bytes(text));
+        w.run_for(100ms);
+        INFO(w.ladder_text());
+        // 1460 less MSS, SACK-permitted and timestamps, window scale and the cookie
+        CHECK(w.ladder()[1] == "client -> server SYN seq=0 len=1428");
+        CHECK(cut_at >= 1428); // nobody below makes two SYNs of it
+        CHECK(read(w.accept()) == text);
+        CHECK(w.client().counted().retransmits == 0);
+    }
 }
 
 TEST_CASE("fast open: a server that does not want it costs nothing, and is not asked for an hour") {
@@ -372,30 +356,6 @@ TEST_CASE("fast open: data of connect() without it follows the handshake") {
 }
 
 // --- hostile peers -----------------------------------------------------------------------------------------
-
-/// A server that a scripted peer knows a cookie of.
-struct cookie_lab : tcp_lab {
-    explicit cookie_lab(const tcp::config& c = plain()) : tcp_lab(c) {
-        listen(80, offered());
-        tcp::options ask = default_options();
-        ask.fast_open.emplace();
-        in({.flags = SYN, .options = ask});
-        const segs answer = out();
-        REQUIRE(answer.size() == 1);
-        REQUIRE(answer[0].options->fast_open);
-        cookie = *answer[0].options->fast_open;
-        REQUIRE(cookie.size == 8);
-        in({.flags = RST, .seq = 1});
-        out();
-        CHECK(stack.half_open() == 0);
-    }
-    tcp::options with_cookie() const {
-        tcp::options o = default_options();
-        o.fast_open = cookie;
-        return o;
-    }
-    fast_open_cookie cookie;
-};
 
 TEST_CASE("fast open: a SYN with a cookie of somebody else, or an invented one, opens nothing at once") {
     cookie_lab lab;

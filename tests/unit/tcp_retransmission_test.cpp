@@ -273,6 +273,19 @@ TEST_CASE("duplicates caused by what a timeout sent again start no fast retransm
     CHECK(lab.e->info().fast_retransmits == 0);
 }
 
+TEST_CASE("the timeout of the first data lowers ssthresh, though the SYN had timed out before it") {
+    tcp_lab lab; // [RFC 5681 3.1 (4)]
+    lab.connect(tcp_lab::plain().connections);
+    lab.wait(1500ms);
+    CHECK(lab.out().size() == 2);
+    lab.in({.flags = SYN | ACK, .ack = 1, .options = tcp_lab::default_options()});
+    lab.write(std::string(3000, 'a'));
+    CHECK(lab.out().size() == 1);
+    lab.wait(3500ms);
+    CHECK(lab.e->info().rto_fired == 2);
+    CHECK(lab.e->info().ssthresh == 2000);
+}
+
 TEST_CASE("a second timeout of the same data leaves ssthresh alone") { // [RFC 5681 3.1 (4)]
     sender lab;
     lab.write_segments(10);

@@ -1,0 +1,87 @@
+// Fast Open between two whole TCPs, or with a scripted peer who has a cookie.
+//
+//     tcp_world w;
+//     w.server_listens(80, offered());
+//     get_cookie(w);
+//     w.connect(80, wanted(), 0, as_bytes("hello"));      // goes with the SYN
+#pragma once
+
+#include <string>
+
+#include "tests/support/tcp_lab.hpp"
+#include "tests/support/tcp_world.hpp"
+
+namespace tapir::test {
+
+inline tcp::connection_options wanted() {
+    tcp::connection_options o;
+    o.fast_open = true;
+    return o;
+}
+inline tcp::listen_options offered() {
+    tcp::listen_options o;
+    o.fast_open = true;
+    return o;
+}
+inline std::string read(tcp::endpoint& e) {
+    std::string text(e.readable(), '\0');
+    e.read(std::as_writable_bytes(std::span(text)));
+    return text;
+}
+
+/// The client has a cookie, and no connection.
+inline void get_cookie(tcp_world& w) {
+    w.connect(80, wanted());
+    w.run_for(std::chrono::milliseconds(100));
+    w.accept();
+    REQUIRE(w.c().state() == tcp::state::established);
+    w.drop_users();
+    w.run_for(std::chrono::milliseconds(100));
+    w.forget();
+}
+
+/// A server that a scripted peer knows a cookie of.
+struct cookie_lab : tcp_lab {
+    explicit cookie_lab(const tcp::config& c = plain()) : tcp_lab(c) {
+        listen(80, offered());
+        tcp::options ask = default_options();
+        ask.fast_open.emplace();
+        in({.flags = SYN, .options = ask});
+        const segs answer = out();
+        REQUIRE(answer.size() == 1);
+        REQUIRE(answer[0].options->fast_open);
+        cookie = *answer[0].options->fast_open;
+        REQUIRE(cookie.size == 8);
+        in({.flags = RST, .seq = 1});
+        out();
+        CHECK(stack.half_open() == 0);
+    }
+    tcp::options with_cookie() const {
+        tcp::options o = default_options();
+        o.fast_open = cookie;
+        return o;
+    }
+    tcp::fast_open_cookie cookie;
+};
+
+/// A client that knows a cookie of a scripted server.
+struct client_lab : tcp_lab {
+    client_lab() {
+        connect(wanted());
+        CHECK(out().size() == 1);
+        tcp::options gives = default_options();
+        gives.fast_open.emplace();
+        gives.fast_open->size = 8;
+        in({.flags = SYN | ACK, .ack = 1, .options = gives});
+        out();
+        e.reset();
+        out();
+        connect_with("hello");
+        CHECK(out() == segs{{.flags = SYN, .text = "hello"}});
+    }
+    void connect_with(std::string_view text) {
+        e = std::move(*stack.connect(way(), peer_port, ++our_port, wanted(), now, as_bytes(text)));
+    }
+};
+
+} // namespace tapir::test
