@@ -17,6 +17,7 @@
 #include <filesystem>
 #include <fstream>
 #include <iterator>
+#include <string>
 #include <string_view>
 #include <vector>
 
@@ -50,6 +51,16 @@ std::vector<input> read_corpus(const std::filesystem::path& directory) {
         corpus.emplace_back(std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>());
     }
     return corpus;
+}
+
+/// Of fuzz_NAME_bounded: corpus/NAME, if there is one. (Compiled once, this serves all targets.)
+std::filesystem::path corpus_of(const char* program) {
+    std::string name = std::filesystem::path(program).filename().string();
+    constexpr std::string_view before = "fuzz_", behind = "_bounded";
+    if (!name.starts_with(before) || !name.ends_with(behind)) return {};
+    name = name.substr(before.size(), name.size() - before.size() - behind.size());
+    const std::filesystem::path directory = std::filesystem::path(TAPIR_FUZZ_CORPORA) / name;
+    return std::filesystem::is_directory(directory) ? directory : std::filesystem::path();
 }
 
 std::uint32_t below(tapir::random& r, std::size_t bound) {
@@ -118,12 +129,8 @@ int main(int argc, char** argv) {
         std::fprintf(stderr, "usage: %s [runs [seed [corpus directory]]]\n", argv[0]);
         return 2;
     }
-#ifdef TAPIR_FUZZ_CORPUS
-    const char* const directory = argc == 4 ? argv[3] : TAPIR_FUZZ_CORPUS;
-#else
-    const char* const directory = argc == 4 ? argv[3] : nullptr;
-#endif
-    const std::vector<input> corpus = directory == nullptr ? std::vector<input>() : read_corpus(directory);
+    const std::filesystem::path directory = argc == 4 ? argv[3] : corpus_of(argv[0]);
+    const std::vector<input> corpus = directory.empty() ? std::vector<input>() : read_corpus(directory);
 
     std::signal(SIGABRT, on_abort);
     for (const input& b : corpus) LLVMFuzzerTestOneInput(b.data(), b.size());

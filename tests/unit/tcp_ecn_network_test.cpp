@@ -84,11 +84,9 @@ TEST_CASE("ECN: a path that swallows all that may be marked is found out, and da
     }
 }
 
-TEST_CASE("ECN: a black hole is found, though new data fills up what goes again, or probes a shut window") {
+TEST_CASE("ECN: a black hole is found, though new data fills up what goes again") {
     tcp_world w;
-    tcp::connection_options o = willing();
-    o.no_delay = true;
-    w.establish(o, o);
+    w.establish(willing(), willing());
     w.network = [](std::size_t, side, const tcp::outgoing_segment& s) {
         fate f;
         f.dropped = s.ecn != ip::ecn::not_ect;
@@ -96,12 +94,12 @@ TEST_CASE("ECN: a black hole is found, though new data fills up what goes again,
     };
     w.c().write(as_bytes(std::string(700, 'x')));
     w.run_for(1ms);
-    w.c().write(as_bytes(std::string(500, 'x'))); // what goes again for the first has the rest of it, too
-    w.run_for(1ms);
-    w.c().write(as_bytes(std::string(3000, 'x')));
-    CHECK(w.run_until([&] { return w.s().readable() == 4200; }, 5s));
-    std::vector<std::byte> all(4200);
+    w.c().write(
+        as_bytes(std::string(500, 'x'))); // held back by Nagle's algorithm; goes with the other, unmarked
+    CHECK(w.run_until([&] { return w.s().readable() == 1200; }, 5s));
+    std::vector<std::byte> all(1200);
     w.s().read(all);
+    CHECK(w.c().info().ecn);
     CHECK(transfer(w, 300'000) < 5s);
     CHECK(w.client().counted().ecn_black_holes == 1);
     CHECK_FALSE(w.c().info().ecn);
