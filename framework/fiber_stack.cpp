@@ -20,7 +20,7 @@
 namespace tapir {
 namespace {
 
-constexpr std::size_t kept = 64; // per thread
+constexpr std::size_t stacks_kept = 64; // per thread
 
 struct mapping {
     mapping(void* b, std::size_t s) : bottom(b), size(s) {}
@@ -32,15 +32,15 @@ void unmap(const mapping& m) noexcept {
     ::munmap(static_cast<std::byte*>(m.bottom) - fiber_stack::guard_size, m.size + fiber_stack::guard_size);
 }
 
-struct pool {
+struct stack_pool {
     std::vector<mapping> free;
-    pool() { free.reserve(kept); }
-    ~pool() {
+    stack_pool() { free.reserve(stacks_kept); }
+    ~stack_pool() {
         for (const mapping& m : free) unmap(m);
     }
 };
 
-thread_local pool stacks;
+thread_local stack_pool stacks;
 
 } // namespace
 
@@ -70,7 +70,7 @@ fiber_stack::~fiber_stack() {
 #ifdef TAPIR_ASAN
     ASAN_UNPOISON_MEMORY_REGION(bottom_, size_); // what its last frames left behind
 #endif
-    if (stacks.free.size() < kept) {
+    if (stacks.free.size() < stacks_kept) {
         stacks.free.push_back(m);
     } else {
         unmap(m);

@@ -27,10 +27,10 @@ struct free_frame_node {
     free_frame_node* next;
 };
 
-struct pool {
+struct frame_pool {
     std::array<free_frame_node*, classes> free{};
     std::size_t live = 0;
-    ~pool() {
+    ~frame_pool() {
         for (auto* node : free)
             while (node != nullptr) {
                 auto* next = node->next;
@@ -40,7 +40,7 @@ struct pool {
     }
 };
 
-thread_local pool frames;
+thread_local frame_pool frames;
 
 } // namespace
 

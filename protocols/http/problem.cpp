@@ -6,12 +6,12 @@
 namespace tapir::http {
 namespace {
 
-struct answer {
+struct described {
     std::string_view name;
     int status;
 };
 
-answer about(problem p) {
+described about(problem p) {
     switch (p) {
     case problem::none: return {"none", 200};
     case problem::bad_request_line: return {"bad_request_line", 400};

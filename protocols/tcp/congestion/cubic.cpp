@@ -10,12 +10,12 @@ namespace {
 __extension__ using wide = unsigned __int128;
 
 constexpr unsigned tick_bits = 20;
-constexpr std::uint32_t longest = 1u << 30; ///< ticks, 17 minutes: no curve is as long
+constexpr std::uint32_t longest_curve = 1u << 30; ///< ticks, 17 minutes: no curve is as long
 
 /// Whole ticks of 2^-20 s: d * 2^20 / 10^9.
 std::uint32_t ticks(duration d) {
     const auto ns = static_cast<std::uint64_t>(std::clamp<std::int64_t>(d.count(), 0, std::int64_t{1} << 40));
-    return static_cast<std::uint32_t>(std::min<std::uint64_t>(ns * 16384 / 15'625'000, longest));
+    return static_cast<std::uint32_t>(std::min<std::uint64_t>(ns * 16384 / 15'625'000, longest_curve));
 }
 
 /// The largest integer whose cube is not above `n`, which is below 2^93.
