@@ -47,10 +47,12 @@ task<> send_all(sharing* s, std::size_t number) {
     const flow_plan& how = s->plan->flows[number];
     mine.from_far = how.from_far;
     mine.congestion = how.congestion;
+    mine.paced = how.paced;
     const duration after = number == 0 ? duration(0) : s->plan->head_start;
     (void)co_await sleep_for(after + s->plan->apart * static_cast<std::int64_t>(number));
     tcp::connection_options options;
     options.congestion = how.congestion;
+    options.paced = how.paced;
     topology& t = *s->t;
     const ip::endpoint to = t["sink"].at(static_cast<std::uint16_t>(first_port + number));
     auto connected = co_await t[how.from_far ? "far" : "near"].host().connect(to, options);

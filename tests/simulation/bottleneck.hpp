@@ -24,6 +24,7 @@ namespace tapir::test {
 struct flow_record {
     bool from_far = false;
     tcp::congestion_algorithm congestion = tcp::congestion_algorithm::cubic;
+    bool paced = true;
     std::uint64_t bytes = 0; ///< read by the receiver
     std::uint32_t cwnd = 0;  ///< in the end, bytes
     std::uint64_t again = 0; ///< bytes that went again, from the beginning on
@@ -32,10 +33,12 @@ struct flow_record {
 
 struct flow_plan {
     explicit flow_plan(bool far = false,
-                       tcp::congestion_algorithm algorithm = tcp::congestion_algorithm::cubic)
-        : from_far(far), congestion(algorithm) {}
+                       tcp::congestion_algorithm algorithm = tcp::congestion_algorithm::cubic,
+                       bool spread = true)
+        : from_far(far), congestion(algorithm), paced(spread) {}
     bool from_far;
     tcp::congestion_algorithm congestion;
+    bool paced;
 };
 
 struct bottleneck {

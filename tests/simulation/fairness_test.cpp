@@ -110,3 +110,20 @@ TEST_CASE("fairness: CUBIC beside NewReno on a short path: each gets 35 to 65 %"
         CHECK(reno < 0.65);
     }
 }
+
+// Spread over the round trip a flow meets the queue at every moment, in bursts only at some: pacing has its
+// price where queues drop what they have no room for, and it must stay a small one. (Aggarwal, Savage,
+// Anderson 2000)
+TEST_CASE("fairness: a paced flow beside one in bursts gets 35 to 65 %") {
+    for (const double queue : {1.0, 0.25}) {
+        bottleneck b;
+        b.queue = queue;
+        b.add(1);
+        b.add(1, flow_plan(false, tcp::congestion_algorithm::cubic, false));
+        const auto flows = shared(b, 10s, 40s);
+        const double paced = share_of(flows, [](const flow_record& f) { return f.paced; });
+        std::printf("    paced: %.3f\n", paced);
+        CHECK(paced > 0.35);
+        CHECK(paced < 0.65);
+    }
+}
