@@ -207,9 +207,9 @@ bool tcb::can_be_true(seq ack) const {
 verdict tcb::arrives_synchronized(const segment& s, instant now) {
     const header& h = s.header;
 
-    // In a simultaneous open the peer's SYN|ACK repeats its SYN: what is new is the ACK. [RFC 9293 figure 8]
-    if (state_ == state::syn_received && opening_ == opening::active && h.syn() && h.has_ack() && !h.rst() &&
-        h.seq == irs_) {
+    // In a simultaneous open the peer's SYN|ACK repeats its SYN: what is new is the ACK, also to who has
+    // closed meanwhile. [RFC 9293 figure 8]
+    if (!syn_acked_ && opening_ == opening::active && h.syn() && h.has_ack() && !h.rst() && h.seq == irs_) {
         ecn_answered(h.flags);
         segment rest = s;
         rest.header.flags =

@@ -186,6 +186,22 @@ TEST_CASE("simultaneous open: both pass through SYN_RECEIVED to ESTABLISHED") {
     CHECK(read_all(w.s()) == "hello");
 }
 
+TEST_CASE("simultaneous open: who closes at once takes the peer's SYN|ACK for an answer, too") {
+    tcp_world w; // [RFC 9293 3.10.4, figure 8]
+    w.user[0] = std::move(*w.client().connect(w.path_from(tcp_world::side::client), 2000, 1000, {}, w.now));
+    w.user[1] = std::move(*w.server().connect(w.path_from(tcp_world::side::server), 1000, 2000, {}, w.now));
+    REQUIRE(w.run_until([&] { return w.c().state() == tcp::state::syn_received; }, 1s));
+    w.c().finish(w.now);
+    CHECK(w.c().state() == tcp::state::fin_wait_1);
+    w.run_for(200ms);
+    INFO(w.ladder_text());
+    CHECK(w.c().state() == tcp::state::fin_wait_2);
+    CHECK(w.s().state() == tcp::state::close_wait);
+    CHECK(w.client().counted().retransmits <= 1); // the SYN, with ACK this time
+    CHECK(w.client().counted().rto_fired == 0);
+    CHECK(w.client().counted().out_of_window == 0);
+}
+
 TEST_CASE("the longest life has seven edges: simultaneous open, then simultaneous close") {
     tcp_world w;
     w.user[0] = std::move(*w.client().connect(w.path_from(tcp_world::side::client), 2000, 1000, {}, w.now));
