@@ -160,7 +160,7 @@ void impair::decide(lane_state& l, verdict& v, const fault& f, bytes content) co
         v.gap = f.value != 0 ? f.value : l.how.reorder_gap;
         break;
     case fault_kind::jitter: v.extra = value; break;
-    case fault_kind::mark: v.marked = ecn_field(content) != 0; break;
+    case fault_kind::mark: v.marked = ecn_field(content) != 0 && l.how.ecn != ecn_path::bleaches; break;
     case fault_kind::loss:
     case fault_kind::tail_drop:
     case fault_kind::too_big:

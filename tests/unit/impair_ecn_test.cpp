@@ -157,6 +157,15 @@ TEST_CASE("impair: paths that do not know ECN") {
     CHECK(capable.impaired.faults()[fault_kind::swallowed] == 2);
 }
 
+TEST_CASE("impair: what a box has bleached no router marks") {
+    path p({.ecn = ecn_path::bleaches});
+    p.impaired.inject(fault(0, direction::out, fault_kind::mark));
+    p.impaired.send(packet(p.pool, ecn::ect0));
+    p.settle();
+    CHECK(p.arrived() == fields{ecn::not_ect});
+    CHECK(p.impaired.faults()[fault_kind::mark] == 0);
+}
+
 TEST_CASE("impair: the checksum of a header is mended whatever stands beside the field") { // [RFC 1624 3]
     buffer_pool pool;
     for (unsigned dscp = 0; dscp < 64; ++dscp) {
