@@ -344,7 +344,9 @@ std::uint32_t tcb::paced_room(std::uint32_t pipe, std::uint32_t wanted, instant 
     const std::uint32_t full = mss();
     const std::uint32_t at_once = stack_->config_.initial_window_segments * full;
     const std::uint32_t room = std::max(pacer_.allowance(now, full), at_once > pipe ? at_once - pipe : 0);
-    if (room < wanted) timers_.set(timer_id::pace, std::max(pacer_.release(now, full), now + 1ns));
+    // While an echo holds new data the timer ends that. What goes again is not held, and ACKs let it out.
+    if (room < wanted && !ecn_holds_)
+        timers_.set(timer_id::pace, std::max(pacer_.release(now, full), now + 1ns));
     return room;
 }
 

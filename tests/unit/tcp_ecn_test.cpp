@@ -405,6 +405,61 @@ TEST_CASE("ECN: a flood of echoes leaves one segment for each timeout's time, an
     CHECK(gap <= 300);
 }
 
+// Jumbo segments that shrink: what is a single one for the hold is enough to be paced.
+TEST_CASE("ECN: a pace for what goes again does not end the wait of an echo at one segment") {
+    tcp::config c = tcp_lab::plain(); // [RFC 3168 6.1.2]
+    c.connections.paced = true;
+    ecn_lab lab(c);
+    lab.mtu = 9000;
+    lab.most = 0;
+    tcp::connection_options o = willing();
+    o.paced = o.no_delay = true;
+    tcp::listen_options l;
+    l.accepted = o;
+    lab.listen(80, l);
+    tcp::options syn;
+    syn.mss = std::uint16_t{8960};
+    lab.in({.flags = SYN | ECE | CWR, .options = syn});
+    lab.out();
+    lab.wait(10ms);
+    lab.ack(1);
+    lab.e = lab.listening->accept();
+    lab.write("a");
+    lab.out();
+    lab.wait(10ms);
+    lab.ack(2, ECE);
+    CHECK(lab.info().cwnd == 8960);
+    lab.write("b");
+    lab.out();
+    lab.write(std::string(8000, 'c'));
+    lab.out();
+    REQUIRE(lab.info().in_flight == 8001);
+    lab.wait(10ms);
+    lab.ack(3, ECE); // of the segment with CWR
+    const long held = lab.ms();
+    lab.write(std::string(5000, 'd'));
+    for (const auto narrower : std::array<std::uint16_t, 6>{8500, 8000, 7000, 5000, 4000, 552}) {
+        std::array<std::byte, 8> quoted{};
+        store_be16(quoted, 0, 80);
+        store_be16(quoted, 2, tcp_lab::peer_port);
+        store_be32(quoted, 4, (lab.isn() + 3).value());
+        lab.stack.icmp_error(tcp::icmp_kind::packet_too_big, tcp_lab::here(), tcp_lab::there(), quoted,
+                             narrower, lab.now);
+        lab.mtu = narrower;
+        lab.out();
+    }
+    CHECK(lab.info().limited_by == tcp::send_limit::pacing);
+    CHECK(lab.info().lost != 0);
+    lab.wait(10ms);
+    const std::uint32_t went = lab.info().snd_nxt - lab.isn();
+    lab.ack(went);
+    lab.wait(300ms);
+    long first = -1;
+    for (const seg& s : lab.out())
+        if (s.seq >= went && first < 0) first = *s.at;
+    CHECK(first >= held + 200);
+}
+
 TEST_CASE("ECN: as many echoes as a peer can divide a window into reduce it once") {
     ecn_lab lab;
     lab.established();
