@@ -51,15 +51,16 @@ std::uint16_t mtu_search::next(instant now) {
 }
 
 void mtu_search::arrived(instant now) {
-    floor_ = std::max(floor_, std::exchange(probing_, std::uint16_t{0}));
-    ceiling_ = std::max(ceiling_, floor_);
+    const std::uint16_t size = std::exchange(probing_, std::uint16_t{0});
+    if (size > ceiling_) return; // the path has become narrower meanwhile
+    floor_ = std::max(floor_, size);
     tries_ = 0;
     settle(now);
 }
 
 void mtu_search::lost(instant now) {
     const std::uint16_t size = std::exchange(probing_, std::uint16_t{0});
-    if (size == 0 || ++tries_ < limits_.probes) return;
+    if (size == 0 || size > ceiling_ || ++tries_ < limits_.probes) return;
     tries_ = 0;
     ceiling_asked_ = true;
     ceiling_ = std::max<std::uint16_t>(floor_, static_cast<std::uint16_t>(size - 1));
@@ -99,7 +100,6 @@ void mtu_search::limit(std::uint16_t mtu, instant now) {
     ceiling_ = mtu;
     ceiling_asked_ = false; // it is what a router says that it carries
     floor_ = std::min(floor_, mtu);
-    if (probing_ > mtu) probing_ = 0;
     tries_ = 0;
     rests_since_ = now;
     settle(now);

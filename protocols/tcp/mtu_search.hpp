@@ -69,7 +69,8 @@ class mtu_search {
     void black_hole();
     /// What that makes of size(); the same when it has the least already.
     std::uint16_t size_below() const;
-    /// Whoever routes says that larger ones than this are not carried. [RFC 1191] [RFC 8899 4.6.2]
+    /// Whoever routes says that larger ones than this are not carried. A larger probe that is under way will
+    /// be lost, but says nothing more. [RFC 1191] [RFC 8899 4.6.2]
     void limit(std::uint16_t mtu, instant now);
 
   private:

@@ -336,6 +336,29 @@ TEST_CASE(
     CHECK(lab.counted().mtu_probes_sent == 2);
 }
 
+TEST_CASE("a probe under way that is too large by what a cache of paths learns is lost as a probe") {
+    for (const bool told : {true, false}) { // [RFC 4821 7.6.2]
+        CAPTURE(told);
+        silent_path lab(mtu_probing::always, 1300);
+        lab.write(std::string(100'000, 'd'));
+        const sending probe = lab.until_probe();
+        lab.run(1ms);
+        lab.link_mtu = 1500;
+        lab.mtu = 1300; // learnt from another connection
+        lab.in({.flags = ACK, .seq = 1, .ack = lab.rcv_nxt});
+        CHECK(lab.info().mtu_ceiling == 1300);
+        if (told) lab.too_big(probe.begin, 1300);
+        lab.run_until_flushed();
+        CHECK(lab.flushed());
+        CHECK(lab.info().ssthresh == no_reduction);
+        CHECK(lab.info().fast_retransmits == 0);
+        CHECK(lab.counted().mtu_probes_lost == 1);
+        CHECK(lab.info().mtu_ceiling == 1300);
+        CHECK(lab.info().path_mtu == 1300);
+        if (told) CHECK(lab.when(probe.begin, 2) <= probe.at + 1);
+    }
+}
+
 TEST_CASE("a router that carries less than what arrived so far lowers the ceiling too") { // [RFC 1191 6.3]
     silent_path lab(mtu_probing::always);
     lab.write(std::string(100'000, 'd'));
