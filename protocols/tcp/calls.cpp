@@ -153,9 +153,15 @@ void tcb::follow_path(const tcp::path& p, instant now) {
         return;
     }
     if (lowered >= mtu_) return;
+    // Of what is in flight a router will say so, too, if it is too large; or it has passed in time.
+    if (snd_una_ != snd_nxt_) with_recovery().oversized_until = snd_nxt_;
+    lower_mtu(lowered, now);
+}
+
+void tcb::lower_mtu(std::uint16_t mtu, instant now) {
     ++stack_->counters_.path_mtu_lowered;
     mtu_lowered_at_ = std::max(second_of(now), 1u);
-    mtu_ = lowered;
+    mtu_ = mtu;
     congestion_.on_new_mss(mss());
 }
 
@@ -163,11 +169,10 @@ void tcb::follow_path(const tcp::path& p, instant now) {
 void tcb::lower_path_mtu(std::uint16_t mtu, seq about, instant now) {
     const std::uint16_t lowered = std::max(mtu, stack_->config_.min_path_mtu);
     if (discovery_) mtu_refused(lowered, about, now);
-    if (lowered >= mtu_) return;
-    mtu_ = lowered;
-    mtu_lowered_at_ = std::max(second_of(now), 1u);
-    ++stack_->counters_.path_mtu_lowered;
-    congestion_.on_new_mss(mss());
+    if (lowered < mtu_)
+        lower_mtu(lowered, now);
+    else if (!recovery_ || about >= recovery_->oversized_until)
+        return;
     if (!syn_acked()) { // data goes again once the handshake is complete
         if (snd_nxt_ > data_begin()) board_.mark_lost(data_begin(), snd_nxt_);
         return;
@@ -175,6 +180,7 @@ void tcb::lower_path_mtu(std::uint16_t mtu, seq about, instant now) {
     if (snd_una_ == snd_nxt_) return;
     // What is in flight was too large; this is no congestion, so cwnd stays. [RFC 1191 6.5]
     recovery& r = with_recovery();
+    r.oversized_until = snd_una_;
     if (phase_ == recovery_phase::fast || ecn_reducing_) end_reduction();
     phase_ = recovery_phase::timeout;
     r.spurious_timeout = f_rto::off;

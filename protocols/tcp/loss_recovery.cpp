@@ -88,6 +88,7 @@ void tcb::recover(ack_outcome& a, const segment& s, instant now) {
     recover_ = later(recover_, snd_una_ - 1);
     if (recovery_) {
         recovery_->ecn_reduced_at = later(recovery_->ecn_reduced_at, snd_una_ - 1);
+        recovery_->oversized_until = later(recovery_->oversized_until, snd_una_ - 1);
         recovery_->arrivals.acknowledged(snd_una_);
     }
     if (paced_)

@@ -27,7 +27,8 @@ enum class f_rto : std::uint8_t {
 
 struct recovery {
     explicit recovery(seq una)
-        : arrivals(una), ecn_reduced_at(una - 1), ecn_reduced_before(una - 1), plain_until(una) {}
+        : arrivals(una), ecn_reduced_at(una - 1), ecn_reduced_before(una - 1), plain_until(una),
+          oversized_until(una - 1) {}
 
     rack arrivals;
     prr reduction;
@@ -56,6 +57,8 @@ struct recovery {
     bool cwr_was_due = false;     ///< then
     bool congested = false;       ///< ECN-Echo told of congestion, too: an undo leaves the window as it is
     std::uint32_t reductions = 0; ///< for ECN-Echo
+
+    seq oversized_until; ///< what was sent before this may be larger than the path takes by now
 
     // Tail loss probe [RFC 8985 7]
     bool probing = false;

@@ -148,6 +148,7 @@ class tcb : public list_hook<stack::dirty_tag>,
     static limits::milliseconds compact(duration d);
 
     // --- calls.cpp ---
+    void lower_mtu(std::uint16_t mtu, instant now);
     bool may_queue() const;
     /// Nobody waits for this connection any more but the peer: it is one of a bounded number.
     void may_be_orphaned(instant now);

@@ -24,6 +24,7 @@ struct mtu_lab : tcp_lab {
         most = 0;
         tcp::options o;
         o.mss = std::uint16_t{1460};
+        o.sack_permitted = c.use_sack;
         establish(tcp_lab::plain().connections, 65535, o);
     }
 };
@@ -213,6 +214,31 @@ TEST_CASE("what a cache has learnt from others about the path holds for this con
     const segs sent = lab.out();
     REQUIRE(sent.size() == 1);
     CHECK(sent[0].text.size() == 1160);
+}
+
+TEST_CASE("what was too large goes again at once, though a cache of paths told of it first") {
+    mtu_lab lab; // [RFC 1191 6.4]
+    lab.write(std::string(4380, 'x'));
+    CHECK(lab.out().size() == 3);
+    lab.mtu = 1000; // as another connection has found out
+    lab.link_mtu = 1500;
+    lab.in({.flags = ACK, .seq = 1, .ack = 1, .text = "x"});
+    CHECK(lab.e->info().path_mtu == 1000);
+    const segs answer = lab.out();
+    REQUIRE(answer.size() <= 1);
+    too_big(lab, 1, 1000);
+    const segs again = lab.out();
+    REQUIRE(again.size() == 5);
+    CHECK(again[0].seq == 1);
+    CHECK(again[0].text.size() == 960);
+    too_big(lab, 1461, 1000); // no news
+    CHECK(lab.out().empty());
+    lab.in({.flags = ACK, .seq = 2, .ack = 4381});
+    lab.write(std::string(960, 'x'));
+    CHECK(lab.out().size() == 1);
+    too_big(lab, 4381, 1000); // it fits: somebody else says that
+    CHECK(lab.out().empty());
+    CHECK(lab.e->info().rto_fired == 0);
 }
 
 } // namespace
