@@ -162,6 +162,7 @@ void tcb::lower_mtu(std::uint16_t mtu, instant now) {
     ++stack_->counters_.path_mtu_lowered;
     mtu_lowered_at_ = std::max(second_of(now), 1u);
     mtu_ = mtu;
+    oldest_lost_ = 0; // larger ones were
     congestion_.on_new_mss(mss());
 }
 

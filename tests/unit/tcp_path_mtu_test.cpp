@@ -241,5 +241,17 @@ TEST_CASE("what was too large goes again at once, though a cache of paths told o
     CHECK(lab.e->info().rto_fired == 0);
 }
 
+TEST_CASE("losses of before a router told of the path say nothing of the smaller segments") {
+    mtu_lab lab; // [RFC 4821 7.7]
+    lab.write(std::string(4380, 'x'));
+    lab.wait(700ms);
+    CHECK(lab.e->info().rto_fired == 2);
+    too_big(lab, 1, 1400);
+    lab.wait(1s); // these get lost for another reason
+    CHECK(lab.e->info().rto_fired == 3);
+    CHECK(lab.counted().black_holes_found == 0);
+    CHECK(lab.e->info().path_mtu == 1400);
+}
+
 } // namespace
 } // namespace tapir::test
