@@ -188,6 +188,8 @@ void tcb::lower_path_mtu(std::uint16_t mtu, seq about, instant now) {
     r.may_undo = false;
     r.presumed = 0;
     r.duplicates = 0;
+    r.probing = tail_probe_ = false;
+    timers_.clear(timer_id::tail_probe);
     recover_ = snd_nxt_;
     board_.mark_all_lost();
     if (stack_->trace_ != nullptr) stack_->trace_->recovery_began(flow(), loss_sign::path_mtu, snd_una_, now);

@@ -241,6 +241,26 @@ TEST_CASE("what was too large goes again at once, though a cache of paths told o
     CHECK(lab.e->info().rto_fired == 0);
 }
 
+TEST_CASE("a tail probe that was too large is no repaired loss") { // [RFC 1191 6.5] [RFC 8985 7.4]
+    tcp::config c = tcp_lab::plain();
+    c.use_sack = true;
+    mtu_lab lab(c);
+    lab.write(std::string(2920, 'x'));
+    CHECK(lab.out().size() == 2);
+    lab.wait(60ms);
+    CHECK(lab.counted().tail_probes == 1);
+    lab.out();
+    too_big(lab, 1461, 1400);
+    CHECK(lab.out().size() == 3);
+    lab.in({.flags = ACK, .seq = 1, .ack = 2921});
+    const auto cwnd = lab.e->info().cwnd;
+    lab.write(std::string(1360, 'x'));
+    CHECK(lab.out().size() == 1);
+    lab.in({.flags = ACK, .seq = 1, .ack = 4281});
+    CHECK(lab.counted().tail_losses == 0);
+    CHECK(lab.e->info().cwnd >= cwnd);
+}
+
 TEST_CASE("losses of before a router told of the path say nothing of the smaller segments") {
     mtu_lab lab; // [RFC 4821 7.7]
     lab.write(std::string(4380, 'x'));
