@@ -182,6 +182,7 @@ void tcb::lower_path_mtu(std::uint16_t mtu, seq about, instant now) {
     // What is in flight was too large; this is no congestion, so cwnd stays. [RFC 1191 6.5]
     recovery& r = with_recovery();
     r.oversized_until = snd_una_;
+    if (snd_una_ <= r.ecn_reduced_at) window_reduced(); // CWR was among it
     if (phase_ == recovery_phase::fast || ecn_reducing_) end_reduction();
     phase_ = recovery_phase::timeout;
     r.spurious_timeout = f_rto::off;

@@ -281,6 +281,36 @@ TEST_CASE("ECN: an echo while the window comes down for a loss does not reduce a
     CHECK(lab.info().in_recovery);
 }
 
+TEST_CASE("ECN: CWR in a packet that was too large for the path goes again, and the echo reduces no more") {
+    ecn_lab lab; // [RFC 1191 6.5]
+    lab.established();
+    lab.write(segments(60));
+    lab.out();
+    lab.ack(1001, ECE);
+    const segs fresh = lab.out();
+    REQUIRE(fresh.size() == 1);
+    REQUIRE(has(fresh[0].flags, CWR));
+    lab.ack(10001, ECE);
+    lab.out();
+    const auto ssthresh = lab.info().ssthresh;
+    std::array<std::byte, 8> quoted{};
+    store_be16(quoted, 0, 80);
+    store_be16(quoted, 2, tcp_lab::peer_port);
+    store_be32(quoted, 4, (lab.isn() + 10001).value());
+    lab.stack.icmp_error(tcp::icmp_kind::packet_too_big, tcp_lab::here(), tcp_lab::there(), quoted, 640,
+                         lab.now);
+    lab.mtu = 640;
+    lab.out();
+    std::size_t cwr = 0;
+    for (std::uint32_t n = 10601; n <= 15601; n += 600) {
+        lab.ack(n, ECE);
+        cwr += with_flag(lab.out(), CWR);
+    }
+    CHECK(cwr == 1);
+    CHECK(lab.info().ecn_reductions == 1);
+    CHECK(lab.info().ssthresh == ssthresh);
+}
+
 TEST_CASE("ECN: after a timeout the first new data carries CWR, and what goes again does not") {
     ecn_lab lab; // [RFC 3168 6.1.2]
     lab.established();
