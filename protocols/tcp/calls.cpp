@@ -175,7 +175,13 @@ void tcb::lower_path_mtu(std::uint16_t mtu, seq about, instant now) {
     else if (!recovery_ || about >= recovery_->oversized_until)
         return;
     if (!syn_acked()) { // data goes again once the handshake is complete
-        if (snd_nxt_ > data_begin()) board_.mark_lost(data_begin(), snd_nxt_);
+        if (snd_nxt_ <= data_begin()) return;
+        // A SYN that had some, the first one, goes again without.
+        if (about == iss_ && state_ == state::syn_sent && board_.lost() == 0 && !syn_retransmitted_) {
+            syn_due_ = true;
+            timers_.set(timer_id::retransmit, now + current_rto());
+        }
+        board_.mark_lost(data_begin(), snd_nxt_);
         return;
     }
     if (snd_una_ == snd_nxt_) return;

@@ -148,7 +148,7 @@ bool tcb::send_syn(instant now, std::size_t max_payload, gather_list& parts, out
     h.options.sack_permitted = first ? c.use_sack : sack_permitted_;
     syn_due_ = false;
     std::size_t text = 0;
-    if (first && offers_fast_open_ && !syn_retransmitted_) text = add_fast_open(h, max_payload, now);
+    if (first && offers_fast_open_ && snd_nxt_ == iss_) text = add_fast_open(h, max_payload, now);
     if (text != 0) {
         const std::size_t used = buffer_.gather(0, text, parts);
         out.payload = std::span<const bytes>(parts).first(used);

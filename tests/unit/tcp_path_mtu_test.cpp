@@ -273,5 +273,61 @@ TEST_CASE("losses of before a router told of the path say nothing of the smaller
     CHECK(lab.e->info().path_mtu == 1400);
 }
 
+/// Its first SYN to a server that it knows a cookie of has data.
+struct syn_with_data : tcp_lab {
+    syn_with_data() {
+        most = 0;
+        tcp::connection_options o;
+        o.fast_open = true;
+        connect(o);
+        out();
+        tcp::options gives = with_mss();
+        gives.fast_open.emplace();
+        gives.fast_open->size = 8;
+        in({.flags = SYN | ACK, .ack = 1, .options = gives});
+        e->abort(now);
+        out();
+        e = std::move(*stack.connect(way(), peer_port, ++our_port, o, now, as_bytes(std::string(2000, 'd'))));
+        const segs first = out();
+        REQUIRE(first.size() == 1);
+        size = static_cast<std::uint32_t>(first[0].text.size());
+        REQUIRE(size > 1400);
+    }
+    static tcp::options with_mss() {
+        tcp::options o;
+        o.mss = std::uint16_t{1460};
+        return o;
+    }
+    std::uint32_t size = 0;
+};
+
+TEST_CASE("a SYN whose data made it too large goes again at once, without") {
+    syn_with_data lab; // [RFC 1191 6.4] [RFC 7413 4.2.1]
+    too_big(lab, 0, 1400);
+    CHECK(lab.out() == segs{{.flags = SYN}});
+    too_big(lab, 0, 1300); // once
+    CHECK(lab.out() == segs{});
+    lab.wait(10ms);
+    lab.in({.flags = SYN | ACK, .ack = 1, .options = syn_with_data::with_mss()});
+    const segs data = lab.out();
+    REQUIRE(data.size() >= 2); // it was no congestion: the window is the usual one
+    std::size_t total = 0;
+    for (const seg& s : data) {
+        CHECK(s.text.size() <= 1260);
+        total += s.text.size();
+    }
+    CHECK(total == 2000);
+    CHECK(lab.e->info().rto_fired == 0);
+}
+
+TEST_CASE("what a router says of a SYN with data that has gone again without changes the size alone") {
+    syn_with_data lab;
+    lab.wait(1s);
+    CHECK(lab.out() == segs{{.flags = SYN}});
+    too_big(lab, 0, 1400);
+    CHECK(lab.out() == segs{});
+    CHECK(lab.e->info().path_mtu == 1400);
+}
+
 } // namespace
 } // namespace tapir::test
