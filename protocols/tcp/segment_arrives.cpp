@@ -264,7 +264,7 @@ verdict tcb::arrives_synchronized(const segment& s, instant now) {
         drop(&counters::bad_ack, "no_ack", s, now);
         return verdict::done;
     }
-    if (state_ == state::syn_received) {
+    if (!syn_acked()) { // in SYN_RECEIVED, or behind it if the user has closed already
         if (h.ack <= snd_una_ || h.ack > snd_nxt_) {
             drop(&counters::bad_ack, "bad_ack", s, now);
             return verdict::reset;

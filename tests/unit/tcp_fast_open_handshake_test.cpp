@@ -286,5 +286,19 @@ TEST_CASE("fast open: an answer from before ECN was agreed proves nothing of pac
     CHECK(lab.counted().ecn_black_holes == 1);
 }
 
+TEST_CASE("fast open: before our SYN is acknowledged nothing counts that does not acknowledge it") {
+    cookie_lab lab; // [RFC 9293 3.10.7.4, fifth]; the user has closed already
+    lab.in({.flags = SYN, .text = "one", .options = lab.with_cookie()});
+    auto user = lab.listening->accept();
+    REQUIRE(user);
+    user->finish(lab.now);
+    CHECK(lab.out() == segs{{.flags = SYN | ACK, .ack = 4}, {.flags = FIN | ACK, .seq = 1, .ack = 4}});
+    lab.in({.flags = ACK, .seq = 4, .ack = 0, .text = "forged"});
+    CHECK(lab.out() == segs{{.flags = RST}});
+    CHECK(read(*user) == "one");
+    lab.in({.flags = ACK, .seq = 4, .ack = 1, .text = "more"});
+    CHECK(read(*user) == "more");
+}
+
 } // namespace
 } // namespace tapir::test
