@@ -368,7 +368,7 @@ bool tcb::send_data(instant now, std::size_t max_payload, gather_list& parts, ou
     }
     const std::uint32_t full = mss();
     restart_after_idleness(now);
-    const std::uint32_t pipe = in_flight();
+    const std::uint32_t pipe = in_flight() - (syn_acked() ? 0 : 1); // a SYN takes nothing of the window
     const std::uint32_t outstanding = snd_nxt_ - snd_una_;
     const std::uint32_t by_peer = snd_wnd_ > outstanding ? snd_wnd_ - outstanding : 0;
     const std::uint32_t by_network = congestion_.cwnd() > pipe ? congestion_.cwnd() - pipe : 0;

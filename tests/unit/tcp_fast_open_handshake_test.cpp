@@ -300,5 +300,14 @@ TEST_CASE("fast open: before our SYN is acknowledged nothing counts that does no
     CHECK(read(*user) == "more");
 }
 
+TEST_CASE("fast open: ten segments answer the SYN at once: it takes nothing of the window") {
+    cookie_lab lab; // [RFC 6928 2] [RFC 7413 4.2.2]
+    lab.in({.flags = SYN, .text = "one", .options = lab.with_cookie()});
+    lab.e = lab.listening->accept();
+    REQUIRE(lab.e);
+    lab.write(std::string(12'000, 'a'));
+    CHECK(lab.out().size() == 1 + 10);
+}
+
 } // namespace
 } // namespace tapir::test
