@@ -309,5 +309,25 @@ TEST_CASE("fast open: ten segments answer the SYN at once: it takes nothing of t
     CHECK(lab.out().size() == 1 + 10);
 }
 
+TEST_CASE("fast open: no tail probe goes out for a SYN|ACK; the timeout sends it again") { // [RFC 8985 7.2]
+    tcp::config c = tcp_lab::plain();
+    c.use_sack = true;
+    cookie_lab lab(c);
+    lab.listening.reset();
+    tcp::listen_options o = offered();
+    o.accepted.initial_rto = 3s;
+    lab.listen(80, o);
+    tcp::options shows = lab.with_cookie();
+    shows.sack_permitted = true;
+    lab.in({.flags = SYN, .text = "one", .options = shows});
+    auto user = lab.listening->accept();
+    REQUIRE(user);
+    user->finish(lab.now);
+    CHECK(lab.out().size() == 2);
+    lab.wait(3s);
+    CHECK(lab.out() == segs{{.flags = SYN | ACK, .ack = 4}});
+    CHECK(lab.counted().tail_probes == 0);
+}
+
 } // namespace
 } // namespace tapir::test
