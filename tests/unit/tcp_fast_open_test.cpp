@@ -1,6 +1,6 @@
 // Data in the SYN: who may send it, what is done with it, and what happens when the network or the server
 // does not like it. [RFC 7413]
-#include <tapir/protocols/tcp/fast_open.hpp>
+#include <tapir/protocols/tcp/fast_open_cookies.hpp>
 
 #include <doctest/doctest.h>
 
@@ -49,25 +49,6 @@ TEST_CASE("fast open: after a rest of many periods no old cookie is good, howeve
     fast_open_cookies cookies(siphash_key{3, 4}, random(1), 1h);
     const fast_open_cookie made = cookies.make(server_at, client_at, instant(10h));
     CHECK(cookies.check(made, server_at, client_at, instant(1000h)) == verdict::wrong);
-}
-
-TEST_CASE("fast open: a client remembers as many servers as it may, and forgets the one not asked longest") {
-    tcp::fast_open_cache cache(2);
-    const auto server = [](std::uint8_t n) { return ip::address::v4(192, 0, 2, n); };
-    fast_open_cookie c;
-    c.size = 8;
-    cache.learn(server(1), c, 1460, instant(1s));
-    cache.learn(server(2), c, 1000, instant(2s));
-    (void)cache.for_syn(server(1), instant(3s));
-    cache.learn(server(3), c, 500, instant(4s));
-    CHECK(cache.size() == 2);
-    CHECK(cache.knows(server(1)));
-    CHECK_FALSE(cache.knows(server(2)));
-    CHECK(cache.knows(server(3)));
-    CHECK(cache.for_syn(server(3), instant(5s))->mss == 500);
-    tcp::fast_open_cache none(0);
-    none.learn(server(1), c, 1460, instant(1s));
-    CHECK(none.size() == 0);
 }
 
 // --- two ends ----------------------------------------------------------------------------------------------
