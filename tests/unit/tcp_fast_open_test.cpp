@@ -130,22 +130,15 @@ TEST_CASE("fast open: a server that does not want it costs nothing, and is not a
         if (s.header.options.fast_open) ++asked;
         return fate{};
     };
-    const auto connect = [&] {
-        w.connect(80, wanted(), 0, as_bytes("hello"));
-        w.run_for(100ms);
-        CHECK(read(w.accept()) == "hello");
-        w.drop_users();
-        w.run_for(100ms);
-    };
-    connect();
+    visit(w);
     CHECK(asked == 1);
     for (int i = 0; i < 5; ++i) {
-        connect();
+        visit(w);
         w.run_for(10min);
     }
     CHECK(asked == 1);
     w.run_for(10min);
-    connect();
+    visit(w);
     CHECK(asked == 2);
 }
 
@@ -180,12 +173,7 @@ TEST_CASE("fast open: who shows a cookie of the period before gets a new one wit
     get_cookie(w);
     for (int i = 0; i < 5; ++i) {
         w.run_for(50min);
-        w.connect(80, wanted(), 0, as_bytes("hello"));
-        w.run_for(5ms);
-        CHECK(read(w.accept()) == "hello");
-        w.run_for(100ms);
-        w.drop_users();
-        w.run_for(100ms);
+        visit(w, 80, 5ms);
     }
     CHECK(w.server().counted().fast_open_wrong == 0);
 }
@@ -200,12 +188,7 @@ TEST_CASE("fast open: the data of a SYN that is lost comes with the first segmen
     };
     const auto connect = [&] {
         w.forget();
-        w.connect(80, wanted(), 0, as_bytes("hello"));
-        w.run_for(3s);
-        INFO(w.ladder_text());
-        CHECK(read(w.accept()) == "hello");
-        w.drop_users();
-        w.run_for(100ms);
+        visit(w, 80, 3s);
     };
     connect();
     CHECK(w.ladder()[1] == "client -> server SYN seq=0 len=5 LOST");
@@ -402,11 +385,9 @@ TEST_CASE("fast open: one whose handshake never completes is given up, and its p
 }
 
 TEST_CASE("fast open: with a full accept queue data waits for the usual handshake") {
-    cookie_lab lab;
-    lab.listening.reset();
     tcp::listen_options o = offered();
     o.backlog = 0;
-    lab.listen(80, o);
+    cookie_lab lab(tcp_lab::plain(), o);
     lab.in({.flags = SYN, .text = "one", .options = lab.with_cookie()});
     CHECK(lab.out() == segs{{.flags = SYN | ACK, .ack = 1}});
     CHECK(lab.counted().fast_open_overflow == 1);
