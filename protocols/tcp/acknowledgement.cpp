@@ -116,7 +116,7 @@ void tcb::new_data_acked(const segment& s, instant believe, ack_outcome& a, inst
     charge_queued(now); // before a writer is woken: what is free now is what it asks
     snd_una_ = ack;
     const bool opens = !syn_acked_;
-    if (opening_ == opening::fast && opens) stack_->fast_opening_ends(false, now);
+    if (opening_ == opening::fast && opens) stack_->fast_opening_ends(*this);
     syn_acked_ = true;
     syn_due_ = false;
     if (fin) user_->fin_acked_ = true;

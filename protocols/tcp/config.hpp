@@ -213,11 +213,12 @@ struct config {
     /// has collected cookies, and forges the addresses they are for, can fill no more than this. [RFC
     /// 7413 5.1]
     std::uint32_t max_fast_opening = 256;
-    /// One of these that was reset counts so long still: a forged SYN makes its victim send a RST, which is
-    /// not to clear the way for the next. [RFC 7413 5.1]
+    /// One of these that was reset, or that a router found no way to, counts so long still: a forged SYN
+    /// makes its victim send a RST, which is not to clear the way for the next. [RFC 7413 5.1]
     duration fast_open_reset_counts_for = 60s;
-    std::uint32_t max_fast_open_servers = 256; ///< whose cookies a client remembers; 100 bytes each
-    /// Where it did no good, connect() does not try Fast Open for so long: the server does not want it, or a
+    /// Whose cookies a client remembers, and as many services where it did no good: 100 bytes each.
+    std::uint32_t max_fast_open_servers = 256;
+    /// Where it did no good, connect() does not try Fast Open for so long: the service does not want it, or a
     /// middlebox drops such SYNs, which costs a timeout each time. [RFC 7413 4.1.3.1]
     duration fast_open_retry_after = 1h;
 

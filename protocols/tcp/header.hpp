@@ -62,7 +62,7 @@ struct sack_block {
     constexpr bool operator==(const sack_block&) const = default;
 };
 
-/// Of a server that lets its clients send data in the SYN; see fast_open.hpp. [RFC 7413 4.1.1]
+/// Of a server that lets its clients send data in the SYN; see fast_open_cookies.hpp. [RFC 7413 4.1.1]
 struct fast_open_cookie {
     static constexpr std::size_t least = 4;
     static constexpr std::size_t most = 16;

@@ -317,7 +317,7 @@ void tcb::arm_tail_probe(instant now, bool lone) {
     timers_.clear(timer_id::tail_probe);
     tail_probe_ = false; // one that waits for the link is about what was known before
     if (!c.tail_loss_probe || !sack_permitted_ || phase_ != recovery_phase::none || snd_una_ == snd_nxt_ ||
-        board_.has_exceptions() || (recovery_ && recovery_->probing) || !is_synchronized(state_))
+        board_.has_exceptions() || (recovery_ && recovery_->probing) || !syn_acked())
         return;
     duration wait = rtt_.has_sample() ? 2 * rtt_.srtt() : 1s;
     if (lone)

@@ -148,7 +148,7 @@ bool tcb::send_syn(instant now, std::size_t max_payload, gather_list& parts, out
     h.options.sack_permitted = first ? c.use_sack : sack_permitted_;
     syn_due_ = false;
     std::size_t text = 0;
-    if (first && offers_fast_open_ && snd_nxt_ == iss_) text = add_fast_open(h, max_payload, now);
+    if (first) text = add_fast_open(h, max_payload, now);
     if (text != 0) {
         const std::size_t used = buffer_.gather(0, text, parts);
         out.payload = std::span<const bytes>(parts).first(used);
@@ -159,7 +159,7 @@ bool tcb::send_syn(instant now, std::size_t max_payload, gather_list& parts, out
         stack_->counters_.bytes_out += text;
         last_data_send_ = now;
     }
-    if (opening_ == opening::fast && offers_fast_open_)
+    if (fast_open_ == fast_open_use::gives)
         h.options.fast_open = stack_->fast_open_cookies_.make(flow().local, flow().remote, now);
     sent(iss_, 1 + static_cast<std::uint32_t>(text), now);
     return true;
@@ -370,7 +370,7 @@ bool tcb::send_data(instant now, std::size_t max_payload, gather_list& parts, ou
     }
     const std::uint32_t full = mss();
     restart_after_idleness(now);
-    const std::uint32_t pipe = in_flight();
+    const std::uint32_t pipe = in_flight() - (syn_acked() ? 0 : 1); // a SYN takes nothing of the window
     const std::uint32_t outstanding = snd_nxt_ - snd_una_;
     const std::uint32_t by_peer = snd_wnd_ > outstanding ? snd_wnd_ - outstanding : 0;
     const std::uint32_t by_network = congestion_.cwnd() > pipe ? congestion_.cwnd() - pipe : 0;

@@ -97,10 +97,9 @@ verdict tcb::arrives_in_syn_sent(const segment& s, instant now) {
     }
     // Second, the RST: believed only with an acceptable ACK.
     if (h.rst()) {
-        if (h.has_ack()) {
-            fast_open_refused(now);
+        if (h.has_ack())
             end(event::rst, ending::reset, make_error_code(errc::refused), now);
-        } else
+        else
             drop(&counters::blind_reset, "blind_reset", s, now);
         return verdict::done;
     }
@@ -131,7 +130,7 @@ verdict tcb::arrives_in_syn_sent(const segment& s, instant now) {
     board_.acknowledge(h.ack, believable(s, true), told);
     sample_rtt(told, s, true);
     const std::uint32_t taken = h.ack - iss_ - 1; // of data that went with our SYN
-    conclude_fast_open(h, taken, now);
+    fast_open_answered(h, taken, now);
     buffer_.drop_front(taken);
     bytes_acked_ += taken;
     snd_una_ = h.ack;
@@ -264,7 +263,7 @@ verdict tcb::arrives_synchronized(const segment& s, instant now) {
         drop(&counters::bad_ack, "no_ack", s, now);
         return verdict::done;
     }
-    if (state_ == state::syn_received) {
+    if (!syn_acked()) { // in SYN_RECEIVED, or behind it if the user has closed already
         if (h.ack <= snd_una_ || h.ack > snd_nxt_) {
             drop(&counters::bad_ack, "bad_ack", s, now);
             return verdict::reset;

@@ -26,7 +26,8 @@ stack::stack(const tcp::config& c, const siphash_key& secret, tapir::random r, b
                       [](timer& t, instant now) { static_cast<table_timer&>(t).owner->ease_pressure(now); }),
       cookies_(secret, random_.fork(), c.syn_cookie_period, c.syn_cookie_secret_periods),
       fast_open_cookies_(secret, random(secret.k0 ^ secret.k1), c.fast_open_cookie_period),
-      fast_open_cache_(c.max_fast_open_servers), resets_(c.resets_per_second),
+      fast_open_pending_(c.max_fast_opening, c.fast_open_reset_counts_for),
+      fast_open_cache_(c.max_fast_open_servers, c.fast_open_retry_after), resets_(c.resets_per_second),
       stateless_acks_(c.stateless_acks_per_second),
       memory_(std::make_shared<tcp::memory>(c.receive_memory, c.send_memory)),
       next_port_(random_.next_u32()) {}
@@ -250,8 +251,7 @@ void stack::forget(tcb& c) {
         if (w.at_ == &c) w.at_ = behind(c);
     demux_.erase(hash_of(user.flow_), flow_ref(&c));
     if (latest_.connection == &c) latest_.connection = nullptr;
-    if (c.opening_ == opening::fast && !c.syn_acked_)
-        fast_opening_ends(user.error_ == make_error_code(errc::reset), now_);
+    if (c.opening_ == opening::fast && !c.syn_acked_) fast_opening_ends(c);
     user.last_info_ = std::make_unique<info>(c.info());
     user.tcb_ = nullptr;
     c.give_back();

@@ -23,7 +23,9 @@
 #include <tapir/protocols/tcp/counters.hpp>
 #include <tapir/protocols/tcp/demux.hpp>
 #include <tapir/protocols/tcp/endpoint.hpp>
-#include <tapir/protocols/tcp/fast_open.hpp>
+#include <tapir/protocols/tcp/fast_open_cache.hpp>
+#include <tapir/protocols/tcp/fast_open_cookies.hpp>
+#include <tapir/protocols/tcp/fast_open_pending.hpp>
 #include <tapir/protocols/tcp/half_open.hpp>
 #include <tapir/protocols/tcp/listening_endpoint.hpp>
 #include <tapir/protocols/tcp/memory.hpp>
@@ -235,14 +237,10 @@ class stack {
                    instant now);
     /// A connection in SYN_RECEIVED at the end of the accept queue.
     tcb& open_accepted(listening_endpoint& l, const half_open_entry& e, const path& p, const flow_key& flow);
-    // fast_open.cpp
-    /// Whether the SYN `s` shows a good cookie and has opened a connection; else `e` says what the SYN|ACK is
-    /// to have.
+    // stack_fast_open.cpp
     bool opens_fast(listening_endpoint& l, half_open_entry& e, const path& p, const segment& s,
-                    const flow_key& flow, instant now);
-    bool may_open_fast(const listening_endpoint& l, instant now);
-    /// A connection opened so has completed its handshake, or has ended before.
-    void fast_opening_ends(bool by_reset, instant now);
+                    const flow_key& flow, bool certain, instant now);
+    void fast_opening_ends(tcb& c);
     void drop(std::uint64_t counters::* reason, std::string_view name, const flow_key& flow, const segment& s,
               instant now);
 
@@ -343,9 +341,8 @@ class stack {
     table_timer pressure_timer_;
     syn_cookies cookies_;
     fast_open_cookies fast_open_cookies_;
+    fast_open_pending fast_open_pending_;
     fast_open_cache fast_open_cache_;
-    std::uint32_t fast_opening_ = 0; ///< opened by Fast Open, the handshake not complete
-    ring<instant> fast_open_resets_; ///< when those that were reset count no more
     reply_limit resets_;
     reply_limit stateless_acks_;
     std::vector<listening_endpoint*> listeners_;

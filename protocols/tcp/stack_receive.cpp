@@ -119,8 +119,7 @@ void stack::arrives_at_listener(listening_endpoint& l, const path& p, const segm
     }
     half_open_entry e = entry_for(l, p, s, *local, now);
     if (has(h.flags, ecn_setup) && !e.ecn) ++counters_.ecn_declined;
-    // What continues a TIME_WAIT is certain not to be an old duplicate only once its handshake is complete.
-    if (!above && h.options.fast_open && l.options_.fast_open && opens_fast(l, e, p, s, flow, now)) return;
+    if (h.options.fast_open && l.options_.fast_open && opens_fast(l, e, p, s, flow, !above, now)) return;
     if (above) {
         // Who continues a connection in TIME_WAIT above its numbers is no forger. A cookie could not promise
         // an initial sequence number above the old ones. [RFC 9293 3.10.7.4 MAY-2]

@@ -29,7 +29,8 @@ tcb::tcb(stack& s, endpoint& user, const tcp::path& p, const connection_options&
     : timer(&fired), stack_(&s), user_(&user), network_header_(static_cast<std::uint8_t>(p.network_header)),
       mtu_(p.mtu), link_mtu_(p.link_mtu), pseudo_header_sum_(p.pseudo_header_sum), probing_(options.path_mtu),
       no_delay_(options.no_delay), paced_(options.paced), tunes_send_(options.send_buffer == 0),
-      tunes_receive_(options.receive_buffer == 0), offers_fast_open_(options.fast_open),
+      tunes_receive_(options.receive_buffer == 0),
+      fast_open_(options.fast_open ? fast_open_use::wanted : fast_open_use::off),
       peer_mss_(s.config_.default_mss),
       rcv_mss_(std::min<std::uint16_t>(s.config_.default_mss, p.receive_mss())),
       congestion_(options.congestion, options.paced), rtt_(rto_limits()),
@@ -61,6 +62,7 @@ void tcb::end(event cause, ending how, std::error_code why, instant now) {
     counters& count = stack_->counters_;
     if (how == ending::reset) ++count.resets_in;
     if (how == ending::timed_out) ++count.timeouts;
+    if (state_ == state::syn_sent) fast_open_unanswered(cause, now);
     if (!is_synchronized(state_)) ++count.failed_opens;
     user_->report_ = report();
     user_->report_.how = how;
@@ -154,7 +156,7 @@ info tcb::info() const {
     i.urgent_segments = user_->urgent_segments_;
     i.urgent_ahead = urgent_ahead();
     i.from_cookie = from_cookie_;
-    i.fast_opened = fast_opened_;
+    i.fast_opened = opening_ == opening::fast || fast_open_ == fast_open_use::taken;
     i.bytes_sent = bytes_sent_;
     i.bytes_acked = bytes_acked_;
     i.bytes_received = bytes_received_;

@@ -8,6 +8,7 @@
 //     ecn.cpp               what routers say by marks       [RFC 3168]
 //     output.cpp            what may be sent now            [RFC 9293 3.7.4, 3.8.6]
 //     timeouts.cpp          what silence means              [RFC 9293 3.8]
+//     fast_open.cpp         data in the SYN                 [RFC 7413 4.2]
 //     mtu_discovery.cpp     how large segments may be       [RFC 4821] [RFC 8899]
 //     memory_pressure.cpp   what buffers may cost           [RFC 2018 8]
 //     buffer_tuning.cpp     how large they grow
@@ -24,6 +25,7 @@
 #include <tapir/protocols/tcp/congestion/control.hpp>
 #include <tapir/protocols/tcp/ecn.hpp>
 #include <tapir/protocols/tcp/endpoint.hpp>
+#include <tapir/protocols/tcp/fast_open.hpp>
 #include <tapir/protocols/tcp/half_open.hpp>
 #include <tapir/protocols/tcp/memory.hpp>
 #include <tapir/protocols/tcp/mtu_search.hpp>
@@ -155,10 +157,10 @@ class tcb : public list_hook<stack::dirty_tag>,
 
     // --- fast_open.cpp ---
     std::uint32_t add_fast_open(header& syn, std::size_t max_payload, instant now);
-    void conclude_fast_open(const header& syn_ack, std::uint32_t taken, instant now);
-    void fast_open_refused(instant now);
-    /// Bytes of data in our SYN; while it is not acknowledged.
-    std::uint32_t sent_with_syn() const { return state_ == state::syn_sent ? snd_nxt_ - iss_ - 1 : 0; }
+    void fast_open_answered(const header& syn_ack, std::uint32_t taken, instant now);
+    void fast_open_unanswered(event cause, instant now);
+    /// Bytes of data in our SYN, which has gone and is not acknowledged.
+    std::uint32_t sent_with_syn() const { return snd_nxt_ - iss_ - 1; }
 
     // --- the one way to another state ---
     void enter(event cause, instant now);
@@ -428,9 +430,7 @@ class tcb : public list_hook<stack::dirty_tag>,
     bool cwr_due_ : 1 = false;       ///< the next new data says that the window has come down
     bool ecn_reducing_ : 1 = false;  ///< PRR lowers cwnd for an ECN-Echo; no loss recovery has taken it over
     bool ecn_holds_ : 1 = false;     ///< an echo at one segment: new data waits for timer_id::pace
-    bool offers_fast_open_ : 1 = false; ///< our SYN has the option, if it is of use; or our SYN|ACK a cookie
-    bool tried_fast_open_ : 1 = false;  ///< our SYN had the option
-    bool fast_opened_ : 1 = false;      ///< data of our SYN was taken, or the peer showed a cookie
+    fast_open_use fast_open_ : 3 = fast_open_use::off;
     std::uint16_t peer_mss_ = 0;
     std::uint16_t rcv_mss_ = 0; ///< largest payload seen: what counts as a full segment on the way in
     seq iss_;

@@ -1,9 +1,6 @@
 // Losses and delays as whole hosts meet them, with the configuration they have by default: how long a
 // transfer takes is what tells whether a timeout was needed.
 
-#include <tapir/framework/scope.hpp>
-#include <tapir/framework/sleep.hpp>
-
 #include <doctest/doctest.h>
 
 #include <algorithm>
@@ -11,92 +8,16 @@
 #include <string>
 #include <vector>
 
-#include "tests/simulation/pattern.hpp"
 #include "tests/simulation/topology.hpp"
+#include "tests/simulation/upload.hpp"
 
 using namespace tapir;
 using namespace tapir::test;
 
 namespace {
 
-constexpr std::uint16_t port = 9000;
-
 seed_run numbered(std::uint64_t seed) {
     return seed_run(seed);
-}
-
-/// What is sent from the first host to the last, and what was seen on the way.
-struct transfer_of {
-    explicit transfer_of(topology& in) : t(&in) {}
-
-    topology* t;
-    std::uint64_t size = 0;
-    duration look_every = 0ms; ///< at the sender's state
-    duration took{};           ///< from the first byte written to the last byte read
-    std::vector<tcp::info> seen;
-    tcp::info last;
-    bool done = false;
-
-    const tcp::counters& sender() const { return t->first().host().tcp().counted(); }
-};
-
-task<> take(transfer_of* x, tcp::listener* on, instant* began) {
-    auto peer = co_await on->accept();
-    REQUIRE(peer);
-    std::uint64_t got = 0;
-    std::vector<std::byte> buffer(65'536);
-    while (got < x->size) {
-        const auto n = co_await peer->read(buffer);
-        REQUIRE(n);
-        REQUIRE(*n != 0);
-        CHECK(pattern(1).matches(got, bytes(buffer).first(*n)));
-        got += *n;
-    }
-    x->took = x->t->on().now() - *began;
-    x->done = true;
-    const auto closed = co_await peer->close();
-    REQUIRE(closed);
-}
-
-task<> look(transfer_of* x, tcp::connection* c) {
-    while (!x->done) {
-        x->seen.push_back(c->info());
-        (void)co_await sleep_for(x->look_every);
-    }
-}
-
-task<> give(transfer_of* x, instant* began) {
-    auto c = co_await x->t->first().host().connect(x->t->last().at(port));
-    REQUIRE(c);
-    *began = x->t->on().now();
-    auto both = [&](scope& s) -> task<> {
-        if (x->look_every != 0ms) s.spawn(look, x, &*c);
-        for (std::uint64_t sent = 0; sent < x->size;) {
-            const bytes piece = pattern(1).at(sent, x->size - sent);
-            REQUIRE(co_await c->write(piece));
-            sent += piece.size();
-        }
-    };
-    co_await with_scope(both);
-    while (!x->done) (void)co_await sleep_for(1ms);
-    x->last = c->info();
-    const auto closed = co_await c->close();
-    REQUIRE(closed);
-}
-
-void run(transfer_of& x) {
-    x.t->start();
-    instant began{};
-    auto listening = x.t->last().host().listen(x.t->last().at(port));
-    REQUIRE(listening);
-    auto both = [&](scope& s) -> task<> {
-        s.spawn(take, &x, &*listening, &began);
-        s.spawn(give, &x, &began);
-        co_return;
-    };
-    x.t->run(with_scope(both));
-    listening->close();
-    CHECK(x.t->quiet() == "");
 }
 
 tcp::config with(bool sack, bool timestamps) {
@@ -117,11 +38,10 @@ TEST_CASE("recovery: one lost tail segment costs two round trips, not a timeout"
         std::size_t full = 0;
         const auto is_tail = [&](bytes f) { return f.size() == 1514 && ++full == 6; };
         if (tail_lost) t.link_at(0).path().when(direction::out, is_tail, fault_kind::loss);
-        transfer_of x(t);
-        x.size = 6 * 1448;
-        run(x);
-        CHECK(x.sender().tail_probes == (tail_lost ? 1 : 0));
-        CHECK(x.sender().rto_fired == 0);
+        upload x(t, 6 * 1448);
+        x.run();
+        CHECK(x.sent().tail_probes == (tail_lost ? 1 : 0));
+        CHECK(x.sent().rto_fired == 0);
         return x.took;
     };
     const duration quiet = time_with(rtt / 2, false);
@@ -143,10 +63,9 @@ TEST_CASE("recovery: 1 MB arrives through 10 % of loss each way, whatever the tw
                 t.host("client", with(sack, timestamps));
                 t.link(delay(10ms), loss(100'000));
                 t.host("server");
-                transfer_of x(t);
-                x.size = 1'000'000;
-                run(x);
-                CHECK(x.last.sack_permitted == sack);
+                upload x(t, 1'000'000);
+                x.run();
+                CHECK(x.sender.sack_permitted == sack);
                 CHECK(x.took < (sack ? 60s : 300s));
             }
 }
@@ -167,12 +86,11 @@ TEST_CASE("recovery: a path that is slow once draws a timeout that is undone, an
         t.link(to_right(impaired(way)), to_left(delay(25ms)), at(1s, to_right(impaired(slow))),
                at(1s + 100ms, to_right(impaired(way))));
         t.host("server");
-        transfer_of x(t);
-        x.size = 8'000'000;
+        upload x(t, 8'000'000);
         x.look_every = 5ms;
-        run(x);
-        CHECK(x.sender().rto_fired >= 1);
-        CHECK(x.sender().recoveries_undone == 1);
+        x.run();
+        CHECK(x.sent().rto_fired >= 1);
+        CHECK(x.sent().recoveries_undone == 1);
         // Before the timeout, and right behind the undo.
         std::size_t undone = 0;
         while (undone < x.seen.size() && x.seen[undone].recoveries_undone == 0) ++undone;
@@ -182,7 +100,7 @@ TEST_CASE("recovery: a path that is slow once draws a timeout that is undone, an
         CHECK(x.seen[fired + 1].cwnd < x.seen[fired].cwnd / 4);
         CHECK(x.seen[undone].cwnd >= x.seen[fired].cwnd);
         CHECK(x.seen[undone].ssthresh >= x.seen[fired].ssthresh);
-        CHECK(x.last.rto_fired == x.seen[undone].rto_fired);
+        CHECK(x.sender.rto_fired == x.seen[undone].rto_fired);
     }
 }
 
@@ -194,17 +112,16 @@ TEST_CASE("recovery: reordering by three packets costs nothing once it was learn
         t.link(to_right(delay(20ms), rate(2'000'000), tail_drop_queue(1'000'000), reordering(20'000, 3)),
                to_left(delay(20ms)));
         t.host("server");
-        transfer_of x(t);
-        x.size = 2'000'000;
+        upload x(t, 2'000'000);
         x.look_every = 10ms;
-        run(x);
+        x.run();
         CHECK(t.link_at(0).path().faults()[fault_kind::reorder] > 20);
         std::size_t learnt = 0;
         while (learnt < x.seen.size() && !x.seen[learnt].reordering_seen) ++learnt;
         REQUIRE(learnt < x.seen.size());
-        CHECK(x.last.retransmits == x.seen[learnt].retransmits);
-        CHECK(x.last.fast_retransmits <= 1);
-        CHECK(x.last.rto_fired == 0);
+        CHECK(x.sender.retransmits == x.seen[learnt].retransmits);
+        CHECK(x.sender.fast_retransmits <= 1);
+        CHECK(x.sender.rto_fired == 0);
     }
 }
 
@@ -224,12 +141,11 @@ TEST_CASE("recovery: a retransmission that is lost is sent again without a timeo
             return !number.empty() && std::equal(its.begin(), its.end(), number.begin());
         },
         fault_kind::loss, 3);
-    transfer_of x(t);
-    x.size = 1'000'000;
-    run(x);
-    CHECK(x.last.retransmits == 3);
-    CHECK(x.sender().rto_fired == 0);
-    CHECK(x.sender().fast_retransmits >= 1);
+    upload x(t, 1'000'000);
+    x.run();
+    CHECK(x.sender.retransmits == 3);
+    CHECK(x.sent().rto_fired == 0);
+    CHECK(x.sent().fast_retransmits >= 1);
 }
 
 TEST_CASE("recovery: of an outage both ways all losses are found, though its timeouts are undone") {
@@ -243,12 +159,11 @@ TEST_CASE("recovery: of an outage both ways all losses are found, though its tim
         // first segment is found to have come twice, and those behind it not to have come at all.
         t.link(delay(25ms), at(1s, loss(1'000'000)), at(2s, loss(0)));
         t.host("server");
-        transfer_of x(t);
-        x.size = 8'000'000;
-        run(x);
-        CHECK(x.last.retransmits > 40);
-        if (timestamps) CHECK(x.sender().recoveries_undone >= 1);
-        CHECK(x.sender().rto_fired <= 5); // two or three in the outage, and one behind it
+        upload x(t, 8'000'000);
+        x.run();
+        CHECK(x.sender.retransmits > 40);
+        if (timestamps) CHECK(x.sent().recoveries_undone >= 1);
+        CHECK(x.sent().rto_fired <= 5); // two or three in the outage, and one behind it
         CHECK(x.took < 4s);
     }
 }

@@ -20,8 +20,8 @@ inline constexpr auto ECT = ip::ecn::ect0;
 inline constexpr auto CE = ip::ecn::ce;
 inline constexpr auto not_ect = ip::ecn::not_ect;
 
-inline tcp::connection_options willing(bool ecn = true) {
-    tcp::connection_options o = tcp_lab::plain().connections;
+inline tcp::connection_options willing(bool ecn = true,
+                                       tcp::connection_options o = tcp_lab::plain().connections) {
     o.ecn = ecn;
     return o;
 }
@@ -66,12 +66,7 @@ struct ecn_lab : tcp_lab {
         if (stack.configuration().use_timestamps) o.ts = tcp::timestamps{++clock_, of};
         return o;
     }
-    tcp::options sack(std::uint32_t begin, std::uint32_t end) {
-        tcp::options o = reply();
-        o.sack_count = 1;
-        o.sack[0] = {isn() + begin, isn() + end};
-        return o;
-    }
+    tcp::options sack(std::uint32_t begin, std::uint32_t end) { return holding({{begin, end}}, reply()); }
     void ack(std::uint32_t number, tcp::flags more = tcp::flags::none) {
         in({.flags = ACK | more, .seq = 1, .ack = number, .options = reply()});
     }

@@ -56,13 +56,6 @@ struct far_end : tcp_lab {
     static constexpr duration one_way = 5ms; ///< the handshake of the lab takes 10 ms as well
     static constexpr std::uint32_t segment = 1000;
 
-    static tcp::config with_sack(bool timestamps = false) {
-        tcp::config c = plain();
-        c.use_sack = true;
-        c.use_timestamps = timestamps;
-        return c;
-    }
-
     /// `segments`: bytes of the peer's largest.
     explicit far_end(const tcp::config& c = with_sack(), std::uint16_t segments = segment) : tcp_lab(c) {
         tcp::options syn = default_options();

@@ -6,7 +6,11 @@
 //     w.connect(80, wanted(), 0, as_bytes("hello"));      // goes with the SYN
 #pragma once
 
+#include <chrono>
+#include <cstdint>
 #include <string>
+#include <string_view>
+#include <utility>
 
 #include "tests/support/tcp_lab.hpp"
 #include "tests/support/tcp_world.hpp"
@@ -23,10 +27,16 @@ inline tcp::listen_options offered() {
     o.fast_open = true;
     return o;
 }
-inline std::string read(tcp::endpoint& e) {
-    std::string text(e.readable(), '\0');
-    e.read(std::as_writable_bytes(std::span(text)));
-    return text;
+
+/// A connection for one request, that comes with the SYN or soon after.
+inline void visit(tcp_world& w, std::uint16_t port = 80, duration within = std::chrono::milliseconds(100)) {
+    w.connect(port, wanted(), 0, as_bytes("hello"));
+    w.run_for(within);
+    INFO(w.ladder_text());
+    CHECK(read(w.accept()) == "hello");
+    w.run_for(std::chrono::milliseconds(100));
+    w.drop_users();
+    w.run_for(std::chrono::milliseconds(100));
 }
 
 /// The client has a cookie, and no connection.
@@ -42,8 +52,9 @@ inline void get_cookie(tcp_world& w) {
 
 /// A server that a scripted peer knows a cookie of.
 struct cookie_lab : tcp_lab {
-    explicit cookie_lab(const tcp::config& c = plain()) : tcp_lab(c) {
-        listen(80, offered());
+    explicit cookie_lab(const tcp::config& c = plain(), const tcp::listen_options& o = offered())
+        : tcp_lab(c) {
+        listen(80, o);
         tcp::options ask = default_options();
         ask.fast_open.emplace();
         in({.flags = SYN, .options = ask});
@@ -56,10 +67,15 @@ struct cookie_lab : tcp_lab {
         out();
         CHECK(stack.half_open() == 0);
     }
-    tcp::options with_cookie() const {
-        tcp::options o = default_options();
+    tcp::options with_cookie(tcp::options o = default_options()) const {
         o.fast_open = cookie;
         return o;
+    }
+    /// `text` comes with a good cookie, and `e` is what that opens.
+    void opened_by(const std::string& text, tcp::flags more = tcp::flags::none) {
+        in({.flags = SYN | more, .text = text, .options = with_cookie()});
+        e = listening->accept();
+        REQUIRE(e);
     }
     tcp::fast_open_cookie cookie;
 };

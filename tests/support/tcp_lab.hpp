@@ -12,6 +12,7 @@
 #pragma once
 
 #include <tapir/framework/buffer.hpp>
+#include <tapir/framework/bytes.hpp>
 #include <tapir/framework/random.hpp>
 #include <tapir/framework/time.hpp>
 #include <tapir/framework/timer_wheel.hpp>
@@ -30,6 +31,8 @@
 #include <string_view>
 #include <utility>
 #include <vector>
+
+#include "tests/support/tcp_read.hpp"
 
 namespace tapir::test {
 
@@ -61,6 +64,8 @@ struct seg {
     }
 };
 using segs = std::vector<seg>;
+/// Of a stream: first byte, and one past the last.
+using blocks = std::vector<std::pair<std::uint32_t, std::uint32_t>>;
 
 inline std::string to_string(const seg& s) {
     std::string text = tcp::to_string(s.flags) + " seq=" + std::to_string(s.seq);
@@ -188,11 +193,21 @@ class tcp_lab : public tcp::output_sink {
     }
     long ms() const { return static_cast<long>((now - opened) / 1ms); }
 
-    std::string read() {
-        std::string text(e->readable(), '\0');
-        e->read(std::as_writable_bytes(std::span(text)));
-        return text;
+    /// The peer's options that say what it holds of our stream. [RFC 2018 3]
+    tcp::options holding(const blocks& held, tcp::options o = {}) const {
+        for (const auto& [begin, end] : held) o.sack[o.sack_count++] = {isn_ + begin, isn_ + end};
+        return o;
     }
+    /// A router, or the peer, says something about our segment at `about`. Whether that is believed.
+    bool icmp(tcp::icmp_kind kind, std::uint32_t about, std::uint16_t next_hop_mtu = 0) {
+        std::array<std::byte, 8> quoted{};
+        store_be16(quoted, 0, our_port);
+        store_be16(quoted, 2, peer_port);
+        store_be32(quoted, 4, (isn_ + about).value());
+        return stack.icmp_error(kind, here(), there(), quoted, next_hop_mtu, now);
+    }
+
+    std::string read() { return test::read(*e); }
     std::size_t write(std::string_view text) { return e->write(as_bytes(text)); }
     const tcp::counters& counted() const { return stack.counted(); }
     tcp::seq isn() const { return isn_; } ///< ours
@@ -232,6 +247,20 @@ class tcp_lab : public tcp::output_sink {
     std::uint32_t last_ts_ = 0;
     segs sent_;
 };
+
+/// Of an end that may use SACK, else plain.
+inline tcp::config with_sack(bool timestamps = false) {
+    tcp::config c = tcp_lab::plain();
+    c.use_sack = true;
+    c.use_timestamps = timestamps;
+    return c;
+}
+/// Of the SYN of such a peer.
+inline tcp::options permitting_sack() {
+    tcp::options o = tcp_lab::default_options();
+    o.sack_permitted = true;
+    return o;
+}
 
 } // namespace tapir::test
 

@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "tests/support/tcp_ecn_lab.hpp"
 #include "tests/support/tcp_world.hpp"
 
 namespace tapir::test {
@@ -13,11 +14,7 @@ namespace {
 using namespace std::chrono_literals;
 using side = tcp_world::side;
 
-tcp::connection_options willing() {
-    tcp::connection_options o;
-    o.ecn = true;
-    return o;
-}
+const tcp::connection_options with_ecn = willing(true, {});
 
 /// The client sends `size` bytes; how long it took until the server had read them.
 duration transfer(tcp_world& w, std::size_t size) {
@@ -39,7 +36,7 @@ duration transfer(tcp_world& w, std::size_t size) {
 
 TEST_CASE("ECN: a network that marks in place of losing costs no retransmission") {
     for (const auto a : {tcp::congestion_algorithm::cubic, tcp::congestion_algorithm::new_reno}) {
-        tcp::connection_options o = willing();
+        tcp::connection_options o = with_ecn;
         o.congestion = a;
         tcp_world w;
         w.establish(o, o);
@@ -70,7 +67,7 @@ TEST_CASE("ECN: a path that swallows all that may be marked is found out, and da
         tcp::config c;
         c.use_sack = sack;
         tcp_world w(c);
-        w.establish(willing(), willing());
+        w.establish(with_ecn, with_ecn);
         REQUIRE(w.c().info().ecn);
         w.network = [](std::size_t, side, const tcp::outgoing_segment& s) {
             fate f;
@@ -86,7 +83,7 @@ TEST_CASE("ECN: a path that swallows all that may be marked is found out, and da
 
 TEST_CASE("ECN: a black hole is found, though new data fills up what goes again") {
     tcp_world w;
-    w.establish(willing(), willing());
+    w.establish(with_ecn, with_ecn);
     w.network = [](std::size_t, side, const tcp::outgoing_segment& s) {
         fate f;
         f.dropped = s.ecn != ip::ecn::not_ect;
@@ -107,7 +104,7 @@ TEST_CASE("ECN: a black hole is found, though new data fills up what goes again"
 
 TEST_CASE("ECN: ordinary losses are no black hole") {
     tcp_world w;
-    w.establish(willing(), willing());
+    w.establish(with_ecn, with_ecn);
     std::size_t n = 0;
     w.network = [&](std::size_t, side, const tcp::outgoing_segment&) {
         fate f;
@@ -121,7 +118,7 @@ TEST_CASE("ECN: ordinary losses are no black hole") {
 
 TEST_CASE("ECN: the ladder of one mark") {
     tcp_world w;
-    tcp::connection_options o = willing();
+    tcp::connection_options o = with_ecn;
     o.no_delay = true;
     w.establish(o, o);
     w.network = [](std::size_t n, side, const tcp::outgoing_segment&) {

@@ -1,6 +1,6 @@
 // Data in the SYN: who may send it, what is done with it, and what happens when the network or the server
 // does not like it. [RFC 7413]
-#include <tapir/protocols/tcp/fast_open.hpp>
+#include <tapir/protocols/tcp/fast_open_cookies.hpp>
 
 #include <doctest/doctest.h>
 
@@ -49,25 +49,6 @@ TEST_CASE("fast open: after a rest of many periods no old cookie is good, howeve
     fast_open_cookies cookies(siphash_key{3, 4}, random(1), 1h);
     const fast_open_cookie made = cookies.make(server_at, client_at, instant(10h));
     CHECK(cookies.check(made, server_at, client_at, instant(1000h)) == verdict::wrong);
-}
-
-TEST_CASE("fast open: a client remembers as many servers as it may, and forgets the one not asked longest") {
-    tcp::fast_open_cache cache(2);
-    const auto server = [](std::uint8_t n) { return ip::address::v4(192, 0, 2, n); };
-    fast_open_cookie c;
-    c.size = 8;
-    cache.learn(server(1), c, 1460, instant(1s));
-    cache.learn(server(2), c, 1000, instant(2s));
-    (void)cache.for_syn(server(1), instant(3s));
-    cache.learn(server(3), c, 500, instant(4s));
-    CHECK(cache.size() == 2);
-    CHECK(cache.knows(server(1)));
-    CHECK_FALSE(cache.knows(server(2)));
-    CHECK(cache.knows(server(3)));
-    CHECK(cache.for_syn(server(3), instant(5s))->mss == 500);
-    tcp::fast_open_cache none(0);
-    none.learn(server(1), c, 1460, instant(1s));
-    CHECK(none.size() == 0);
 }
 
 // --- two ends ----------------------------------------------------------------------------------------------
@@ -149,22 +130,15 @@ TEST_CASE("fast open: a server that does not want it costs nothing, and is not a
         if (s.header.options.fast_open) ++asked;
         return fate{};
     };
-    const auto connect = [&] {
-        w.connect(80, wanted(), 0, as_bytes("hello"));
-        w.run_for(100ms);
-        CHECK(read(w.accept()) == "hello");
-        w.drop_users();
-        w.run_for(100ms);
-    };
-    connect();
+    visit(w);
     CHECK(asked == 1);
     for (int i = 0; i < 5; ++i) {
-        connect();
+        visit(w);
         w.run_for(10min);
     }
     CHECK(asked == 1);
     w.run_for(10min);
-    connect();
+    visit(w);
     CHECK(asked == 2);
 }
 
@@ -199,12 +173,7 @@ TEST_CASE("fast open: who shows a cookie of the period before gets a new one wit
     get_cookie(w);
     for (int i = 0; i < 5; ++i) {
         w.run_for(50min);
-        w.connect(80, wanted(), 0, as_bytes("hello"));
-        w.run_for(5ms);
-        CHECK(read(w.accept()) == "hello");
-        w.run_for(100ms);
-        w.drop_users();
-        w.run_for(100ms);
+        visit(w, 80, 5ms);
     }
     CHECK(w.server().counted().fast_open_wrong == 0);
 }
@@ -219,12 +188,7 @@ TEST_CASE("fast open: the data of a SYN that is lost comes with the first segmen
     };
     const auto connect = [&] {
         w.forget();
-        w.connect(80, wanted(), 0, as_bytes("hello"));
-        w.run_for(3s);
-        INFO(w.ladder_text());
-        CHECK(read(w.accept()) == "hello");
-        w.drop_users();
-        w.run_for(100ms);
+        visit(w, 80, 3s);
     };
     connect();
     CHECK(w.ladder()[1] == "client -> server SYN seq=0 len=5 LOST");
@@ -421,11 +385,9 @@ TEST_CASE("fast open: one whose handshake never completes is given up, and its p
 }
 
 TEST_CASE("fast open: with a full accept queue data waits for the usual handshake") {
-    cookie_lab lab;
-    lab.listening.reset();
     tcp::listen_options o = offered();
     o.backlog = 0;
-    lab.listen(80, o);
+    cookie_lab lab(tcp_lab::plain(), o);
     lab.in({.flags = SYN, .text = "one", .options = lab.with_cookie()});
     CHECK(lab.out() == segs{{.flags = SYN | ACK, .ack = 1}});
     CHECK(lab.counted().fast_open_overflow == 1);

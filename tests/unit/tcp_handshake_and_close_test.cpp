@@ -3,18 +3,13 @@
 #include <string>
 #include <vector>
 
+#include "tests/support/tcp_read.hpp"
 #include "tests/support/tcp_world.hpp"
 
 namespace tapir::test {
 namespace {
 using lines = std::vector<std::string>;
 using namespace std::chrono_literals;
-
-std::string read_all(tcp::endpoint& e) {
-    std::string text(e.readable(), '\0');
-    e.read(std::as_writable_bytes(std::span(text)));
-    return text;
-}
 
 TEST_CASE("three-way handshake: SYN_SENT, SYN_RECEIVED, ESTABLISHED, with J+1 and K+1") {
     tcp_world w;
@@ -148,12 +143,12 @@ TEST_CASE("data sent in CLOSE_WAIT arrives") {
     w.c().finish(w.now);
     w.run_for(50ms);
     CHECK(w.s().state() == tcp::state::close_wait);
-    CHECK(read_all(w.s()) == "request");
+    CHECK(read(w.s()) == "request");
     CHECK(w.s().at_end());
     CHECK(w.s().write(as_bytes("answer")) == 6);
     w.run_for(100ms);
     CHECK(w.c().state() == tcp::state::fin_wait_2);
-    CHECK(read_all(w.c()) == "answer");
+    CHECK(read(w.c()) == "answer");
     CHECK_FALSE(w.c().at_end());
     w.s().finish(w.now);
     w.run_for(90s);
@@ -183,7 +178,7 @@ TEST_CASE("simultaneous open: both pass through SYN_RECEIVED to ESTABLISHED") {
                         });
     CHECK(w.c().write(as_bytes("hello")) == 5);
     w.run_for(100ms);
-    CHECK(read_all(w.s()) == "hello");
+    CHECK(read(w.s()) == "hello");
 }
 
 TEST_CASE("simultaneous open: who closes at once takes the peer's SYN|ACK for an answer, too") {

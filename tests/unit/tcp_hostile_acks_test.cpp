@@ -15,21 +15,14 @@ namespace tapir::test {
 namespace {
 using namespace std::chrono_literals;
 
-tcp::config with_sack() {
-    return far_end::with_sack();
-}
-
 /// Ten segments are under way, and the test says what comes back.
 struct scripted : far_end {
     explicit scripted(const tcp::config& c = with_sack(), std::size_t segments = 10) : far_end(c) {
         write_segments(segments);
         first = out();
     }
-    using blocks = std::vector<std::pair<std::uint32_t, std::uint32_t>>;
     void ack(std::uint32_t n, const blocks& told = {}, std::uint16_t offered = 65535) {
-        tcp::options o;
-        for (const auto& [begin, end] : told) o.sack[o.sack_count++] = {isn() + begin, isn() + end};
-        in({.flags = ACK, .seq = 1, .ack = n, .window = offered, .options = o});
+        in({.flags = ACK, .seq = 1, .ack = n, .window = offered, .options = holding(told)});
     }
     numbers starts() {
         numbers s;

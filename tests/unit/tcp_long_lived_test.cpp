@@ -78,9 +78,7 @@ TEST_CASE("two gigabytes after the last loss, three duplicates still mean a loss
 
 TEST_CASE("two gigabytes after the first loss, a report of what came twice still makes RACK more patient") {
     // [RFC 8985 6.2, step 4]
-    tcp::config c = tcp_lab::plain();
-    c.use_sack = true;
-    bulk_lab lab(c, 10ms);
+    bulk_lab lab(with_sack(), 10ms);
     const auto two_segments = [&] {
         for (int i = 0; i < 2; ++i) {
             lab.write("x");
@@ -90,10 +88,7 @@ TEST_CASE("two gigabytes after the first loss, a report of what came twice still
         lab.wait(10ms);
     };
     const auto ack = [&](std::uint32_t n, std::uint32_t begin, std::uint32_t end) {
-        tcp::options o;
-        o.sack_count = 1;
-        o.sack[0] = {lab.isn() + begin, lab.isn() + end};
-        lab.in({.flags = ACK, .seq = 1, .ack = n, .options = o});
+        lab.in({.flags = ACK, .seq = 1, .ack = n, .options = lab.holding({{begin, end}})});
     };
     two_segments();
     ack(lab.next - 2, lab.next - 1, lab.next);

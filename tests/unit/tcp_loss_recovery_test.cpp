@@ -10,9 +10,6 @@ namespace tapir::test {
 namespace {
 using namespace std::chrono_literals;
 
-tcp::config with_sack(bool timestamps = false) {
-    return far_end::with_sack(timestamps);
-}
 tcp::config without_sack(bool timestamps = false) {
     tcp::config c = tcp_lab::plain();
     c.use_timestamps = timestamps;
@@ -292,10 +289,7 @@ TEST_CASE("a probe that waits for the link is none any more when the ACK has com
     lab.out();
     lab.accepts_output = false;
     lab.wait(25ms); // the probe is due
-    tcp::options o;
-    o.sack_count = 1;
-    o.sack[0] = {lab.isn() + 2001, lab.isn() + 3001};
-    lab.in({.flags = ACK, .seq = 1, .ack = 1, .options = o});
+    lab.in({.flags = ACK, .seq = 1, .ack = 1, .options = lab.holding({{2001, 3001}})});
     lab.accepts_output = true;
     for (const seg& s : lab.out()) CHECK(s.seq != 2001); // which the peer holds
 }

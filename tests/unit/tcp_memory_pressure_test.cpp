@@ -10,32 +10,12 @@
 #include <vector>
 
 #include "tests/support/tcp_crowd.hpp"
+#include "tests/support/tcp_small_budget.hpp"
 
 namespace tapir::test {
 namespace {
 using namespace std::chrono_literals;
 
-std::string bulk(std::size_t n) {
-    return std::string(n, 'b');
-}
-std::string read(tcp::endpoint& e) {
-    std::string text(e.readable(), '\0');
-    e.read(std::as_writable_bytes(std::span(text)));
-    return text;
-}
-
-/// A budget of 40 buffers of 1024 bytes, each full of 1000: tight from the 31st on.
-tcp::config small_budget() {
-    tcp::config c = tcp_lab::plain();
-    c.receive_memory = 40 * 1024;
-    c.use_sack = true;
-    return c;
-}
-tcp::options sacking() {
-    tcp::options o = tcp_lab::default_options();
-    o.sack_permitted = true;
-    return o;
-}
 std::uint32_t right_edge(const segs& sent) {
     return sent.back().ack + *sent.back().window;
 }
@@ -60,7 +40,7 @@ struct short_of_memory {
 TEST_CASE("memory pressure: data in order sheds down to the mark as soon as the budget is tight, not full") {
     short_of_memory s;
     auto silent = s.crowd.establish(5001);
-    auto silent_too = s.crowd.establish(5002, sacking());
+    auto silent_too = s.crowd.establish(5002, permitting_sack());
     auto honest = s.crowd.establish(5003);
     s.ahead(5001, 16);
     s.ahead(5002, 15);
@@ -110,8 +90,8 @@ TEST_CASE("memory pressure: whoever asks for memory is not in the way of finding
 
 TEST_CASE("memory pressure: what fills a hole does not cost its own connection what it holds behind it") {
     short_of_memory s;
-    auto filling = s.crowd.establish(5001, sacking());
-    auto other = s.crowd.establish(5002, sacking());
+    auto filling = s.crowd.establish(5001, permitting_sack());
+    auto other = s.crowd.establish(5002, permitting_sack());
     s.ahead(5001, 20);
     s.ahead(5002, 11);
     REQUIRE(s.tight());
@@ -139,10 +119,10 @@ TEST_CASE("memory pressure: finding who is to pay looks at no more connections t
     tcp_crowd& crowd = s.crowd;
     // A byte each, unread, of many: 64 of them are 16 KiB. None is idle.
     for (std::uint16_t i = 0; i < 64; ++i) {
-        holders.push_back(crowd.establish(static_cast<std::uint16_t>(6000 + i), sacking()));
+        holders.push_back(crowd.establish(static_cast<std::uint16_t>(6000 + i), permitting_sack()));
         crowd.in(static_cast<std::uint16_t>(6000 + i), {.flags = ACK, .seq = 1, .ack = 1, .text = "x"});
     }
-    auto ahead = crowd.establish(5001, sacking());
+    auto ahead = crowd.establish(5001, permitting_sack());
     auto honest = crowd.establish(5002);
     std::uint32_t next = 1;
     for (int i = 0; i < 200; ++i) {

@@ -5,35 +5,15 @@
 #include <numeric>
 
 #include "tests/support/tcp_crowd.hpp"
+#include "tests/support/tcp_small_budget.hpp"
 #include "tests/support/tcp_world.hpp"
 
 namespace tapir::test {
 namespace {
 using namespace std::chrono_literals;
 
-std::string bulk(std::size_t n) {
-    return std::string(n, 'b');
-}
-std::string read(tcp::endpoint& e) {
-    std::string text(e.readable(), '\0');
-    e.read(std::as_writable_bytes(std::span(text)));
-    return text;
-}
 std::size_t charged(const tcp::stack& s) {
     return s.memory().receive.used() + s.memory().send.used();
-}
-
-/// A budget of 40 buffers of 1024 bytes, each full of 1000.
-tcp::config small_budget() {
-    tcp::config c = tcp_lab::plain();
-    c.receive_memory = 40 * 1024;
-    c.use_sack = true;
-    return c;
-}
-tcp::options sacking() {
-    tcp::options o = tcp_lab::default_options();
-    o.sack_permitted = true;
-    return o;
 }
 
 // --- the account -------------------------------------------------------------------------------------------
@@ -204,7 +184,7 @@ TEST_CASE("memory: under pressure window that is not promised is withheld, and n
 struct under_siege {
     tcp_crowd crowd;
     std::unique_ptr<tcp::endpoint> plain = crowd.establish(5001);
-    std::unique_ptr<tcp::endpoint> sack = crowd.establish(5002, sacking());
+    std::unique_ptr<tcp::endpoint> sack = crowd.establish(5002, permitting_sack());
     std::unique_ptr<tcp::endpoint> unread = crowd.establish(5003);
     std::unique_ptr<tcp::endpoint> honest = crowd.establish(5004);
     std::uint32_t honest_next = 1;

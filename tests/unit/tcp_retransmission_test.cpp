@@ -353,24 +353,18 @@ TEST_CASE("a router that cannot carry a packet lowers the MSS, and what was lost
     sender lab; // [RFC 1191 6.3] [RFC 5927 7]
     lab.write_segments(3);
     REQUIRE(lab.starts().size() == 3);
-    std::array<std::byte, 8> quoted{};
-    const auto icmp = [&](std::uint32_t seq, std::uint16_t mtu) {
-        store_be16(quoted, 0, 80);
-        store_be16(quoted, 2, tcp_lab::peer_port);
-        store_be32(quoted, 4, seq);
-        lab.stack.icmp_error(tcp::icmp_kind::packet_too_big, tcp_lab::here(), tcp_lab::there(), quoted, mtu,
-                             lab.now);
+    const auto too_big = [&](std::uint32_t seq, std::uint16_t mtu) {
+        lab.icmp(tcp::icmp_kind::packet_too_big, seq, mtu);
     };
     lab.write("x");
-    const std::uint32_t isn = lab.isn().value();
-    icmp(isn + 4000, 600); // was never sent
+    too_big(4000, 600); // was never sent
     CHECK(lab.counted().icmp_ignored == 1);
-    icmp(isn + 1, 600);
+    too_big(1, 600);
     CHECK(lab.e->info().send_mss == 560);
     CHECK(lab.e->info().cwnd == 10000); // no congestion
     lab.most = 560;
     CHECK(lab.starts() == numbers{1, 561, 1121, 1681, 2241, 2801});
-    icmp(isn + 1, 100); // nobody has links that small [RFC 5927 7.2]
+    too_big(1, 100); // nobody has links that small [RFC 5927 7.2]
     CHECK(lab.e->info().send_mss == 512);
 }
 

@@ -9,21 +9,6 @@ namespace tapir::test {
 namespace {
 using namespace std::chrono_literals;
 
-tcp::config with_sack(bool timestamps = false) {
-    tcp::config c = tcp_lab::plain();
-    c.use_sack = true;
-    c.use_timestamps = timestamps;
-    return c;
-}
-
-tcp::options permitted() {
-    tcp::options o = tcp_lab::default_options();
-    o.sack_permitted = true;
-    return o;
-}
-
-using blocks = std::vector<std::pair<std::uint32_t, std::uint32_t>>;
-
 /// The blocks of a segment, counted from the peer's SYN.
 blocks sacked(const seg& s) {
     blocks found;
@@ -41,7 +26,7 @@ std::vector<blocks> sacked(const segs& all) {
 
 /// A connection that may use SACK; data(seq, n) comes from the peer and what that draws is returned.
 struct sack_lab : tcp_lab {
-    explicit sack_lab(const tcp::config& c = with_sack(), const tcp::options& syn = permitted())
+    explicit sack_lab(const tcp::config& c = with_sack(), const tcp::options& syn = permitting_sack())
         : tcp_lab(c) {
         establish(tcp_lab::plain().connections, 65535, syn);
         if (syn.ts) echo = syn.ts;
@@ -69,13 +54,13 @@ TEST_CASE("SACK-permitted stands in our SYN, and in our SYN|ACK to one that has 
         const segs syn = lab.out();
         REQUIRE(syn.size() == 1);
         CHECK(syn[0].options->sack_permitted);
-        lab.in({.flags = SYN | ACK, .seq = 0, .ack = 1, .options = permitted()});
+        lab.in({.flags = SYN | ACK, .seq = 0, .ack = 1, .options = permitting_sack()});
         CHECK(lab.e->info().sack_permitted);
     }
     SUBCASE("passive") {
         tcp_lab lab(with_sack());
         lab.listen();
-        lab.in({.flags = SYN, .options = permitted()});
+        lab.in({.flags = SYN, .options = permitting_sack()});
         const segs answer = lab.out();
         REQUIRE(answer.size() == 1);
         CHECK(answer[0].options->sack_permitted);
@@ -92,7 +77,7 @@ TEST_CASE("SACK-permitted stands in our SYN, and in our SYN|ACK to one that has 
         tcp_lab lab(with_sack());
         lab.connect();
         lab.out();
-        lab.in({.flags = SYN, .options = permitted()});
+        lab.in({.flags = SYN, .options = permitting_sack()});
         const segs answer = lab.out();
         REQUIRE(answer.size() == 1);
         CHECK(answer[0].flags == (SYN | ACK));
@@ -100,7 +85,7 @@ TEST_CASE("SACK-permitted stands in our SYN, and in our SYN|ACK to one that has 
     }
     SUBCASE("switched off") {
         tcp_lab lab(tcp_lab::plain());
-        lab.establish(tcp_lab::plain().connections, 65535, permitted());
+        lab.establish(tcp_lab::plain().connections, 65535, permitting_sack());
         CHECK_FALSE(lab.e->info().sack_permitted);
         lab.in({.flags = ACK, .seq = 2, .ack = 1, .text = "x"});
         CHECK(sacked(lab.out()) == std::vector<blocks>{{}});
@@ -130,7 +115,7 @@ TEST_CASE("the block of the newest segment comes first, then the others, newest 
 }
 
 TEST_CASE("with timestamps there is room for three blocks") { // [RFC 2018 3]
-    tcp::options syn = permitted();
+    tcp::options syn = permitting_sack();
     syn.ts = tcp::timestamps{7, 0};
     sack_lab lab(with_sack(true), syn);
     lab.data(101, 100);
@@ -282,10 +267,7 @@ TEST_CASE("blocks of the peer are told apart, counted, and change nothing yet") 
     lab.write(std::string(3000, 'd'));
     CHECK(lab.out().size() == 3);
     const auto told = [&](std::uint32_t begin, std::uint32_t end) {
-        tcp::options o;
-        o.sack_count = 1;
-        o.sack[0] = {lab.isn() + begin, lab.isn() + end};
-        lab.in({.flags = ACK, .seq = 1, .ack = 1, .options = o});
+        lab.in({.flags = ACK, .seq = 1, .ack = 1, .options = lab.holding({{begin, end}})});
     };
     told(1001, 2001);
     CHECK(lab.counted().sack_blocks_in == 1);
@@ -304,22 +286,16 @@ TEST_CASE("blocks of the peer are told apart, counted, and change nothing yet") 
 // Found by a soak: the sample made an RTO of a minute, and the connection did not live to see it fire.
 TEST_CASE(
     "a SACK block that tells late of what arrived long ago gives no round-trip sample") { // [RFC 6298 3]
-    tcp::config c = tcp_lab::plain();
-    c.use_sack = true;
+    tcp::config c = with_sack();
     c.tail_loss_probe = false;
     tcp_lab lab(c);
-    tcp::options o = tcp_lab::default_options();
-    o.sack_permitted = true;
-    lab.establish(c.connections, 65535, o);
+    lab.establish(c.connections, 65535, permitting_sack());
     lab.write(std::string(4000, 'd'));
     lab.out();
     const duration before = lab.e->info().srtt;
     lab.wait(5s); // timeouts send the first segment again; what told of the third was lost
     lab.out();
-    tcp::options told;
-    told.sack[0] = {lab.isn() + 2001, lab.isn() + 3001};
-    told.sack_count = 1;
-    lab.in({.flags = ACK, .seq = 1, .ack = 1, .options = told});
+    lab.in({.flags = ACK, .seq = 1, .ack = 1, .options = lab.holding({{2001, 3001}})});
     CHECK(lab.e->info().sacked == 1000);
     CHECK(lab.e->info().srtt == before);
 }

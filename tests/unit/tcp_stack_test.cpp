@@ -162,18 +162,8 @@ TEST_CASE("the send buffer is bounded: write takes what fits") {
 
 // --- ICMP --------------------------------------------------------------------------------------------------
 
-struct icmp_lab : tcp_lab {
-    void icmp(tcp::icmp_kind kind, std::uint32_t seq) {
-        std::array<std::byte, 8> quoted{};
-        store_be16(quoted, 0, our_port);
-        store_be16(quoted, 2, peer_port);
-        store_be32(quoted, 4, (isn() + seq).value());
-        stack.icmp_error(kind, here(), there(), quoted, 0, now);
-    }
-};
-
 TEST_CASE("while connecting, unreachable and refused end the attempt, each with its own error") {
-    icmp_lab lab; // [RFC 5461 4.2]
+    tcp_lab lab; // [RFC 5461 4.2]
     lab.connect();
     lab.out();
     errc expected = errc::refused;
@@ -199,7 +189,7 @@ TEST_CASE("while connecting, unreachable and refused end the attempt, each with 
 }
 
 TEST_CASE("an ICMP error about a sequence number not in flight is ignored") { // [RFC 5927 4.1]
-    icmp_lab lab;
+    tcp_lab lab;
     lab.connect();
     lab.out();
     lab.icmp(tcp::icmp_kind::port_unreachable, 1);
@@ -212,7 +202,7 @@ TEST_CASE("an ICMP error about a sequence number not in flight is ignored") { //
 }
 
 TEST_CASE("once connected, an ICMP error is remembered and ends nothing") { // [RFC 9293 3.9.2.2 MUST-56]
-    icmp_lab lab;
+    tcp_lab lab;
     lab.establish();
     lab.write("x");
     lab.out();
@@ -226,7 +216,7 @@ TEST_CASE("once connected, an ICMP error is remembered and ends nothing") { // [
 }
 
 TEST_CASE("an ICMP error about our SYN|ACK frees the half-open entry") {
-    icmp_lab lab;
+    tcp_lab lab;
     lab.listen();
     lab.in({.flags = SYN});
     lab.out();

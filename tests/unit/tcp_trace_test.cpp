@@ -56,26 +56,16 @@ struct recorder : tcp::trace_sink {
 /// down.
 struct traced {
     explicit traced(const tcp::config& c = tcp_lab::plain()) : lab(c, instant(100s), &sink) {
-        tcp::options o = tcp_lab::default_options();
-        o.sack_permitted = c.use_sack;
-        lab.establish(c.connections, 65535, o);
+        lab.establish(c.connections, 65535, c.use_sack ? permitting_sack() : tcp_lab::default_options());
         sink.told.clear();
-    }
-    static tcp::config with_sack() {
-        tcp::config c = tcp_lab::plain();
-        c.use_sack = true;
-        return c;
     }
     void write(std::size_t bytes) {
         CHECK(lab.write(std::string(bytes, 'x')) == bytes);
         lab.e->set_no_delay(false);
         lab.out();
     }
-    void ack(std::uint32_t n, std::vector<std::pair<std::uint32_t, std::uint32_t>> held = {},
-             std::uint16_t window = 65535) {
-        tcp::options o;
-        for (const auto& [begin, end] : held) o.sack[o.sack_count++] = {lab.isn() + begin, lab.isn() + end};
-        lab.in({.flags = ACK, .seq = 1, .ack = n, .window = window, .options = o});
+    void ack(std::uint32_t n, const blocks& held = {}, std::uint16_t window = 65535) {
+        lab.in({.flags = ACK, .seq = 1, .ack = n, .window = window, .options = lab.holding(held)});
         lab.out();
     }
     std::string told() {
@@ -89,7 +79,7 @@ struct traced {
 };
 
 TEST_CASE("trace: a loss found by what was sent later, and the recovery's end") {
-    traced t(traced::with_sack());
+    traced t(with_sack());
     t.write(5000);
     t.lab.wait(10ms);
     t.ack(1, {{1001, 4001}});
@@ -101,7 +91,7 @@ TEST_CASE("trace: a loss found by what was sent later, and the recovery's end") 
 }
 
 TEST_CASE("trace: a loss found once the time for reordering is over") {
-    traced t(traced::with_sack());
+    traced t(with_sack());
     t.write(5000);
     t.lab.wait(10ms);
     t.ack(1, {{1001, 2001}});
@@ -128,7 +118,7 @@ TEST_CASE("trace: a timeout, and the next one backed off") {
 }
 
 TEST_CASE("trace: a probe for the tail, and that it filled a hole") {
-    traced t(traced::with_sack());
+    traced t(with_sack());
     t.write(2000);
     t.lab.wait(10ms);
     t.ack(1001);
@@ -140,7 +130,7 @@ TEST_CASE("trace: a probe for the tail, and that it filled a hole") {
 }
 
 TEST_CASE("trace: a recovery that was for nothing") {
-    traced t(traced::with_sack());
+    traced t(with_sack());
     t.write(5000);
     t.lab.wait(10ms);
     t.ack(1, {{1001, 4001}});

@@ -22,11 +22,6 @@ void urgent(tcp_crowd& crowd, std::uint32_t at, std::string_view text, std::uint
     s.arrived = crowd.now;
     crowd.stack.receive(crowd.way(), s, crowd.now);
 }
-std::string read(tcp::endpoint& e, std::size_t most = 1000) {
-    std::string text(std::min(most, e.readable()), '\0');
-    e.read(std::as_writable_bytes(std::span(text)));
-    return text;
-}
 
 TEST_CASE(
     "urgent data is delivered in line, and how far it goes can be asked") { // [MUST-31, MUST-33, MUST-62]
