@@ -137,9 +137,15 @@ def everything():
                  "round trip", Setting(same_cpu=True))
     yield Served("pingpong", "the same over two CPUs, each of which sleeps meanwhile", clients.pingpong, EVERYBODY,
                  "round trip")
-    yield Printed("runtime", "what coroutines and fibers cost, beside threads", {"runtime": ["--rounds", "1"]}, 4)
+    yield Printed("runtime", "what coroutines, timers and fibers cost, in one thread",
+                  {"runtime": ["--rounds", "1"], "asio_runtime": ["--rounds", "1"]}, 4)
+    yield Printed("segments", "TCP alone, in memory: CPU for each segment, by connections",
+                  {"memory": ["segments"]}, 8)
+    yield Printed("memory", "bytes for each connection by state, in memory", {"memory": ["states"]}, 10)
+    yield Printed("counts", "exact counts for each request", {"counts": []}, 3)
 
 
 MEASURES = {m.name: m for m in everything()}
-HEADLINES = ("bulk-send", "bulk-receive", "http-64", "http-beside-idle", "connections", "pingpong-one-cpu", "runtime")
+HEADLINES = ("bulk-send", "bulk-receive", "http-64", "http-beside-idle", "connections", "pingpong-one-cpu", "runtime",
+             "segments", "memory", "counts")
 GROUPS = {"bulk": [n for n in MEASURES if n.startswith("bulk-")], "http": [n for n in MEASURES if n.startswith("http-")]}
