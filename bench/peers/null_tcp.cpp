@@ -105,6 +105,22 @@ struct connection {
     bool owes_ack, is_source, asked_to_close;
 };
 
+/// Memory that begins with a page: what the kernel copies there costs less.
+class buffer {
+  public:
+    explicit buffer(std::size_t size) : memory_(size + 4096), size_(size) {
+        const auto at = reinterpret_cast<std::uintptr_t>(memory_.data());
+        begin_ = memory_.data() + (4096 - at % 4096);
+    }
+    u8* data() { return begin_; }
+    std::size_t size() const { return size_; }
+
+  private:
+    std::vector<u8> memory_;
+    std::size_t size_;
+    u8* begin_;
+};
+
 class null_tcp {
   public:
     null_tcp(const std::string& device, in_addr own, u16 port, bool offload, bool spin)
@@ -369,8 +385,8 @@ class null_tcp {
     u16 mss_ = 1460;
     u32 first_sequence_ = 0;
     std::array<u8, 6> mac_{2, 0, 0, 0, 0, 9};
-    std::vector<u8> input_;
-    std::vector<u8> zeros_;
+    buffer input_;
+    buffer zeros_;
     std::string responses_;
     std::size_t response_size_ = 0;
     std::unique_ptr<connection[]> table_; ///< by service and the peer's port

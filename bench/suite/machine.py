@@ -66,14 +66,26 @@ def cpu_seconds(pid):
     return total + sum(cpu_seconds(child) for child in _children_of(pid))
 
 
+def resident_bytes(pid):
+    """Memory of a process that is in RAM; what the kernel has for it (sockets above all) is not in there."""
+    with open(f"/proc/{pid}/status", encoding="utf-8") as file:
+        return next((int(line.split()[1]) * 1024 for line in file if line.startswith("VmRSS")), 0)
+
+
+def slab_bytes():
+    """Memory of the kernel's objects, whoever they are for: sockets are among them."""
+    with open("/proc/meminfo", encoding="utf-8") as file:
+        return next((int(line.split()[1]) * 1024 for line in file if line.startswith("Slab:")), 0)
+
+
 def busy_seconds(cpu):
-    """Seconds that a CPU was not idle: everybody's, interrupts and softirqs too; and of these, the softirqs'."""
+    """Seconds that a CPU was not idle: everybody's, interrupts and softirqs too."""
     with open("/proc/stat", encoding="utf-8") as file:
         for line in file:
             if line.startswith(f"cpu{cpu} "):
                 user, nice, system, _, _, irq, softirq, steal = (int(n) * TICK for n in line.split()[1:9])
-                return user + nice + system + irq + softirq + steal, softirq
-    return 0.0, 0.0
+                return user + nice + system + irq + softirq + steal
+    return 0.0
 
 
 def foreign_seconds(ours):

@@ -38,14 +38,19 @@ class Served:
             client = clients.Client(server, self.setting, options, session.log)
             ours = {os.getpid(), server.child.pid}
             if self.idle:
+                resident, slab = machine.resident_bytes(server.child.pid), machine.slab_bytes()
                 holder = Child(client.inside([program("client"), "hold", server.address, str(PORT),
                                               "--concurrent", str(self.idle)]), session.log)
                 stack.callback(holder.stop)
                 ours.add(holder.pid)
                 if holder.line("holding", 30) is None:
                     raise Failed(f"{self.idle} connections could not be opened")
-            values, work, client_used = self.measured(client, server, ours, options, session)
+                resident = machine.resident_bytes(server.child.pid) - resident
+                slab = machine.slab_bytes() - slab
+            values = self.measured(client, server, ours, session)
             if self.idle:
+                values["server's resident bytes/idle"] = resident / self.idle
+                values["kernels' slab bytes/idle"] = slab / self.idle  # the client's socket, too
                 holder.close_input()
                 alive = holder.line("alive", 30)
                 if alive is None or int(alive.split()[1]) != self.idle:
@@ -53,16 +58,16 @@ class Served:
             session.note(name, server.said)
         return values
 
-    def measured(self, client, server, ours, options, session):
+    def measured(self, client, server, ours, session):
+        options = session.options
         foreign = machine.foreign_seconds(ours)
         used = machine.cpu_seconds(server.child.pid)
-        busy, softirq = machine.busy_seconds(options.server_cpu)
+        busy = machine.busy_seconds(options.server_cpu)
         began = os.times().elapsed
         values, work, client_used = self.load(client)
         took = os.times().elapsed - began
         used = machine.cpu_seconds(server.child.pid) - used
-        busy, softirq = (now - before for now, before in
-                         zip(machine.busy_seconds(options.server_cpu), (busy, softirq)))
+        busy = machine.busy_seconds(options.server_cpu) - busy
         session.count_run(machine.foreign_seconds(ours) - foreign > DISTURBING * took)
         if work <= 0:
             raise Failed("no work was done")
@@ -73,7 +78,7 @@ class Served:
             values[f"CPU {options.server_cpu} {unit}/{self.work}"] = busy * scale / work
             values["server CPU %"] = 100 * used / took
             values["client CPU %"] = 100 * client_used / took
-        return values, work, client_used
+        return values
 
 
 class Printed:

@@ -36,8 +36,9 @@ class Results:
             metrics = list(dict.fromkeys(metric for m, metric, _ in order if m == measure))
             for metric in metrics:
                 of_metric = {who: v for (m, n, who), v in self.values.items() if (m, n) == (measure, metric)}
-                kernel = of_metric.get("kernel", {})
-                limit = of_metric.get("null", {})
+                compared = not metric.endswith("%")  # which says how near one CPU's limit is, not who is better
+                kernel = of_metric.get("kernel", {}) if compared else {}
+                limit = of_metric.get("null", {}) if compared else {}
                 for who, by_round in of_metric.items():
                     yield {"measure": measure, "metric": metric, "contender": who,
                            "higher_is_better": higher_is_better(metric), **spread.of(by_round.values()),
@@ -46,22 +47,20 @@ class Results:
                            "rounds": {str(r): v for r, v in sorted(by_round.items())}}
 
     def table(self):
-        lines = []
-        last = None
-        shown = None
-        for row in self.rows():
-            if row["measure"] != last:
-                lines += ["", row["measure"]]
-                last, shown = row["measure"], None
-            metric = row["metric"] if row["metric"] != shown else ""
-            shown = row["metric"]
-            if row["metric"].endswith("%"):  # of a second; says how near the limit of one CPU, not who is better
-                row["to_kernel"] = row["to_limit"] = None
+        rows = list(self.rows())
+        wide = max([len(r["metric"]) for r in rows], default=0)
+        lines = [f"  {'':{wide}} {'':12} {'median [least - most]':>30} {'n':>3}  {'x kernel':24} x null"]
+        measure = metric = None
+        for row in rows:
+            if row["measure"] != measure:
+                measure, metric = row["measure"], None
+                lines += ["", measure]
+            name = row["metric"] if row["metric"] != metric else ""
+            metric = row["metric"]
             ratio = [spread.text(row[to]) if row[to] else "" for to in ("to_kernel", "to_limit")]
-            lines.append(f"  {metric:28} {row['contender']:12} {spread.text(row):>30} {row['n']:>3}"
+            lines.append(f"  {name:{wide}} {row['contender']:12} {spread.text(row):>30} {row['n']:>3}"
                          f"  {ratio[0]:24} {ratio[1]}".rstrip())
-        head = f"  {'':28} {'':12} {'median [least - most]':>30} {'n':>3}  {'x kernel':24} x null"
-        return "\n".join([head, *lines])
+        return "\n".join(lines)
 
     def caveats(self):
         lines = [f"missing: {contender} in {measure}: {why}" for (measure, contender), why in self.absent.items()]

@@ -23,4 +23,6 @@ def short(x):
 
 
 def text(s):
+    if s["n"] == 1:
+        return short(s["median"])
     return f"{short(s['median'])} [{short(s['least'])} - {short(s['most'])}]"
