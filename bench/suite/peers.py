@@ -63,7 +63,7 @@ class Running:
         if self.contender.says_ready:
             line = self.child.line("ready", 10)
         else:
-            line = "ready" if listens(self.child, 10) else None
+            line = "ready" if listens(self.child, self.network.server, 10) else None
         if line is None:
             raise Failed(f"the server of {self.contender.name} did not start")
         return line.removeprefix("ready").strip()
@@ -80,14 +80,19 @@ class Running:
         self.stop()
 
 
-def listens(child, seconds):
-    """Whether somebody listens in the program's namespace: state 0A in the kernel's table."""
+def listens(child, namespace, seconds):
+    """Whether somebody listens at one of our ports in that namespace, which the program enters after it has begun: state
+    0A in the kernel's tables, of which a socket for both versions of IP is in the second."""
+    ports = {f"{PORT + i:04X}" for i in range(4)}
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline and child.process.poll() is None:
         try:
-            with open(f"/proc/{child.pid}/net/tcp", encoding="utf-8") as file:
-                if any(line.split()[3] == "0A" for line in file.readlines()[1:]):
-                    return True
+            if os.path.samefile(f"/proc/{child.pid}/ns/net", f"/run/netns/{namespace}"):
+                for table in ("tcp", "tcp6"):
+                    with open(f"/proc/{child.pid}/net/{table}", encoding="utf-8") as file:
+                        rows = [line.split() for line in file.readlines()[1:]]
+                    if any(row[3] == "0A" and row[1].rsplit(":", 1)[1] in ports for row in rows):
+                        return True
         except OSError:
             pass
         time.sleep(0.02)
