@@ -43,7 +43,6 @@ using u32 = std::uint32_t;
 
 constexpr u8 fin = 1, syn = 2, rst = 4, psh = 8, ack = 16;
 constexpr unsigned window_scale = 10;
-constexpr u32 offered = 8 << 20;           ///< bytes of window, always: whoever reads is never behind
 constexpr std::size_t largest = 64 * 1024; ///< an IP packet, as the kernel cuts and joins them
 constexpr int frames_per_turn = 64;        ///< read before anything is acknowledged
 constexpr int segments_per_turn = 8;       ///< of one source, before input has its turn
@@ -183,6 +182,7 @@ class null_tcp {
         const auto tcp_size = static_cast<u16>(sizeof(tcphdr) + option_size);
         h.ip.tot_len = htons(static_cast<u16>(sizeof(iphdr) + tcp_size + size));
         h.ip.check = static_cast<u16>(~folded(c.ip_sum + h.ip.tot_len));
+        if ((flags & syn) == 0) h.tcp.window = htons(static_cast<u16>(offered() >> window_scale));
         h.tcp.seq = htonl(c.snd_nxt);
         h.tcp.ack_seq = htonl(c.rcv_nxt);
         h.tcp.doff = tcp_size / 4 & 15;
@@ -224,6 +224,10 @@ class null_tcp {
         }
         return moved;
     }
+
+    /// Bytes of window, always: whoever reads is never behind. Without offload all sinks together get what
+    /// fits in the queue of the device, or frames would be lost there.
+    u32 offered() const { return offload_ ? 8 << 20 : (1 << 20) / std::max(1u, sinks_); }
 
     void owe(connection& c) {
         if (!std::exchange(c.owes_ack, true)) owing_.push_back(&c);
@@ -306,6 +310,7 @@ class null_tcp {
     void end(connection& c) {
         if (c.is_source) std::erase(sources_, &c);
         c.is_source = false;
+        if (c.what == service::sink && c.state != phase::closed) --sinks_;
         c.state = phase::closed;
     }
 
@@ -319,6 +324,7 @@ class null_tcp {
         c = {};
         c.owes_ack = owed;
         c.what = what;
+        if (what == service::sink) ++sinks_;
         c.state = phase::open;
         c.rcv_nxt = ntohl(in.tcp.seq) + 1;
         c.snd_una = c.snd_nxt = first_sequence_ += 1 << 20;
@@ -362,7 +368,6 @@ class null_tcp {
             TCPOPT_MAXSEG, 4,         static_cast<u8>(mss_ >> 8), static_cast<u8>(mss_), TCPOPT_WINDOW, 3,
             window_scale,  TCPOPT_NOP};
         send(c, syn | ack, nullptr, 0, options.data(), options.size());
-        h.tcp.window = htons(offered >> window_scale);
     }
 
     void answer_arp() {
@@ -384,6 +389,7 @@ class null_tcp {
     int fd_ = -1;
     u16 mss_ = 1460;
     u32 first_sequence_ = 0;
+    u32 sinks_ = 0; ///< open ones
     std::array<u8, 6> mac_{2, 0, 0, 0, 0, 9};
     buffer input_;
     buffer zeros_;
