@@ -2,10 +2,12 @@
 // against both stacks. Prints one line of "name value" pairs.
 //
 //     client bulk-send 192.0.2.2 8001 --seconds 1         the server sends, as seen from it
-//     client bulk-receive 192.0.2.2 8002 --seconds 1      the server receives
+//     client bulk-receive 192.0.2.2 8002 --seconds 1 --concurrent 8
+//                                                         the server receives, from eight connections
 //     client pingpong 192.0.2.2 8003 --seconds 1          one byte there and back, one at a time
 //     client connections 192.0.2.2 8000 --seconds 1 --concurrent 64
 //                                                         connect, one HTTP request, read to the FIN, close
+//     client hold 192.0.2.2 8000 --concurrent 10000       that many idle connections, until its input ends
 
 #include <algorithm>
 #include <arpa/inet.h>
@@ -14,8 +16,11 @@
 #include <chrono>
 #include <cstdio>
 #include <cstring>
+#include <fcntl.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <poll.h>
+#include <span>
 #include <stdexcept>
 #include <string>
 #include <string_view>
@@ -84,36 +89,67 @@ void print_rate(std::uint64_t moved, seconds took) {
                 static_cast<unsigned long long>(moved));
 }
 
-void bulk_send(const sockaddr_in& to, seconds duration) {
-    const socket_fd s = connect_to(to);
-    std::vector<char> buffer(piece);
-    std::uint64_t moved = 0;
-    const auto begin = clock_type::now();
-    seconds took{};
-    while (took < duration) {
-        const ssize_t n = ::recv(s.get(), buffer.data(), buffer.size(), 0);
-        if (n <= 0) fail("the source ended");
-        moved += static_cast<std::uint64_t>(n);
-        took = clock_type::now() - begin;
+/// Many connections to one port, served in turn by one thread. With one there is nothing to wait for but it.
+class bulk_client {
+  public:
+    bulk_client(const sockaddr_in& to, std::size_t connections) : buffer_(piece) {
+        for (std::size_t i = 0; i < connections; ++i) {
+            sockets_.push_back(connect_to(to));
+            if (connections > 1) ::fcntl(sockets_.back().get(), F_SETFL, O_NONBLOCK);
+        }
     }
-    print_rate(moved, took);
-}
 
-// Ends when the server has said, by its FIN, that it has read everything: what counts is what arrived.
-void bulk_receive(const sockaddr_in& to, seconds duration) {
-    const socket_fd s = connect_to(to);
-    std::vector<char> buffer(piece);
-    std::uint64_t moved = 0;
-    const auto begin = clock_type::now();
-    while (clock_type::now() - begin < duration) {
-        const ssize_t n = ::send(s.get(), buffer.data(), buffer.size(), MSG_NOSIGNAL);
-        if (n <= 0) fail("send");
-        moved += static_cast<std::uint64_t>(n);
+    /// The server sends.
+    void read_for(seconds duration) {
+        std::uint64_t moved = 0;
+        const auto begin = clock_type::now();
+        seconds took{};
+        while (took < duration) {
+            for (const socket_fd& s : ready(POLLIN)) {
+                const ssize_t n = ::recv(s.get(), buffer_.data(), buffer_.size(), 0);
+                if (n == 0 || (n < 0 && errno != EAGAIN)) fail("the source ended");
+                if (n > 0) moved += static_cast<std::uint64_t>(n);
+            }
+            took = clock_type::now() - begin;
+        }
+        print_rate(moved, took);
     }
-    ::shutdown(s.get(), SHUT_WR);
-    if (::recv(s.get(), buffer.data(), buffer.size(), 0) != 0) fail("the sink did not end");
-    print_rate(moved, clock_type::now() - begin);
-}
+
+    /// Ends when the server has said, by its FINs, that it has read everything: what counts is what arrived.
+    void write_for(seconds duration) {
+        std::uint64_t moved = 0;
+        const auto begin = clock_type::now();
+        while (clock_type::now() - begin < duration) {
+            for (const socket_fd& s : ready(POLLOUT)) {
+                const ssize_t n = ::send(s.get(), buffer_.data(), buffer_.size(), MSG_NOSIGNAL);
+                if (n < 0 && errno != EAGAIN) fail("send");
+                if (n > 0) moved += static_cast<std::uint64_t>(n);
+            }
+        }
+        for (const socket_fd& s : sockets_) {
+            ::fcntl(s.get(), F_SETFL, 0);
+            ::shutdown(s.get(), SHUT_WR);
+        }
+        for (const socket_fd& s : sockets_)
+            if (::recv(s.get(), buffer_.data(), buffer_.size(), 0) != 0) fail("the sink did not end");
+        print_rate(moved, clock_type::now() - begin);
+    }
+
+  private:
+    /// Those that have something, or room, if there are several.
+    std::span<const socket_fd> ready(short events) {
+        if (sockets_.size() > 1) {
+            waiting_.clear();
+            for (const socket_fd& s : sockets_) waiting_.push_back({s.get(), events, 0});
+            if (::poll(waiting_.data(), waiting_.size(), 10'000) <= 0) fail("nothing moves");
+        }
+        return sockets_;
+    }
+
+    std::vector<socket_fd> sockets_;
+    std::vector<pollfd> waiting_;
+    std::vector<char> buffer_;
+};
 
 void pingpong(const sockaddr_in& to, seconds duration) {
     const socket_fd s = connect_to(to);
@@ -133,7 +169,28 @@ void pingpong(const sockaddr_in& to, seconds duration) {
     const auto at = [&](double q) {
         return rtt[static_cast<std::size_t>(q * static_cast<double>(rtt.size() - 1))];
     };
-    std::printf("p50_us %.2f p99_us %.2f count %zu\n", at(0.5), at(0.99), rtt.size());
+    std::printf("p50_us %.2f p99_us %.2f p999_us %.2f count %zu\n", at(0.5), at(0.99), at(0.999), rtt.size());
+}
+
+/// Opens `count` connections, says so, and holds them until its input ends; then tells how many are still
+/// there.
+void hold(const sockaddr_in& to, std::size_t count) {
+    std::vector<socket_fd> all;
+    const auto begin = clock_type::now();
+    for (std::size_t i = 0; i < count; ++i) all.push_back(connect_to(to));
+    std::printf("holding %zu seconds %.2f\n", all.size(), seconds(clock_type::now() - begin).count());
+    std::fflush(stdout);
+    char none = 0;
+    while (::read(STDIN_FILENO, &none, 1) > 0) {
+    }
+    std::size_t alive = 0;
+    for (const socket_fd& s : all) {
+        ::fcntl(s.get(), F_SETFL, O_NONBLOCK);
+        alive += ::recv(s.get(), &none, 1, 0) < 0 && errno == EAGAIN ? 1 : 0;
+        const linger at_once{1, 0}; // a RST for each: nothing is left in TIME_WAIT
+        ::setsockopt(s.get(), SOL_SOCKET, SO_LINGER, &at_once, sizeof at_once);
+    }
+    std::printf("alive %zu\n", alive);
 }
 
 /// Many connections on one thread, so that the client costs as little as it can.
@@ -155,7 +212,8 @@ class connection_client {
             took = clock_type::now() - begin;
         }
         for (const int fd : slots_) ::close(fd);
-        std::printf("connections_per_s %.1f failed %llu\n", static_cast<double>(done_) / took.count(),
+        std::printf("connections_per_s %.1f count %llu failed %llu\n",
+                    static_cast<double>(done_) / took.count(), static_cast<unsigned long long>(done_),
                     static_cast<unsigned long long>(failed_));
     }
 
@@ -216,18 +274,23 @@ int main(int argc, char** argv) {
     std::string host;
     std::uint16_t port = 0;
     double duration = 1;
-    std::size_t concurrent = 64;
-    line.option("what", what).required().one_of({"bulk-send", "bulk-receive", "pingpong", "connections"});
+    std::size_t concurrent = 0;
+    line.option("what", what)
+        .required()
+        .one_of({"bulk-send", "bulk-receive", "pingpong", "connections", "hold"});
     line.option("host", host).required();
     line.option("port", port).required();
     line.option("--seconds", duration).within(0.01, 60.0);
-    line.option("--concurrent", concurrent).within(1, 4096);
+    line.option("--concurrent", concurrent, "connections at a time (default: 1 for bulk, 64 for connections)")
+        .within(1, 1'000'000);
     if (const auto status = line.parse(argc, argv)) return *status;
     try {
         const sockaddr_in to = address_of(host, port);
         const seconds t(duration);
-        if (what == "bulk-send") bulk_send(to, t);
-        if (what == "bulk-receive") bulk_receive(to, t);
+        if (concurrent == 0) concurrent = what == "connections" ? 64 : 1;
+        if (what == "bulk-send") bulk_client(to, concurrent).read_for(t);
+        if (what == "bulk-receive") bulk_client(to, concurrent).write_for(t);
+        if (what == "hold") hold(to, concurrent);
         if (what == "pingpong") pingpong(to, t);
         if (what == "connections") {
             const std::string request = "GET / HTTP/1.1\r\nHost: " + host + "\r\nConnection: close\r\n\r\n";

@@ -74,6 +74,8 @@ task<> serve_all(std::array<Listener, 4>* on, http::server_control* control) {
         http::server_config config;
         config.wall_clock = unix_time;
         config.max_requests = UINT64_MAX;
+        config.max_connections = 1'000'000; // idle ones are a measure
+        config.idle_time = 1h;
         (void)co_await http::serve((*on)[0], greet, config, *control);
     };
     co_await with_scope(body);
@@ -84,6 +86,7 @@ template <class Network>
 auto listen(Network& network, std::uint16_t port, [[maybe_unused]] std::uint32_t buffer) {
     if constexpr (requires { network.our_host(); }) {
         tcp::listen_options options;
+        options.accepted.no_delay = true; // as the kernel's sockets have it here
         if (buffer != 0) options.accepted.send_buffer = options.accepted.receive_buffer = buffer;
         return network.our_host()->listen(ip::endpoint(ip::address(), port), options);
     } else {

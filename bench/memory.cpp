@@ -1,0 +1,316 @@
+// Many connections of one TCP, in memory and in virtual time: what each costs in bytes by its state, and what
+// a segment costs when it is for any of them. The peers are no stacks: their segments are made here, as
+// cheaply as can be, so that both figures are of one end alone.
+//
+//     memory states       bytes of heap for each connection (true sizes, malloc's own included): half-open,
+//     established
+//                         and idle, CLOSE_WAIT, TIME_WAIT; with the endpoint's handle, without a coroutine
+//                         that waits
+//     memory segments     CPU nanoseconds for a segment that arrives, is read and acknowledged; and for one
+//     that is
+//                         written, sent and acknowledged: at 1, 1000, 100 000 and 1 000 000 connections,
+//                         which take turns
+//
+// A line for each: "contender value metric".
+
+#include <tapir/framework/buffer.hpp>
+#include <tapir/framework/random.hpp>
+#include <tapir/framework/timer_wheel.hpp>
+#include <tapir/protocols/ip/checksum.hpp>
+#include <tapir/protocols/tcp/stack.hpp>
+
+#include <cstddef>
+#include <cstdint>
+#include <cstdio>
+#include <cstdlib>
+#include <ctime>
+#include <exception>
+#include <malloc.h>
+#include <memory>
+#include <new>
+#include <stdexcept>
+#include <string>
+#include <unistd.h>
+#include <utility>
+#include <vector>
+
+#include "samples/support/command_line.hpp"
+
+namespace {
+std::uint64_t heap = 0; ///< bytes in use
+} // namespace
+
+// Not inlined: g++ would see malloc's memory given to operator delete, and warn.
+[[gnu::noinline]] void* operator new(std::size_t size) {
+    void* p = std::malloc(size == 0 ? 1 : size);
+    if (p == nullptr) throw std::bad_alloc();
+    heap += ::malloc_usable_size(p) + sizeof(std::size_t); // and the word before it
+    return p;
+}
+[[gnu::noinline]] void operator delete(void* p) noexcept {
+    if (p != nullptr) heap -= ::malloc_usable_size(p) + sizeof(std::size_t);
+    std::free(p);
+}
+[[gnu::noinline]] void operator delete(void* p, std::size_t) noexcept {
+    operator delete(p);
+}
+
+using namespace tapir;
+
+namespace {
+
+using flags = tcp::flags;
+constexpr std::uint16_t first_port = 10'000;
+constexpr std::uint32_t ports = 50'000; ///< of each peer; then comes the next address
+constexpr std::size_t text = 1448;
+constexpr std::size_t batch = 32;
+
+std::uint64_t cpu_ns() {
+    timespec t{};
+    ::clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
+    return static_cast<std::uint64_t>(t.tv_sec) * 1'000'000'000u + static_cast<std::uint64_t>(t.tv_nsec);
+}
+
+tcp::config with_room_for(std::uint32_t connections) {
+    tcp::config c;
+    c.max_connections = c.max_half_open = c.max_time_wait = c.max_orphans = connections + 1;
+    c.max_replies = connections + 1;
+    return c;
+}
+
+/// One TCP that listens, and the peers' ends of `count` connections.
+class crowd final : public tcp::output_sink {
+  public:
+    explicit crowd(std::uint32_t count)
+        : peers_(count), endpoints_(count), wheel_(1us, now_),
+          stack_(with_room_for(count), siphash_key{1, 2}, tapir::random(3), pool_, wheel_),
+          shared_(pool_.allocate(2048), 0, text) {
+        tcp::listen_options o;
+        o.backlog = o.half_open_max = count + 1;
+        o.accepted.no_delay = true;
+        listener_ = std::move(*stack_.listen({here, 80}, o, now_));
+        before_ = heap;
+    }
+
+    void half_open() {
+        for (std::uint32_t i = 0; i < size(); ++i) {
+            tcp::segment s = from(i, flags::syn, 0);
+            s.header.options.mss = 1460;
+            s.header.options.sack_permitted = true;
+            s.header.options.window_scale = 10;
+            s.header.options.ts = tcp::timestamps{1, 0};
+            arrive(i, s);
+            if (i % batch == 0) flush();
+        }
+        flush();
+    }
+
+    void establish() {
+        half_open();
+        for (std::uint32_t i = 0; i < size(); ++i) {
+            arrive(i, from(i, flags::ack, 1));
+            endpoints_[i] = listener_->accept();
+            if (endpoints_[i] == nullptr) throw std::runtime_error("no connection came about");
+            if (i % batch == 0) flush();
+        }
+        flush();
+    }
+
+    void peers_finish() {
+        for (std::uint32_t i = 0; i < size(); ++i) {
+            arrive(i, from(i, flags::fin | flags::ack, 1));
+            peers_[i].sent = 2;
+            if (i % batch == 0) flush();
+        }
+        pass(100ms);
+    }
+
+    /// We close first, the peers after us: TIME_WAIT, and nobody has a handle any more.
+    void we_finish() {
+        for (std::uint32_t i = 0; i < size(); ++i) {
+            endpoints_[i]->finish(now_);
+            flush();
+            arrive(i, from(i, flags::fin | flags::ack, 1));
+            endpoints_[i].reset();
+            flush();
+        }
+        if (stack_.time_waits() != size()) throw std::runtime_error("not all are in TIME_WAIT");
+    }
+
+    /// Each for the next connection, in an order that a cache does not foresee.
+    double receive(std::uint64_t segments) {
+        const std::uint64_t began = cpu_ns();
+        for (std::uint64_t n = 0; n < segments;) {
+            const std::uint64_t first = n;
+            for (std::size_t k = 0; k < batch; ++k, ++n) {
+                const std::uint32_t i = at(n);
+                tcp::segment s = from(i, flags::ack, peers_[i].sent);
+                s.payload = shared_;
+                peers_[i].sent += text;
+                arrive(i, s);
+            }
+            for (std::uint64_t k = first; k < n; ++k)
+                while (!endpoints_[at(k)]->read_chunk().empty()) {
+                }
+            pass(100us);
+        }
+        return static_cast<double>(cpu_ns() - began) / static_cast<double>(segments);
+    }
+
+    double send(std::uint64_t segments) {
+        const std::uint64_t began = cpu_ns();
+        const std::uint64_t before = sent_;
+        for (std::uint64_t n = 0; sent_ - before < segments;) {
+            if (n > 4 * segments) throw std::runtime_error("nothing moves any more");
+            const std::uint64_t first = n;
+            for (std::size_t k = 0; k < batch; ++k, ++n) endpoints_[at(n)]->write(shared_);
+            flush();
+            now_ += 50us;
+            for (std::uint64_t k = first; k < n; ++k) {
+                peer& p = peers_[at(k)];
+                if (std::exchange(p.acked, p.expects) != p.expects)
+                    arrive(at(k), from(at(k), flags::ack, p.sent));
+            }
+            pass(50us);
+        }
+        return static_cast<double>(cpu_ns() - began) / static_cast<double>(sent_ - before);
+    }
+
+    void pass(duration d) {
+        flush();
+        now_ += d;
+        wheel_.advance(now_);
+        flush();
+    }
+    std::uint32_t size() const { return static_cast<std::uint32_t>(peers_.size()); }
+    double bytes_each() const { return static_cast<double>(heap - before_) / size(); }
+
+    bool ready() override { return true; }
+    std::size_t max_payload() override { return 0; }
+    void emit(const tcp::path& to, const tcp::outgoing_segment& s) override {
+        const std::uint32_t group = to.remote.v4_value() - first_peer.v4_value();
+        peer& p = peers_[group * ports + s.header.destination_port - first_port];
+        p.expects = s.header.seq + static_cast<std::uint32_t>(s.payload_size) +
+                    (s.header.syn() || s.header.fin() ? 1u : 0u);
+        if (s.payload_size != 0) ++sent_;
+        if (s.header.options.ts) p.clock = s.header.options.ts->value;
+    }
+
+  private:
+    static constexpr ip::address here = ip::address::v4(192, 0, 2, 1);
+    static constexpr ip::address first_peer = ip::address::v4(198, 18, 0, 0);
+
+    struct peer {
+        std::uint32_t sent = 1; ///< sequence numbers, from the SYN's, which is 0
+        tcp::seq expects;
+        tcp::seq acked;
+        std::uint32_t clock = 0; ///< ours, as last seen
+    };
+
+    std::uint32_t at(std::uint64_t n) const {
+        return static_cast<std::uint32_t>(n * 2'654'435'761u % size());
+    }
+
+    tcp::segment from(std::uint32_t i, flags f, std::uint32_t seq) {
+        tcp::segment s;
+        s.header.source_port = static_cast<std::uint16_t>(first_port + i % ports);
+        s.header.destination_port = 80;
+        s.header.seq = tcp::seq(seq);
+        s.header.flags = f;
+        s.header.window = 0xffff;
+        if (has(f, flags::ack)) {
+            s.header.ack = peers_[i].expects;
+            s.header.options.ts =
+                tcp::timestamps{static_cast<std::uint32_t>(now_.time_since_epoch() / 1ms), peers_[i].clock};
+        }
+        return s;
+    }
+
+    void arrive(std::uint32_t i, tcp::segment s) {
+        const ip::address remote = ip::address::v4(first_peer.v4_value() + i / ports);
+        s.arrived = now_;
+        stack_.receive({here, remote, ip::pseudo_header_sum(here, remote, ip::protocol::tcp), 1500}, s, now_);
+    }
+    void flush() { stack_.flush(now_, *this); }
+
+    instant now_ = instant(100s);
+    std::vector<peer> peers_;
+    std::vector<std::unique_ptr<tcp::endpoint>> endpoints_;
+    buffer_pool pool_;
+    timer_wheel wheel_;
+    tcp::stack stack_;
+    std::unique_ptr<tcp::listening_endpoint> listener_;
+    chunk shared_;
+    std::uint64_t before_ = 0;
+    std::uint64_t sent_ = 0; ///< segments with text
+};
+
+void print(double value, const std::string& metric) {
+    std::printf("tapir %.1f %s\n", value, metric.c_str());
+    std::fflush(stdout);
+}
+
+void states(std::uint32_t count) {
+    {
+        crowd c(count);
+        c.half_open();
+        print(c.bytes_each(), "half-open, bytes");
+    }
+    crowd c(count);
+    c.establish();
+    print(c.bytes_each(), "established and idle, bytes");
+    c.receive(count);
+    c.send(count);
+    c.pass(1s);
+    print(c.bytes_each(), "idle after a segment each way, bytes");
+    c.peers_finish();
+    print(c.bytes_each(), "CLOSE_WAIT, bytes");
+    crowd other(count);
+    other.establish();
+    other.we_finish();
+    print(other.bytes_each(), "TIME_WAIT, bytes");
+}
+
+void segments(std::uint64_t count, std::uint32_t most) {
+    for (const std::uint32_t connections : {1u, 1000u, 100'000u, 1'000'000u}) {
+        if (connections > most) continue;
+        const auto c = std::make_unique<crowd>(connections);
+        c->establish();
+        c->receive(batch * 100);
+        const std::string among = "of " + std::to_string(connections) + ", ns";
+        print(c->receive(count), "segment received, " + among);
+        c->send(batch * 100);
+        print(c->send(count), "segment sent, " + among);
+    }
+}
+
+/// So many that they fit in half of this machine's memory.
+std::uint32_t that_fit() {
+    const auto memory = static_cast<std::uint64_t>(::sysconf(_SC_PHYS_PAGES)) *
+                        static_cast<std::uint64_t>(::sysconf(_SC_PAGESIZE));
+    return memory / 2 > std::uint64_t{1'000'000} * 2'000 ? 1'000'000 : 100'000;
+}
+
+} // namespace
+
+int main(int argc, char** argv) {
+    samples::command_line line("memory: many connections of one TCP, in memory");
+    std::string what;
+    std::uint32_t connections = 0;
+    std::uint64_t count = 300'000;
+    line.option("what", what).required().one_of({"states", "segments"});
+    line.option("--connections", connections, "at most; 0: a million, or what half of the memory holds");
+    line.option("--segments", count, "of each kind");
+    if (const auto status = line.parse(argc, argv)) return *status;
+    try {
+        if (connections == 0) connections = that_fit();
+        if (what == "states")
+            states(connections);
+        else
+            segments(count, connections);
+    } catch (const std::exception& e) {
+        std::fprintf(stderr, "memory: %s\n", e.what());
+        return 1;
+    }
+    return 0;
+}

@@ -1,0 +1,62 @@
+#include "tests/counts/counted.hpp"
+
+#include <cstdlib>
+#include <new>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+namespace tapir::test {
+namespace {
+thread_local constinit counts here;
+} // namespace
+
+counts counted() {
+    return here;
+}
+} // namespace tapir::test
+
+using tapir::test::here;
+
+// Not inlined: g++ would see malloc's memory given to operator delete, and warn.
+[[gnu::noinline]] void* operator new(std::size_t size) {
+    ++here.allocations;
+    if (void* p = std::malloc(size == 0 ? 1 : size)) return p;
+    throw std::bad_alloc();
+}
+[[gnu::noinline]] void operator delete(void* p) noexcept {
+    std::free(p);
+}
+[[gnu::noinline]] void operator delete(void* p, std::size_t) noexcept {
+    std::free(p);
+}
+
+extern "C" {
+
+// By hand: a loop would become a call of memcpy.
+void* memcpy(void* __restrict to, const void* __restrict from, std::size_t size) noexcept {
+    if (size >= tapir::test::least_copy) here.copied += size;
+    void* at = to;
+    asm volatile("rep movsb" : "+D"(at), "+S"(from), "+c"(size) : : "memory");
+    return to;
+}
+
+void* memmove(void* to, const void* from, std::size_t size) noexcept {
+    if (static_cast<char*>(to) <= from || static_cast<const char*>(from) + size <= to)
+        return memcpy(to, from, size);
+    if (size >= tapir::test::least_copy) here.copied += size;
+    auto* last_to = static_cast<char*>(to) + size - 1;
+    const auto* last_from = static_cast<const char*>(from) + size - 1;
+    asm volatile("std\n\trep movsb\n\tcld" : "+D"(last_to), "+S"(last_from), "+c"(size) : : "memory");
+    return to;
+}
+
+ssize_t read(int fd, void* to, std::size_t size) {
+    ++here.reads;
+    return ::syscall(SYS_read, fd, to, size);
+}
+
+ssize_t write(int fd, const void* from, std::size_t size) {
+    ++here.writes;
+    return ::syscall(SYS_write, fd, from, size);
+}
+}

@@ -1,0 +1,36 @@
+// Exact counts of what this thread has done since it began: allocations, copies, and system calls that move
+// frames. The program that links counted.cpp has operator new, memcpy, memmove, read and write replaced by
+// ones that count.
+//
+//     const counts before = counted();
+//     ...
+//     const counts cost = counted() - before;
+//
+// A copy is one of `least_copy` bytes or more: payload, not headers. Those that a compiler has put in the
+// place of a call are not seen; it does so where the size is known, and payload's never is.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+namespace tapir::test {
+
+inline constexpr std::size_t least_copy = 256;
+
+struct counts {
+    std::uint64_t allocations = 0;
+    std::uint64_t copied = 0; ///< bytes
+    std::uint64_t reads = 0;
+    std::uint64_t writes = 0;
+
+    counts operator-(const counts& o) const {
+        return {.allocations = allocations - o.allocations,
+                .copied = copied - o.copied,
+                .reads = reads - o.reads,
+                .writes = writes - o.writes};
+    }
+};
+
+counts counted();
+
+} // namespace tapir::test

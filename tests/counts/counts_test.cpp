@@ -1,0 +1,78 @@
+// The gate: what a server on a TAP costs in counts, which are the same on every machine. Nanoseconds are in
+// bench/, and gate nothing. Where a bound is not yet what it is to become, it says so; it may only be
+// lowered.
+
+#include <doctest/doctest.h>
+
+#include <functional>
+#include <string>
+
+#include "tests/counts/on_tap.hpp"
+#include "tests/skip.hpp"
+#include "tests/support/netns.hpp"
+
+using namespace tapir::test;
+
+namespace {
+
+void on_each_path(const std::function<void(const std::string& io)>& body) {
+    for (const char* io : {"poll", "multishot"}) {
+        const netns_outcome outcome = in_own_network([&] { body(io); }, 60);
+        if (!outcome.possible) return skip(outcome.text.c_str());
+        CHECK_MESSAGE(outcome.text.empty(), io, ": ", outcome.text);
+    }
+}
+
+/// "allocations: 2.5 each, at most 2". What the kernel's client does, an ACK of its own now and then, has a
+/// hundredth.
+void at_most(double most, double each, const std::string& what) {
+    expect(each <= most + 0.01,
+           what + ": " + std::to_string(each) + " each, at most " + std::to_string(most));
+}
+
+void one_enter_each_turn(const cost& c) {
+    expect(c.enters <= c.turns, "io_uring_enter: " + std::to_string(c.enters) + " in " +
+                                    std::to_string(c.turns) + " turns, at most one in each");
+}
+
+} // namespace
+
+TEST_CASE("counts: a request on a keep-alive connection") {
+    on_each_path([](const std::string& io) {
+        const cost c = measured(load::http, io, 5'000);
+        at_most(2, c.each(c.done.allocations), "allocations"); // to become none
+        one_enter_each_turn(c);
+        at_most(1, c.each(c.frames_out), "frames out");
+        at_most(1, c.each(c.done.writes), "write()");
+        at_most(io == "poll" ? 2 : 0, c.each(c.done.reads), "read()"); // one finds that there is nothing more
+        at_most(0, c.each(c.done.copied), "bytes copied in large pieces");
+    });
+}
+
+TEST_CASE("counts: a byte there and back") {
+    on_each_path([](const std::string& io) {
+        const cost c = measured(load::echo, io, 5'000);
+        at_most(0, c.each(c.done.allocations), "allocations");
+        one_enter_each_turn(c);
+        at_most(1, c.each(c.frames_out), "frames out");
+        at_most(1, c.each(c.done.writes), "write()");
+    });
+}
+
+TEST_CASE("counts: copies of a byte that is sent") {
+    on_each_path([](const std::string& io) {
+        const cost c = measured(load::send, io, 50'000'000);
+        at_most(2.02, c.each(c.done.copied), "bytes copied"); // to become one
+        at_most(1, c.each(c.done.allocations) * 100'000, "allocations for 100 000 bytes");
+    });
+}
+
+TEST_CASE("counts: copies of a byte that is received") {
+    on_each_path([](const std::string& io) {
+        const cost by_span = measured(load::receive, io, 50'000'000);
+        at_most(1.01, by_span.each(by_span.done.copied), "bytes copied by read(span)");
+        const cost by_chunk = measured(load::receive_chunks, io, 50'000'000);
+        at_most(0, by_chunk.each(by_chunk.done.copied), "bytes copied by read()");
+        at_most(1, by_chunk.each(by_chunk.done.allocations) * 100'000, "allocations for 100 000 bytes");
+    });
+}
