@@ -1,5 +1,5 @@
-// What is left to be done about a frame's checksum and segmentation, done in software: for a link that cannot,
-// and for whoever needs the frames as they will be on the cable.
+// What is left to be done about a frame's checksum and segmentation, done in software: for a link that
+// cannot, and for whoever needs the frames as they will be on the cable.
 //
 //     finish(std::move(f), pool, [&](frame&& piece) { below.send(std::move(piece)); });
 //
@@ -17,8 +17,8 @@
 
 namespace tapir {
 
-/// Smaller pieces than this nobody makes: an MSS of 48 with full options leaves 8 bytes. Without a bound a frame
-/// of 64 KiB could be made to mean as many packets.
+/// Smaller pieces than this nobody makes: an MSS of 48 with full options leaves 8 bytes. Without a bound a
+/// frame of 64 KiB could be made to mean as many packets.
 inline constexpr std::uint16_t min_gso_size = 8;
 /// The largest frame that means several packets: the IPv4 header has 16 bits for its length.
 inline constexpr std::size_t max_large_frame = 14 + 65'535;
@@ -47,8 +47,8 @@ std::size_t largest_packet(const frame& f);
 /// the frame leave it as it is.
 void complete_checksum(mutable_bytes frame, const offload& meta);
 
-/// Cuts a large segment in pieces of meta.gso_size, each with its own headers and complete checksums: PSH and FIN
-/// only in the last, CWR only in the first, identifications counting up. [RFC 9293 3.7] [RFC 3168 6.1.2]
+/// Cuts a large segment in pieces of meta.gso_size, each with its own headers and complete checksums: PSH and
+/// FIN only in the last, CWR only in the first, identifications counting up. [RFC 9293 3.7] [RFC 3168 6.1.2]
 class segment_cutter {
   public:
     /// `whole` must outlive it.

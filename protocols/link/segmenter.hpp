@@ -1,5 +1,5 @@
-// Takes large segments and partial checksums for a link that cannot, and sends what they are on a cable. Above an
-// impairment, losses then hit packets, not 64 KiB at a time.
+// Takes large segments and partial checksums for a link that cannot, and sends what they are on a cable.
+// Above an impairment, losses then hit packets, not 64 KiB at a time.
 //
 //     tapir::impair lossy(r, w.left(), {.out = {.loss_ppm = 10'000}});
 //     tapir::segmenter cut(lossy);

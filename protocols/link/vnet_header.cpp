@@ -60,8 +60,7 @@ std::optional<offload> parse(bytes header_and_frame) {
     constexpr std::uint16_t tcp_field = 16;
     if (gso != gso_tcp4 || !at || gso_size < min_gso_size || meta.csum == checksum_state::none)
         return std::nullopt;
-    if (meta.csum == checksum_state::partial &&
-        (meta.csum_start != at->tcp || meta.csum_offset != tcp_field))
+    if (meta.csum == checksum_state::partial && (meta.csum_start != at->tcp || meta.csum_offset != tcp_field))
         return std::nullopt;
     if (at->end - at->payload <= gso_size) return meta; // one packet as it is
     meta.gso_type = segmentation::tcp4;

@@ -19,9 +19,9 @@ inline constexpr std::size_t size = 10;
 
 void emit(mutable_bytes room, const offload& meta);
 
-/// What the header in front of `header_and_frame` says. hdr_len is taken from the packet: that of the header is
-/// only a hint. Nothing when it is cut off, names places outside of the frame, or asks for a segmentation other
-/// than that of TCP over IPv4, or of what is no such segment.
+/// What the header in front of `header_and_frame` says. hdr_len is taken from the packet: that of the header
+/// is only a hint. Nothing when it is cut off, names places outside of the frame, or asks for a segmentation
+/// other than that of TCP over IPv4, or of what is no such segment.
 std::optional<offload> parse(bytes header_and_frame);
 
 } // namespace tapir::vnet_header

@@ -1,5 +1,5 @@
-// Checksums and segmentation left to the kernel, on a real TAP: bulk both ways, with and without, and on devices
-// that outlive whoever used them before.
+// Checksums and segmentation left to the kernel, on a real TAP: bulk both ways, with and without, and on
+// devices that outlive whoever used them before.
 #include <tapir/framework/sleep.hpp>
 
 #include <doctest/doctest.h>
@@ -116,15 +116,17 @@ TEST_CASE("offload: switched off, every frame is a packet") {
 }
 
 TEST_CASE("offload: a device that outlives its users does what the latest one asks for") {
-    on_each_tap_path([](const std::string& io) {
-        const std::string made = shell("ip tuntap add dev tapir0 mode tap");
-        expect(made.empty(), made);
-        for (const tap_offload how : {tap_offload::automatic, tap_offload::off, tap_offload::automatic}) {
-            tap_host ours(io, how);
-            const bool on = how == tap_offload::automatic;
-            expect(ours.device().offloads() == on, "as asked for");
-            exchange(ours);
-            expect((ours.device().counters().large_in > 0) == on, "large segments only if asked for");
-        }
-    }, 120);
+    on_each_tap_path(
+        [](const std::string& io) {
+            const std::string made = shell("ip tuntap add dev tapir0 mode tap");
+            expect(made.empty(), made);
+            for (const tap_offload how : {tap_offload::automatic, tap_offload::off, tap_offload::automatic}) {
+                tap_host ours(io, how);
+                const bool on = how == tap_offload::automatic;
+                expect(ours.device().offloads() == on, "as asked for");
+                exchange(ours);
+                expect((ours.device().counters().large_in > 0) == on, "large segments only if asked for");
+            }
+        },
+        120);
 }

@@ -1,5 +1,5 @@
-// Any bytes as what a TAP with a virtio-net header hands over: what is believed of it can be cut, completed and
-// written again.
+// Any bytes as what a TAP with a virtio-net header hands over: what is believed of it can be cut, completed
+// and written again.
 #include <tapir/framework/buffer.hpp>
 #include <tapir/protocols/link/offload.hpp>
 #include <tapir/protocols/link/vnet_header.hpp>

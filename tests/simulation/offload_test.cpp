@@ -1,5 +1,5 @@
-// Hosts that send and get segments of 64 KiB: over links that carry them, links that lose packets of them, and
-// through routers whose other link cannot.
+// Hosts that send and get segments of 64 KiB: over links that carry them, links that lose packets of them,
+// and through routers whose other link cannot.
 #include <tapir/framework/reactor.hpp>
 #include <tapir/framework/scope.hpp>
 #include <tapir/framework/sim_backend.hpp>
@@ -136,7 +136,8 @@ TEST_CASE("losses hit packets of a large segment, and only these go again") {
     CHECK(right.tcp().counted().bad_checksum == 0);
 }
 
-TEST_CASE("a router passes large segments on whole where the next link carries them, and cuts them where not") {
+TEST_CASE(
+    "a router passes large segments on whole where the next link carries them, and cuts them where not") {
     for (const bool carries : {true, false}) {
         CAPTURE(carries);
         reactor r(make_sim_backend());

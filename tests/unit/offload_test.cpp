@@ -169,13 +169,13 @@ TEST_CASE("what is no TCP segment over IPv4 is not cut") {
         return cut(f, pool).size();
     };
     CHECK(spoilt(14, 0x45) == 3);
-    CHECK(spoilt(13, 0x06) == 0);        // ARP
-    CHECK(spoilt(14, 0x65) == 0);        // version 6
-    CHECK(spoilt(14, 0x44) == 0);        // a header of 16 bytes
-    CHECK(spoilt(16, 0xff) == 0);        // longer than the frame
-    CHECK(spoilt(20, 0x20) == 0);        // a fragment
-    CHECK(spoilt(23, 17) == 0);          // UDP
-    CHECK(spoilt(34 + 12, 0x40) == 0);   // a header of 16 bytes
+    CHECK(spoilt(13, 0x06) == 0);      // ARP
+    CHECK(spoilt(14, 0x65) == 0);      // version 6
+    CHECK(spoilt(14, 0x44) == 0);      // a header of 16 bytes
+    CHECK(spoilt(16, 0xff) == 0);      // longer than the frame
+    CHECK(spoilt(20, 0x20) == 0);      // a fragment
+    CHECK(spoilt(23, 17) == 0);        // UDP
+    CHECK(spoilt(34 + 12, 0x40) == 0); // a header of 16 bytes
     frame tiny = large_frame(pool, 3000, 1000);
     tiny.meta.gso_size = min_gso_size - 1;
     CHECK(cut(tiny, pool).empty());
