@@ -114,9 +114,17 @@ result<ip::address> first_other(const ip::prefix& own) {
     return ip::address::v4(network + 1 == own.addr.v4_value() ? network + 2 : network + 1);
 }
 
+/// How frames are moved.
+struct moving {
+    moving(tap_io path, tap_offload what) : io(path), offload(what) {}
+    tap_io io;
+    tap_offload offload;
+};
+
 /// Opens the TAP and sets the kernel's end of it up. What is wrong has been said when there is none.
-task<std::unique_ptr<tapir::tap>> open(const side* s, tap_io io) {
-    tap_config c(s->tap, io);
+task<std::unique_ptr<tapir::tap>> open(const side* s, moving how) {
+    tap_config c(s->tap, how.io);
+    c.offload = how.offload;
     c.mtu = s->mtu;
     auto device = co_await open_tap(c);
     if (!device) co_return no_tap(s->tap + ": " + device.error().message());
@@ -148,7 +156,7 @@ bool attach(host& router, side& s, tapir::link& over) {
     return true;
 }
 
-task<int> route(side* left, side* right, const impairment_options* bad, tap_io io,
+task<int> route(side* left, side* right, const impairment_options* bad, moving io,
                 const samples::control_options* seen) {
     ipv4::routes plan;
     if (!parse(*left, plan, 0) || !parse(*right, plan, 1)) co_return 1;
@@ -200,9 +208,13 @@ int main(int argc, char** argv) {
     std::string io = "automatic";
     const samples::control_options control(line);
     line.option("--tap-io", io, "how frames are moved").one_of({"automatic", "poll", "multishot"});
+    std::string offload = "auto";
+    line.option("--tap-offload", offload, "whether the kernel cuts large segments and sums checksums")
+        .one_of({"auto", "off"});
     if (const auto status = line.parse(argc, argv)) return *status;
-    const tap_io how = io == "poll"        ? tap_io::poll
-                       : io == "multishot" ? tap_io::multishot
-                                           : tap_io::automatic;
+    const tap_io path = io == "poll"        ? tap_io::poll
+                        : io == "multishot" ? tap_io::multishot
+                                            : tap_io::automatic;
+    const moving how(path, offload == "off" ? tap_offload::off : tap_offload::automatic);
     return samples::run_program([&] { return route(&left, &right, &bad, how, &control); });
 }

@@ -75,6 +75,9 @@ result<std::size_t> host::add_interface(link& over, ethernet::mac_address mac, i
     if (auto possible = plan.add_address(address, number); !possible) return possible.error();
     interfaces_.push_back(std::make_unique<interface>(static_cast<interface_owner&>(*this), number, reactor_,
                                                       pool_, over, mac, config_.arp));
+    const link_capabilities can = over.capabilities();
+    offload_checksums_ = offload_checksums_ || can.checksum;
+    offload_segmentation_ = offload_segmentation_ || can.segmentation;
     if (auto added = add_address(number, address); !added) return added.error();
     return number;
 }
@@ -152,14 +155,29 @@ bool host::ready() {
 }
 
 std::size_t host::max_payload() {
-    return 0; // nothing below cuts segments
+    // As much as fits into 64 KiB with all headers. With links of both kinds, interfaces cut for those that
+    // cannot.
+    constexpr std::size_t most = 65'536 - frame::default_headroom;
+    return offload_segmentation_ ? most : 0;
 }
 
 void host::emit(const tcp::path& to, const tcp::outgoing_segment& s) {
     const std::size_t header = s.header.size();
     frame f(pool_.allocate(frame::default_headroom + s.payload_size), frame::default_headroom);
     for (const bytes piece : s.payload) copy_bytes(f.push_back(piece.size()), piece);
-    tcp::emit(f.push_front(header), s.header, to.pseudo_header_sum, s.payload);
+    tcp::emit(f.push_front(header), s.header, to.pseudo_header_sum, s.payload,
+              offload_checksums_ ? tcp::checksum_mode::partial : tcp::checksum_mode::full);
+    if (offload_checksums_) {
+        constexpr std::uint16_t below = ethernet::header::size + ipv4::header::size;
+        f.meta.csum = checksum_state::partial;
+        f.meta.csum_start = below;
+        f.meta.csum_offset = 16;
+        if (s.payload_size > s.mss) {
+            f.meta.gso_type = segmentation::tcp4;
+            f.meta.gso_size = s.mss;
+            f.meta.hdr_len = static_cast<std::uint16_t>(below + header);
+        }
+    }
     ipv4::header ip;
     ip.type_of_service = static_cast<std::uint8_t>(s.ecn);
     ip.protocol = ip::protocol::tcp;

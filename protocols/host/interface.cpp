@@ -1,4 +1,5 @@
 #include <tapir/protocols/host/interface.hpp>
+#include <tapir/protocols/link/offload.hpp>
 
 #include <utility>
 
@@ -67,7 +68,14 @@ void interface::transmit(frame packet, ethernet::mac_address to, ethernet::ether
     h.source = mac_;
     h.type = type;
     h.emit(packet.push_front(ethernet::header::size));
-    link_.send(std::move(packet));
+    const link_capabilities can = link_.capabilities();
+    if ((packet.meta.gso_type == segmentation::none || can.segmentation) &&
+        (packet.meta.csum != checksum_state::partial || can.checksum)) {
+        link_.send(std::move(packet));
+        return;
+    }
+    ++counters_.finished_here;
+    finish(std::move(packet), pool_, [&](frame&& f) { link_.send(std::move(f)); });
 }
 
 void interface::run_arp() {

@@ -64,11 +64,13 @@ class interface final : private frame_receiver {
     struct counters {
         std::uint64_t unknown_type = 0; ///< neither IPv4 nor ARP
         std::uint64_t carrier_lost = 0;
+        std::uint64_t finished_here = 0; ///< segmented or summed in software, for a link that cannot
 
         template <class Self, class F>
         static constexpr void visit(Self& c, F f) {
             f("unknown_type", c.unknown_type);
             f("carrier_lost", c.carrier_lost);
+            f("finished_here", c.finished_here);
         }
     };
     const ethernet::input::counters& ethernet_counters() const { return input_.count(); }

@@ -1,11 +1,32 @@
 #include <tapir/protocols/host/output.hpp>
 #include <tapir/protocols/ipv4/fragments.hpp>
+#include <tapir/protocols/link/offload.hpp>
 
 #include <algorithm>
 #include <cassert>
 #include <utility>
 
 namespace tapir {
+
+namespace {
+
+/// Of the packets that it means, the largest. Begins with the IPv4 header, or with `missing` bytes less.
+std::size_t packet_size(const frame& packet, std::size_t missing = 0) {
+    const std::size_t whole = packet.size() + missing;
+    if (packet.meta.gso_type == segmentation::none) return whole;
+    return std::min<std::size_t>(whole, packet.meta.hdr_len - ethernet::header::size + packet.meta.gso_size);
+}
+
+/// Pieces have no checksum to complete. `missing`: bytes of the frame that are not in front of `packet`.
+void complete(frame& packet, std::size_t missing) {
+    if (packet.meta.csum != checksum_state::partial || packet.meta.gso_type != segmentation::none) return;
+    offload here = packet.meta;
+    here.csum_start = static_cast<std::uint16_t>(here.csum_start - missing);
+    complete_checksum(packet.mutable_data(), here);
+    packet.meta = {};
+}
+
+} // namespace
 
 std::optional<ipv4::hop> ip_output::route(ip::address destination, std::optional<ip::address> source) const {
     if (routes_.is_own(destination)) return std::nullopt;
@@ -29,12 +50,20 @@ result<> ip_output::send(ipv4::header h, frame payload) {
     if (h.dont_fragment) {
         h.identification = 0; // [RFC 6864 4.1]
         // What a router said of the path is the transport's to heed: it may know that this no longer holds.
-        if (size > on_link) return refuse(errc::too_large, count_.too_large);
+        if (packet_size(payload, ipv4::header::size) > on_link)
+            return refuse(errc::too_large, count_.too_large);
+    } else if (payload.meta.gso_type !=
+               segmentation::none) { // each packet needs an identification of its own
+        h.emit(payload.push_front(ipv4::header::size));
+        send_segments(std::move(payload), true, *way);
+        ++count_.sent;
+        return {};
     } else {
         h.identification = identification_.next(h.source, h.destination, h.protocol, random_);
         const std::size_t mtu = std::min<std::size_t>(on_link, path.may_fragment ? on_link : path.mtu);
         if (size > mtu) {
             if (mtu < ipv4::min_mtu) return refuse(errc::too_large, count_.too_large);
+            complete(payload, ethernet::header::size + ipv4::header::size);
             send_pieces(h, {}, payload.data(), mtu, *way);
             ++count_.sent;
             return {};
@@ -48,16 +77,41 @@ result<> ip_output::send(ipv4::header h, frame payload) {
 
 result<> ip_output::send_packet(frame packet, const ipv4::hop& way) {
     const std::size_t mtu = link_mtu(way.link);
-    if (packet.size() > mtu) {
+    if (packet_size(packet) > mtu) {
+        complete(packet, ethernet::header::size);
         const auto v = ipv4::view::parse(packet.data());
         assert(v);
         if (v->dont_fragment() || mtu < ipv4::min_mtu) return refuse(errc::too_large, count_.too_large);
-        send_pieces(ipv4::header::of(*v), v->options(), v->payload(), mtu, way);
+        if (packet.meta.gso_type != segmentation::none)
+            send_segments(std::move(packet), false, way);
+        else
+            send_pieces(ipv4::header::of(*v), v->options(), v->payload(), mtu, way);
     } else {
         links_[way.link]->send(std::move(packet), way.next_hop, reactor_.now());
     }
     ++count_.sent;
     return {};
+}
+
+void ip_output::send_segments(frame packet, bool identify, const ipv4::hop& way) {
+    (void)packet.push_front(ethernet::header::size); // cutting begins there; nothing in it matters yet
+    store_be16(packet.mutable_data(), 12, static_cast<std::uint16_t>(ethernet::ether_type::ipv4));
+    segment_cutter segments(packet, pool_);
+    const std::size_t mtu = link_mtu(way.link);
+    while (auto one = segments.next()) {
+        one->drop_front(ethernet::header::size);
+        const auto v = ipv4::view::parse(one->data());
+        assert(v);
+        ipv4::header h = ipv4::header::of(*v);
+        if (identify) {
+            h.identification = identification_.next(h.source, h.destination, h.protocol, random_);
+            h.emit(one->mutable_data().first(ipv4::header::size));
+        }
+        if (one->size() > mtu)
+            send_pieces(h, v->options(), v->payload(), mtu, way);
+        else
+            links_[way.link]->send(std::move(*one), way.next_hop, reactor_.now());
+    }
 }
 
 void ip_output::send_pieces(const ipv4::header& whole, bytes options, bytes payload, std::size_t mtu,

@@ -86,6 +86,8 @@ class ip_output {
         ++counter;
         return why;
     }
+    /// A large segment in packets of their own, over the same hop; what is too large even so is cut again.
+    void send_segments(frame packet, bool identify, const ipv4::hop& way);
     void send_pieces(const ipv4::header& whole, bytes options, bytes payload, std::size_t mtu,
                      const ipv4::hop& way);
 

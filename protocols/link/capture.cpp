@@ -1,4 +1,5 @@
 #include <tapir/protocols/link/capture.hpp>
+#include <tapir/protocols/link/offload.hpp>
 #include <tapir/protocols/link/pcap.hpp>
 
 #include <algorithm>
@@ -46,7 +47,7 @@ void capture::record(const frame& f, instant at) {
     const mutable_bytes content = mutable_bytes(packet).subspan(header.size());
     copy_bytes(packet, header);
     copy_bytes(content, all);
-    pcap::complete_checksum(content, f.meta);
+    complete_checksum(content, f.meta);
     packet.resize(header.size() + kept);
     if (file_) {
         put(packet);

@@ -18,10 +18,11 @@ enum class checksum_state : std::uint8_t {
 };
 enum class segmentation : std::uint8_t { none, tcp4, tcp6 };
 
+/// Places count from the front of the Ethernet frame, also while its header is off.
 struct offload {
     checksum_state csum = checksum_state::none;
     segmentation gso_type = segmentation::none;
-    std::uint16_t csum_start = 0;  ///< from the front of the frame, in bytes
+    std::uint16_t csum_start = 0;  ///< in bytes
     std::uint16_t csum_offset = 0; ///< from csum_start
     std::uint16_t gso_size = 0;    ///< payload bytes of each segment
     std::uint16_t hdr_len = 0;     ///< all headers together
@@ -29,7 +30,7 @@ struct offload {
 
 class frame {
   public:
-    /// Room for Ethernet (14) + IPv4 with options (60) + TCP with options (60), rounded up.
+    /// Room for a virtio-net header (10) + Ethernet (14) + IPv4 with options (60) + TCP with options (60).
     static constexpr std::size_t default_headroom = 144;
 
     frame() = default;
@@ -46,6 +47,8 @@ class frame {
     mutable_bytes mutable_data() { return storage_.span().subspan(begin_, end_ - begin_); }
     std::size_t size() const { return end_ - begin_; }
     std::size_t headroom() const { return begin_; }
+    /// Nobody else looks at its buffer: headers may be written in front.
+    bool unique() const { return storage_.unique(); }
     std::size_t tailroom() const { return storage_.capacity() - end_; }
 
     /// Grows to the front by n bytes and returns them, uninitialised. Needs n <= headroom().

@@ -1,5 +1,6 @@
 #include <tapir/protocols/link/ecn_field.hpp>
 #include <tapir/protocols/link/impair.hpp>
+#include <tapir/protocols/link/offload.hpp>
 
 #include <algorithm>
 #include <utility>
@@ -68,6 +69,10 @@ void impair::replay(const fault_schedule& what) {
 }
 
 void impair::arrive(lane_state& l, frame&& f) {
+    finish(std::move(f), pool_, [&](frame&& packet) { meet(l, std::move(packet)); });
+}
+
+void impair::meet(lane_state& l, frame&& f) {
     const std::uint64_t number = l.next_number++;
     ++l.counts.frames;
     const instant now = reactor_.now();
@@ -89,6 +94,7 @@ void impair::arrive(lane_state& l, frame&& f) {
     if (v.lost) return;
 
     frame kept = std::move(f).owned(pool_);
+    kept.meta = {}; // whoever verified it did so before us
     if (l.how.ecn == ecn_path::bleaches) set_ecn_field(kept.mutable_data(), 0);
     if (v.marked) set_ecn_field(kept.mutable_data(), 3);
     if (v.corrupted && kept.size() > 0) {

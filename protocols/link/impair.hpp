@@ -10,8 +10,9 @@
 // All draws come from the seed, each direction from a stream of its own. What was drawn or scripted is kept
 // as a fault_schedule; replay() does exactly that again instead of drawing.
 //
-// A frame meets, in this order: outage, MTU, ECN-hostile boxes, loss, corruption, duplication, the rate's
-// queue, delay.
+// What means several packets, or leaves its checksum to somebody, is cut and completed first: a network
+// impairs packets. A frame meets, in this order: outage, MTU, ECN-hostile boxes, loss, corruption,
+// duplication, the rate's queue, delay.
 #pragma once
 
 #include <tapir/framework/buffer.hpp>
@@ -190,6 +191,7 @@ class impair final : public middleware {
 
     lane_state& lane(direction d) { return d == direction::out ? out_ : in_; }
     void arrive(lane_state& l, frame&& f);
+    void meet(lane_state& l, frame&& f);
     verdict judge(lane_state& l, std::uint64_t number, bytes content);
     void draw(lane_state& l, verdict& v, bytes content) const;
     void decide(lane_state& l, verdict& v, const fault& f, bytes content) const;

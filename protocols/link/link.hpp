@@ -47,7 +47,12 @@ struct link_counters {
     std::uint64_t dropped_full = 0;    ///< sent while the link had no room
     std::uint64_t dropped_too_big = 0; ///< larger than the MTU
     std::uint64_t dropped_no_carrier = 0;
-    std::uint64_t errors = 0; ///< a read or write that failed otherwise
+    std::uint64_t large_in = 0;     ///< frames that mean several packets (segmentation offload)
+    std::uint64_t segments_in = 0;  ///< the packets that these mean
+    std::uint64_t large_out = 0;    ///< frames that whoever is below cuts
+    std::uint64_t segments_out = 0; ///< in so many packets
+    std::uint64_t bad_offload = 0;  ///< came with a malformed virtio-net header
+    std::uint64_t errors = 0;       ///< a read or write that failed otherwise
 
     template <class Self, class F>
     static constexpr void visit(Self& c, F f) {
@@ -58,6 +63,11 @@ struct link_counters {
         f("dropped_full", c.dropped_full);
         f("dropped_too_big", c.dropped_too_big);
         f("dropped_no_carrier", c.dropped_no_carrier);
+        f("large_in", c.large_in);
+        f("segments_in", c.segments_in);
+        f("large_out", c.large_out);
+        f("segments_out", c.segments_out);
+        f("bad_offload", c.bad_offload);
         f("errors", c.errors);
     }
 };

@@ -26,18 +26,4 @@ std::array<std::byte, record_header_size> record_header(duration since_epoch, st
     return h;
 }
 
-void complete_checksum(mutable_bytes frame, const offload& meta) {
-    const std::size_t field = std::size_t{meta.csum_start} + meta.csum_offset;
-    if (meta.csum != checksum_state::partial || field + 2 > frame.size()) return;
-    constexpr std::uint16_t udp_field = 6; // where UDP has its checksum, and 0 would mean "none"
-    const bytes covered = bytes(frame).subspan(meta.csum_start);
-    std::uint64_t sum = 0;
-    for (std::size_t at = 0; at + 1 < covered.size(); at += 2) sum += load_be16(covered, at);
-    if (covered.size() % 2 != 0) sum += std::uint64_t{load_u8(covered, covered.size() - 1)} << 8;
-    while ((sum >> 16) != 0) sum = (sum & 0xffff) + (sum >> 16);
-    auto complete = static_cast<std::uint16_t>(~sum & 0xffff);
-    if (complete == 0 && meta.csum_offset == udp_field) complete = 0xffff;
-    store_be16(frame, field, complete);
-}
-
 } // namespace tapir::pcap

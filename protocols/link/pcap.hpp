@@ -4,7 +4,6 @@
 
 #include <tapir/framework/bytes.hpp>
 #include <tapir/framework/time.hpp>
-#include <tapir/protocols/link/frame.hpp>
 
 #include <array>
 #include <cstddef>
@@ -21,10 +20,5 @@ std::array<std::byte, file_header_size> file_header(std::uint32_t snap_length);
 /// `since_epoch`: since 1970, not negative. `captured` bytes follow, of a frame of `original`.
 std::array<std::byte, record_header_size> record_header(duration since_epoch, std::size_t captured,
                                                         std::size_t original);
-
-/// Writes the checksum that checksum_state::partial left to the link (the Internet checksum from csum_start
-/// to the end of the frame, over the pseudo-header's sum that the field already holds). Offsets outside of
-/// the frame leave it as it is.
-void complete_checksum(mutable_bytes frame, const offload& meta);
 
 } // namespace tapir::pcap

@@ -1,6 +1,7 @@
 #include <tapir/framework/log.hpp>
 #include <tapir/framework/sleep.hpp>
 #include <tapir/framework/uring_backend.hpp>
+#include <tapir/protocols/link/offload.hpp>
 #include <tapir/protocols/link/tap.hpp>
 #include <tapir/protocols/link/tap_paths.hpp>
 
@@ -30,26 +31,40 @@ tap::~tap() {
     reactor_.io().retire(watch_);
 }
 
-bool tap::accepts(const frame& f) {
-    // capabilities() says that nothing is completed here; such a frame would be wrong on the wire.
-    const bool finished = f.meta.csum != checksum_state::partial && f.meta.gso_type == segmentation::none;
-    assert(finished && "a TAP completes neither checksums nor segments");
+bool tap::prepare(frame& f) {
+    assert((offloads() || finished(f.meta)) && "a plain TAP completes neither checksums nor segments");
     if (failed()) {
         ++counters_.dropped_no_carrier;
-    } else if (!finished) {
-        ++counters_.errors;
-    } else if (f.size() > capabilities().max_frame()) {
+    } else if (!offloads() && !finished(f.meta)) {
+        ++counters_.errors; // it would be wrong on the wire
+    } else if (largest_packet(f) > mtu_ || f.size() > std::max(max_large_frame, capabilities().max_frame())) {
         ++counters_.dropped_too_big;
     } else {
+        if (offloads()) put_header(f);
         return true;
     }
     return false;
 }
 
+// Into the room that is kept for it, unless the frame came from a link that keeps none, or others look at it.
+void tap::put_header(frame& f) {
+    if (f.meta.gso_type != segmentation::none) {
+        ++counters_.large_out;
+        counters_.segments_out += segments_in(f);
+    }
+    if (f.headroom() < vnet_header::size || !f.unique()) {
+        frame own(pool_.allocate(vnet_header::size + f.size()), vnet_header::size);
+        copy_bytes(own.push_back(f.size()), f.data());
+        own.meta = f.meta;
+        f = std::move(own);
+    }
+    vnet_header::emit(f.push_front(vnet_header::size), f.meta);
+}
+
 void tap::wrote(std::int64_t outcome, std::size_t size) {
     if (outcome == static_cast<std::int64_t>(size)) {
         ++counters_.frames_out;
-        counters_.bytes_out += size;
+        counters_.bytes_out += size - (offloads() ? vnet_header::size : 0);
         if (!up_) carrier(true);
         return;
     }
@@ -79,11 +94,35 @@ bool tap::read_failed(int error) {
     return false;
 }
 
+frame tap::copied(bytes read) {
+    constexpr std::size_t room = 16; // for a virtio-net header, when it is forwarded to a device with offload
+    frame f(pool_.allocate(room + read.size()), room);
+    copy_bytes(f.push_back(read.size()), read);
+    return f;
+}
+
+bool tap::take_header(frame& f) {
+    const auto meta = vnet_header::parse(f.data());
+    if (!meta) {
+        ++counters_.bad_offload;
+        return false;
+    }
+    f.drop_front(vnet_header::size);
+    f.meta = *meta;
+    if (meta->gso_type != segmentation::none) {
+        ++counters_.large_in;
+        counters_.segments_in += segments_in(f);
+    }
+    return true;
+}
+
 void tap::deliver(frame&& f) {
     failures_in_a_row_ = 0;
+    const bool cut_off = f.size() >= buffer_size(); // it may have been longer still
+    if (offloads() && !take_header(f)) return;
     ++counters_.frames_in;
     counters_.bytes_in += f.size();
-    if (f.size() >= buffer_size()) { // it may have been longer still
+    if (cut_off) {
         ++counters_.dropped_too_big;
         return;
     }
@@ -156,16 +195,18 @@ task<result<std::unique_ptr<tap>>> open_tap(tap_config config) {
     if (on.io().uring() == nullptr) co_return errc::not_supported;
 
     const instant give_up = on.now() + config.busy_for;
-    result<tap_device> device = tap_device::open(config.name);
+    const bool offload = config.offload == tap_offload::automatic;
+    result<tap_device> device = tap_device::open(config.name, offload);
     while (!device && device.error() == tap_errc::busy && on.now() < give_up) {
         const result<> slept = co_await sleep_for(10ms);
         if (!slept) co_return slept.error();
-        device = tap_device::open(config.name);
+        device = tap_device::open(config.name, offload);
     }
     if (!device) co_return device.error();
     // Asked, not required: whoever uses a device that root made may not change it.
     if (config.mtu != 0) (void)device->set_mtu(config.mtu);
     if (config.txqueuelen != 0) (void)device->set_txqueuelen(config.txqueuelen);
+    if (device->offloads()) (void)device->set_gso_max_size(tap::gso_max_size);
 
     if (config.io != tap_io::poll) {
         std::unique_ptr<tap> made = co_await try_multishot(&on, &*device, &config);

@@ -1,6 +1,7 @@
 #include <tapir/protocols/link/tap_device.hpp>
 #include <tapir/protocols/link/tap_error.hpp>
 #include <tapir/protocols/link/tap_netlink.hpp>
+#include <tapir/protocols/link/vnet_header.hpp>
 
 #include <algorithm>
 #include <cerrno>
@@ -62,14 +63,31 @@ result<> ask(unsigned long what, ifreq& r) {
 
 } // namespace
 
-result<tap_device> tap_device::open(const std::string& name) {
+// A device that outlives its users keeps what the last one asked of it: each says what it wants anew.
+result<tap_device> tap_device::open(const std::string& name, bool offload) {
     if (!device_name(name)) return make_error_code(tap_errc::bad_name);
+    if (offload)
+        if (auto able = attach(name, true); able && able->offloads_) return able;
+    return attach(name, false);
+}
+
+result<tap_device> tap_device::attach(const std::string& name, bool offload) {
     const int fd = ::open("/dev/net/tun", O_RDWR | O_NONBLOCK | O_CLOEXEC);
     if (fd < 0) return opening_error(errno);
     tap_device device(fd, name);
     ifreq r = request_for(name);
-    r.ifr_flags = IFF_TAP | IFF_NO_PI;
+    r.ifr_flags = static_cast<short>(IFF_TAP | IFF_NO_PI | (offload ? IFF_VNET_HDR : 0));
     if (::ioctl(fd, TUNSETIFF, &r) < 0) return attaching_error(errno);
+    if (!offload) {
+        (void)::ioctl(fd, TUNSETOFFLOAD, 0UL);
+        return device;
+    }
+    int header = static_cast<int>(vnet_header::size);
+    int little_endian = 1;
+    const unsigned long taken = TUN_F_CSUM | TUN_F_TSO4; // no TSO_ECN: a segment with CWR comes alone
+    device.offloads_ = ::ioctl(fd, TUNSETVNETHDRSZ, &header) == 0 &&
+                       ::ioctl(fd, TUNSETVNETLE, &little_endian) == 0 &&
+                       ::ioctl(fd, TUNSETOFFLOAD, taken) == 0;
     return device;
 }
 
@@ -103,6 +121,14 @@ result<> tap_device::set_mtu(std::size_t value) {
 
 // Through rtnetlink: the older ioctl asks for a right over the whole system, not over this network namespace.
 result<> tap_device::set_txqueuelen(std::size_t value) {
+    return set_link(IFLA_TXQLEN, value);
+}
+
+result<> tap_device::set_gso_max_size(std::size_t value) {
+    return set_link(IFLA_GSO_MAX_SIZE, value);
+}
+
+result<> tap_device::set_link(std::uint16_t attribute, std::size_t value) {
     const result<unsigned> index = device_index(name_);
     if (!index) return index.error();
     netlink_request r(RTM_NEWLINK);
@@ -110,8 +136,8 @@ result<> tap_device::set_txqueuelen(std::size_t value) {
     about.ifi_family = AF_UNSPEC;
     about.ifi_index = static_cast<int>(*index);
     r.body(about);
-    const auto length = static_cast<std::uint32_t>(value);
-    r.attribute(IFLA_TXQLEN, std::as_bytes(std::span(&length, 1)));
+    const auto number = static_cast<std::uint32_t>(value);
+    r.attribute(attribute, std::as_bytes(std::span(&number, 1)));
     return r.perform();
 }
 

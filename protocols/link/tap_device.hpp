@@ -1,10 +1,12 @@
-// The file descriptor behind a TAP: made or attached by name, non-blocking, without packet information and
-// without a virtio-net header. Closing it removes a device that nobody made persistent.
+// The file descriptor behind a TAP: made or attached by name, non-blocking, without packet information, with
+// a virtio-net header before each frame if asked for. Closing it removes a device that nobody made
+// persistent.
 #pragma once
 
 #include <tapir/framework/error.hpp>
 
 #include <cstddef>
+#include <cstdint>
 #include <string>
 #include <utility>
 
@@ -14,19 +16,24 @@ class tap_device {
   public:
     /// One attempt; the error is a tap_errc where there is one, else the system's. It does not wait while the
     /// device is busy.
-    static result<tap_device> open(const std::string& name);
+    /// `offload`: with a virtio-net header, and the kernel hands over large segments and partial checksums;
+    /// where it cannot, without: offloads() tells.
+    static result<tap_device> open(const std::string& name, bool offload = false);
 
     tap_device(tap_device&& other) noexcept
-        : fd_(std::exchange(other.fd_, -1)), name_(std::move(other.name_)) {}
+        : fd_(std::exchange(other.fd_, -1)), name_(std::move(other.name_)), offloads_(other.offloads_) {}
     tap_device& operator=(tap_device&& other) noexcept {
         std::swap(fd_, other.fd_);
         std::swap(name_, other.name_);
+        std::swap(offloads_, other.offloads_);
         return *this;
     }
     ~tap_device();
 
     int fd() const { return fd_; }
     const std::string& name() const { return name_; }
+    /// A virtio-net header stands before each frame.
+    bool offloads() const { return offloads_; }
 
     /// Largest network-layer packet.
     result<std::size_t> mtu() const;
@@ -36,11 +43,17 @@ class tap_device {
     result<bool> up() const;
     result<> set_mtu(std::size_t value);
     result<> set_txqueuelen(std::size_t value);
+    /// No larger frame is handed over.
+    result<> set_gso_max_size(std::size_t value);
 
   private:
     tap_device(int fd, std::string name) : fd_(fd), name_(std::move(name)) {}
+    static result<tap_device> attach(const std::string& name, bool offload);
+    result<> set_link(std::uint16_t attribute, std::size_t value);
+
     int fd_;
     std::string name_;
+    bool offloads_ = false;
 };
 
 } // namespace tapir

@@ -12,9 +12,12 @@
 namespace tapir {
 namespace {
 
-// At least txqueuelen: a burst that the kernel could queue then never has to wait for us.
+// At least txqueuelen: a burst that the kernel could queue then never has to wait for us. Large frames make
+// do with fewer: waiting costs one more system call, and no frame.
 std::uint32_t ring_entries(const tap_device& device, const tap_config& config) {
-    const std::size_t wanted = config.buffers != 0 ? config.buffers : device.txqueuelen().value_or(1024);
+    constexpr std::size_t with_offload = 64; // of 64 KiB each
+    const std::size_t plain = device.offloads() ? with_offload : device.txqueuelen().value_or(1024);
+    const std::size_t wanted = config.buffers != 0 ? config.buffers : plain;
     return static_cast<std::uint32_t>(std::bit_ceil(std::clamp<std::size_t>(wanted, 2, 8192)));
 }
 
@@ -83,7 +86,7 @@ void multishot_tap::on_read(const io_operation::completion& c) {
 void multishot_tap::received(std::uint16_t buffer_id, std::size_t size) {
     frame f;
     try {
-        f = small(size) ? frame(pool().copy_of(bytes(ring_->peek(buffer_id).span()).first(size)), 0, size)
+        f = small(size) ? copied(bytes(ring_->peek(buffer_id).span()).first(size))
                         : frame(ring_->take(buffer_id), 0, size);
     } catch (const std::bad_alloc&) {
         no_memory();
@@ -95,12 +98,12 @@ void multishot_tap::received(std::uint16_t buffer_id, std::size_t size) {
 }
 
 void multishot_tap::send(frame&& f) {
-    if (!accepts(f)) return;
     if (idle_writes_.empty()) {
         was_full_ = true;
         no_room();
         return;
     }
+    if (!prepare(f)) return;
     write& w = idle_writes_.pop_front();
     w.content = std::move(f);
     queued_.push_back(w);

@@ -52,7 +52,7 @@ bool poll_tap::read_one() {
     frame f;
     try {
         if (small(size)) {
-            f = frame(pool().copy_of(bytes(next_.span()).first(size)), 0, size);
+            f = copied(bytes(next_.span()).first(size));
         } else {
             buffer fresh = pool().allocate(buffer_size()); // first: without one, this frame is the one to go
             f = frame(std::exchange(next_, std::move(fresh)), 0, size);
@@ -66,7 +66,7 @@ bool poll_tap::read_one() {
 }
 
 void poll_tap::send(frame&& f) {
-    if (!accepts(f)) return;
+    if (!prepare(f)) return;
     ssize_t written = 0;
     do written = ::write(fd(), f.data().data(), f.size());
     while (written < 0 && errno == EINTR);

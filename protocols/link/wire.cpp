@@ -1,5 +1,8 @@
+#include <tapir/protocols/link/offload.hpp>
 #include <tapir/protocols/link/wire.hpp>
 
+#include <algorithm>
+#include <cassert>
 #include <utility>
 
 namespace tapir {
@@ -16,11 +19,18 @@ void wire::set_carrier(bool up) {
 }
 
 link_capabilities wire::end::capabilities() const {
-    return {.mtu = wire_.config_.mtu};
+    const bool offloads = wire_.config_.segmentation;
+    return {.mtu = wire_.config_.mtu, .checksum = offloads, .segmentation = offloads};
+}
+
+bool wire::end::carries(const frame& f) const {
+    const link_capabilities can = capabilities();
+    assert((can.segmentation || finished(f.meta)) && "a plain wire completes nothing");
+    return largest_packet(f) <= can.mtu && f.size() <= std::max(max_large_frame, can.max_frame());
 }
 
 void wire::end::send(frame&& f) {
-    if (f.size() > capabilities().max_frame()) {
+    if (!carries(f)) {
         ++counters_.dropped_too_big;
         return;
     }
@@ -35,6 +45,10 @@ void wire::end::send(frame&& f) {
     }
     ++counters_.frames_out;
     counters_.bytes_out += f.size();
+    if (f.meta.gso_type != segmentation::none) {
+        ++counters_.large_out;
+        counters_.segments_out += segments_in(f);
+    }
     under_way_.push_back({wire_.reactor_.now() + wire_.config_.latency, std::move(f).owned(wire_.pool_)});
     was_full_ = !ready();
     if (under_way_.size() == 1) schedule();
@@ -67,6 +81,10 @@ void wire::end::deliver(instant now) {
 void wire::end::arrive(frame&& f, instant now) {
     ++counters_.frames_in;
     counters_.bytes_in += f.size();
+    if (f.meta.gso_type != segmentation::none) {
+        ++counters_.large_in;
+        counters_.segments_in += segments_in(f);
+    }
     f.arrived = now;
     if (receiver_ != nullptr) receiver_->receive(std::move(f));
 }

@@ -26,6 +26,8 @@ struct wire_config {
     /// Frames under way in one direction; what is sent beyond that is dropped. The kernel's default for a TAP
     /// (txqueuelen) is 500 or 1000.
     std::size_t queue = 1024;
+    /// Carries partial checksums and large segments as they are, as between virtual machines.
+    bool segmentation = false;
 };
 
 class wire {
@@ -70,6 +72,7 @@ class wire {
             instant due;
             frame content;
         };
+        bool carries(const frame& f) const;
         void deliver(instant now);
         void arrive(frame&& f, instant now);
         void schedule();

@@ -28,6 +28,9 @@ network_options::network_options(command_line& line, std::uint16_t default_port)
                 "the kernel's address on the TAP (default: the first other one of the network)");
     line.option("--port", port, "TCP port").within(1, 65535);
     line.option("--tap-io", tap_io_name, "how frames are moved").one_of({"automatic", "poll", "multishot"});
+    line.option("--tap-offload", tap_offload_name,
+                "whether the kernel cuts large segments and sums checksums")
+        .one_of({"auto", "off"});
     line.flag("--ecn", ecn, "let routers mark packets in place of dropping them, if the peer is willing");
     line.option("--pcap", pcap, "write every frame to this file, for Wireshark");
 }
@@ -72,7 +75,9 @@ task<std::unique_ptr<tap_network>> tap_network::open(const network_options& o) {
     if (!plan.add(ip::prefix(), *peer))
         co_return fail("the kernel cannot have " + peer->to_string() + " beside " + o.address +
                        ": give it, with --peer, another host's address of the same network");
-    auto device = co_await open_tap(tap_config(o.tap, o.io()));
+    tap_config how(o.tap, o.io());
+    how.offload = o.tap_offload_name == "off" ? tap_offload::off : tap_offload::automatic;
+    auto device = co_await open_tap(how);
     if (!device) co_return fail(o.tap + ": " + device.error().message());
     n->tap_ = std::move(*device);
     if (auto set = configure_kernel_side(o.tap, ip::prefix(*peer, own->length)); !set)

@@ -67,6 +67,7 @@ struct network_options {
     std::string peer;
     std::uint16_t port;
     std::string tap_io_name = "automatic";
+    std::string tap_offload_name = "auto";
     std::string pcap;
     bool ecn = false;
     control_options control;

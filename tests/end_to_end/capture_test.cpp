@@ -68,7 +68,7 @@ TEST_CASE("--pcap: Wireshark reads it, and finds every checksum right and nothin
              frames(file, "ip && !(ip.src == 192.0.2.1 && tcp.checksum == 0xffff)",
                     {"ip.proto", "ip.checksum.status", "tcp.checksum.status", "icmp.checksum.status"}))
             ++verdicts[f];
-        expect(verdicts["6 1 1 "] > 100, "TCP: some hundred segments, both checksums good");
+        expect(verdicts["6 1 1 "] > 30, "TCP: segments, also large ones, both checksums good");
         expect(verdicts["1 1  1"] == 4, "ICMP: two requests and two replies, both checksums good");
         std::string others;
         for (const auto& [verdict, n] : verdicts)

@@ -30,11 +30,18 @@ finished ping(const std::string& to, std::vector<std::string> more) {
 struct routed_network {
     routed_network(const temporary_directory& root, const std::string& io,
                    std::vector<std::string> impairment = {}) {
-        std::vector<std::string> arguments{sample("router"), "--right-kernel", "none", "--tap-io", io};
+        std::vector<std::string> arguments{sample("router"),
+                                           "--right-kernel",
+                                           "none",
+                                           "--tap-io",
+                                           io,
+                                           "--tap-offload",
+                                           "off"}; // the cable does not cut
         arguments.insert(arguments.end(), impairment.begin(), impairment.end());
         router = start(std::move(arguments), "routing between");
         server = start({"unshare", "-n", sample("http_server"), "--root", root.path(), "--tap", "tapir9",
-                        "--address", "198.51.100.7/24", "--peer", "198.51.100.2", "--tap-io", io},
+                        "--address", "198.51.100.7/24", "--peer", "198.51.100.2", "--tap-io", io,
+                        "--tap-offload", "off"},
                        "serving");
         // The sample gave the kernel beside it the gateway's address, which the router has: take it away.
         const finished flushed = run({"nsenter", "-t", std::to_string(server->pid()), "-n", "ip", "address",

@@ -33,6 +33,7 @@ struct link_plan {
 
     std::size_t mtu = 1500;
     bool carrier = true;
+    bool segmentation = false; ///< both ends send large segments, which are cut before the impairment
     impairment to_right;
     impairment to_left;
     std::vector<change> changes;

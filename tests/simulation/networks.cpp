@@ -165,6 +165,7 @@ drawn_network draw_network(std::uint64_t seed) {
     }
     draw_recovery(draw, n.client, n.server);
     draw_ecn(draw, n);
+    for (link_plan& plan : n.links) plan.segmentation = draw.below(3) == 0;
     return n;
 }
 

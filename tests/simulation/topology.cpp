@@ -31,6 +31,7 @@ sim_config simulated(std::uint64_t seed, instant start) {
 wire_config wire_of(const link_plan& p) {
     wire_config c;
     c.mtu = p.mtu;
+    c.segmentation = p.segmentation;
     return c;
 }
 
@@ -75,6 +76,7 @@ void plug::receive(frame&& f) {
 cable::cable(reactor& on, link_plan plan, std::uint64_t seed, bool keeps_frames)
     : plan_(std::move(plan)), wire_(on, wire_of(plan_)), path_(on, wire_.left(), impairment_of(plan_, seed)) {
     if (keeps_frames) seen_ = std::make_unique<capture>(on, path_);
+    if (plan_.segmentation) cut_ = std::make_unique<segmenter>(left());
     if (!plan_.carrier) wire_.set_carrier(false);
     for (const link_plan::change& c : plan_.changes) {
         changes_.push_back(std::make_unique<change>(*this, c.what));

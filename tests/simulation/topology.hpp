@@ -24,6 +24,7 @@
 #include <tapir/protocols/link/capture.hpp>
 #include <tapir/protocols/link/impair.hpp>
 #include <tapir/protocols/link/middleware.hpp>
+#include <tapir/protocols/link/segmenter.hpp>
 #include <tapir/protocols/link/wire.hpp>
 #include <tapir/protocols/tcp/trace.hpp>
 
@@ -74,7 +75,10 @@ class cable {
     void become(const element& what);
     void save_pcap(const std::string& to) const;
 
-    tapir::link& left() { return seen_ ? static_cast<tapir::link&>(*seen_) : path_; }
+    tapir::link& left() {
+        if (cut_) return *cut_;
+        return seen_ ? static_cast<tapir::link&>(*seen_) : path_;
+    }
     tapir::link& right() { return wire_.right(); }
 
   private:
@@ -93,6 +97,7 @@ class cable {
     wire wire_;
     impair path_;
     std::unique_ptr<capture> seen_;
+    std::unique_ptr<segmenter> cut_;
     std::vector<std::unique_ptr<change>> changes_;
 };
 

@@ -22,9 +22,11 @@ class tap_host {
     static constexpr ip::address own = ip::address::v4(192, 0, 2, 2);
     static constexpr ip::address kernels = ip::address::v4(192, 0, 2, 1);
 
-    explicit tap_host(const std::string& io) : reactor_(make_uring_backend()) {
-        auto opened =
-            reactor_.run(open_tap(tap_config("tapir0", io == "poll" ? tap_io::poll : tap_io::multishot)));
+    explicit tap_host(const std::string& io, tap_offload offload = tap_offload::automatic)
+        : reactor_(make_uring_backend()) {
+        tap_config how("tapir0", io == "poll" ? tap_io::poll : tap_io::multishot);
+        how.offload = offload;
+        auto opened = reactor_.run(open_tap(how));
         if (!opened && opened.error() == tap_errc::no_multishot) throw lacking(opened.error().message());
         expect(opened.has_value(), opened ? "" : opened.error().message());
         tap_ = std::move(*opened);
@@ -35,6 +37,7 @@ class tap_host {
                "an interface");
     }
     tapir::host& host() { return *host_; }
+    const tapir::tap& device() const { return *tap_; }
     void run(task<> t) { reactor_.run(std::move(t)); }
 
   private:

@@ -1,6 +1,7 @@
 #include <tapir/framework/sim_backend.hpp>
 #include <tapir/protocols/host/packet_text.hpp>
 #include <tapir/protocols/link/capture.hpp>
+#include <tapir/protocols/link/offload.hpp>
 #include <tapir/protocols/link/pcap.hpp>
 #include <tapir/protocols/link/trace.hpp>
 #include <tapir/protocols/link/wire.hpp>
@@ -128,7 +129,9 @@ TEST_CASE("the time origin moves stamps to the calendar") {
 TEST_CASE("a partial checksum is completed in the copy that is written, not in the frame that goes on") {
     buffer_pool pool;
     reactor r(make_sim_backend());
-    wire w(r);
+    wire_config carrying;
+    carrying.segmentation = true;
+    wire w(r, carrying);
     recording_receiver far;
     w.right().attach(&far);
     capture seen(r, w.left());
@@ -147,7 +150,7 @@ TEST_CASE("offload metadata that points out of the frame is left alone") {
     f.meta = tcp_partial();
     f.meta.csum_start = 57;
     f.meta.csum_offset = 0;
-    pcap::complete_checksum(f.mutable_data(), f.meta);
+    complete_checksum(f.mutable_data(), f.meta);
     CHECK(load_be16(f.data(), 50) == 0x1234);
     CHECK(load_u8(f.data(), 57) == 0xb4);
 }
@@ -159,7 +162,7 @@ TEST_CASE("a checksum over an odd number of bytes pads with zero, and UDP never 
     o.csum = checksum_state::partial;
     o.csum_offset = 6;
     store_be16(packet, 6, 0x00ff); // 0x00ff + 0xff00: the complement is 0
-    pcap::complete_checksum(packet, o);
+    complete_checksum(packet, o);
     CHECK(load_be16(packet, 6) == 0xffff);
 }
 
@@ -225,7 +228,9 @@ TEST_CASE("tshark opens a capture and finds its checksums good") {
     if (output_of("command -v tshark").empty()) return test::skip("tshark is not installed");
     const temporary_file file;
     reactor r(make_sim_backend());
-    wire w(r);
+    wire_config carrying;
+    carrying.segmentation = true;
+    wire w(r, carrying);
     capture seen(r, w.left());
     buffer_pool pool;
     frame f = syn_frame(pool, pseudo_header_sum);
