@@ -140,6 +140,7 @@ task<std::unique_ptr<tapir::tap>> open_in_namespace(const std::string* where) {
     tap_config config(where->substr(slash + 1));
     config.txqueuelen = 4096; // more frames than any window here has
     const bench::in_namespace inside(where->substr(0, slash));
+    config.offload = tap_offload::off; // packets as they are on a cable: the kernel cuts before the queue
     auto opened = co_await open_tap(config);
     if (!opened) {
         log::error(*where + ": " + opened.error().message());
