@@ -5,9 +5,9 @@
 namespace tapir {
 namespace {
 
-constexpr std::size_t ip_at = 14;
-constexpr std::size_t ip_header_size = 20;
-constexpr std::size_t tcp_header_size = 20;
+constexpr std::size_t ip_begin = 14;
+constexpr std::size_t min_ip_header = 20;
+constexpr std::size_t min_tcp_header = 20;
 constexpr std::uint8_t fin = 0x01;
 constexpr std::uint8_t psh = 0x08;
 constexpr std::uint8_t urg = 0x20;
@@ -49,18 +49,18 @@ void write_tcp_checksum(mutable_bytes packet, std::size_t header) {
 
 std::optional<tcp4_layout> find_tcp4(bytes frame) {
     constexpr std::uint16_t ipv4 = 0x0800;
-    if (frame.size() < ip_at + ip_header_size + tcp_header_size || load_be16(frame, 12) != ipv4)
+    if (frame.size() < ip_begin + min_ip_header + min_tcp_header || load_be16(frame, 12) != ipv4)
         return std::nullopt;
-    const unsigned first = load_u8(frame, ip_at);
+    const unsigned first = load_u8(frame, ip_begin);
     const std::size_t ip_size = std::size_t{4} * (first & 0x0f);
-    const std::size_t end = ip_at + load_be16(frame, ip_at + 2);
-    const bool fragment = (load_be16(frame, ip_at + 6) & 0x3fff) != 0;
-    if (first >> 4 != 4 || ip_size < ip_header_size || fragment || load_u8(frame, ip_at + 9) != 6)
+    const std::size_t end = ip_begin + load_be16(frame, ip_begin + 2);
+    const bool fragment = (load_be16(frame, ip_begin + 6) & 0x3fff) != 0;
+    if (first >> 4 != 4 || ip_size < min_ip_header || fragment || load_u8(frame, ip_begin + 9) != 6)
         return std::nullopt;
-    const std::size_t tcp = ip_at + ip_size;
-    if (end > frame.size() || tcp + tcp_header_size > end) return std::nullopt;
+    const std::size_t tcp = ip_begin + ip_size;
+    if (end > frame.size() || tcp + min_tcp_header > end) return std::nullopt;
     const std::size_t tcp_size = std::size_t{4} * (load_u8(frame, tcp + 12) >> 4);
-    if (tcp_size < tcp_header_size || tcp + tcp_size > end) return std::nullopt;
+    if (tcp_size < min_tcp_header || tcp + tcp_size > end) return std::nullopt;
     return tcp4_layout{.tcp = tcp, .payload = tcp + tcp_size, .end = end};
 }
 
@@ -70,9 +70,9 @@ std::size_t segments_in(const frame& f) {
 }
 
 std::size_t largest_packet(const frame& f) {
-    const std::size_t whole = f.size() - std::min(f.size(), ip_at);
+    const std::size_t whole = f.size() - std::min(f.size(), ip_begin);
     if (f.meta.gso_type == segmentation::none) return whole;
-    return std::min<std::size_t>(whole, f.meta.hdr_len - ip_at + f.meta.gso_size);
+    return std::min<std::size_t>(whole, f.meta.hdr_len - ip_begin + f.meta.gso_size);
 }
 
 void complete_checksum(mutable_bytes frame, const offload& meta) {
@@ -100,8 +100,8 @@ std::optional<frame> segment_cutter::next() {
     copy_bytes(piece.push_back(n), all.subspan(at_->payload + done_, n));
     piece.arrived = whole_.arrived;
 
-    const mutable_bytes packet = piece.mutable_data().subspan(ip_at);
-    const std::size_t ip_size = at_->tcp - ip_at;
+    const mutable_bytes packet = piece.mutable_data().subspan(ip_begin);
+    const std::size_t ip_size = at_->tcp - ip_begin;
     store_be16(packet, 2, static_cast<std::uint16_t>(packet.size()));
     store_be16(packet, 4, static_cast<std::uint16_t>(load_be16(packet, 4) + number_));
     write_ip_checksum(packet, ip_size);

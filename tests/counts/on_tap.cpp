@@ -57,8 +57,8 @@ class counting_backend final : public backend {
 /// Begins to count behind the warm-up, and ends when all has been done.
 class meter {
   public:
-    meter(counting_backend& io, const link& frames, std::uint64_t operations)
-        : io_(io), frames_(frames), warm_up_(operations / 4), operations_(operations) {}
+    meter(counting_backend& io, const link& frames, host& on, std::uint64_t operations)
+        : io_(io), frames_(frames), host_(on), warm_up_(operations / 4), operations_(operations) {}
 
     /// `n` operations more have been done. False when they are enough.
     bool add(std::uint64_t n) {
@@ -73,6 +73,7 @@ class meter {
                       .turns = end.turns - began_.turns,
                       .frames_in = end.frames_in - began_.frames_in,
                       .frames_out = end.frames_out - began_.frames_out,
+                      .payload_out = end.payload_out - began_.payload_out,
                       .operations = end.operations - began_.operations};
             enough = true;
         }
@@ -89,10 +90,12 @@ class meter {
                 .turns = io_.turns,
                 .frames_in = f.frames_in,
                 .frames_out = f.frames_out,
+                .payload_out = host_.tcp().counted().bytes_out,
                 .operations = done_};
     }
     counting_backend& io_;
     const link& frames_;
+    host& host_;
     std::uint64_t warm_up_;
     std::uint64_t operations_;
     std::uint64_t done_ = 0;
@@ -180,7 +183,7 @@ cost measured(load what, const std::string& io, std::uint64_t operations) {
     options.accepted.no_delay = true;
     auto listener = h.listen(ip::endpoint(own, port), options);
     expect(listener.has_value(), "a listener");
-    meter m(counting, **tap, operations);
+    meter m(counting, **tap, h, operations);
     event over;
     auto serve = [&]() -> task<> {
         auto both = [&](scope& s) -> task<> {

@@ -15,7 +15,8 @@ struct cost {
     std::uint64_t turns = 0;  ///< of the run loop
     std::uint64_t frames_in = 0;
     std::uint64_t frames_out = 0;
-    std::uint64_t operations = 0; ///< requests, round trips or bytes, by which all of this is to be divided
+    std::uint64_t payload_out = 0; ///< bytes that TCP sent, those that went again included
+    std::uint64_t operations = 0;  ///< requests, round trips or bytes, by which all of this is to be divided
 
     double each(std::uint64_t n) const { return static_cast<double>(n) / static_cast<double>(operations); }
 };
