@@ -17,6 +17,7 @@ class io_operation {
         nop,            ///< completes at the next turn
         read,           ///< fd, address, length, offset (-1: the file position)
         write,          ///< fd, address, length, offset (-1: the file position)
+        writev,         ///< fd, address (iovec[]), length (how many), offset (-1: the file position)
         recv,           ///< fd, address, length, flags (MSG_*)
         send,           ///< fd, address, length, flags (MSG_*)
         accept,         ///< fd, flags (SOCK_*)

@@ -92,6 +92,7 @@ class chunk {
     }
 
     bytes data() const { return buffer_.span().subspan(offset_, size_); }
+    operator bytes() const { return data(); }
     std::size_t size() const { return size_; }
     bool empty() const { return size_ == 0; }
     /// What this slice keeps alive, in bytes: the capacity of its whole buffer.

@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <queue>
 #include <sys/stat.h>
+#include <sys/uio.h>
 #include <unistd.h>
 #include <vector>
 
@@ -97,6 +98,13 @@ class sim_backend final : public backend {
             return outcome(op.offset == ~std::uint64_t{0}
                                ? ::write(op.fd, memory, op.length)
                                : ::pwrite(op.fd, memory, op.length, static_cast<off_t>(op.offset)));
+        case kind::writev: {
+            const auto* parts = static_cast<const iovec*>(op.address);
+            const auto count = static_cast<int>(op.length);
+            return outcome(op.offset == ~std::uint64_t{0}
+                               ? ::writev(op.fd, parts, count)
+                               : ::pwritev(op.fd, parts, count, static_cast<off_t>(op.offset)));
+        }
         case kind::statx:
             return outcome(
                 ::statx(op.fd, "", AT_EMPTY_PATH, STATX_BASIC_STATS, static_cast<struct statx*>(memory)));

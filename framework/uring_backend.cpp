@@ -13,6 +13,7 @@
 #include <fstream>
 #include <sys/eventfd.h>
 #include <sys/stat.h>
+#include <sys/uio.h>
 #include <system_error>
 #include <unistd.h>
 #include <utility>
@@ -30,6 +31,7 @@ int opcode_of(io_operation::kind what) {
     case kind::nop: return IORING_OP_NOP;
     case kind::read: return IORING_OP_READ;
     case kind::write: return IORING_OP_WRITE;
+    case kind::writev: return IORING_OP_WRITEV;
     case kind::recv: return IORING_OP_RECV;
     case kind::send: return IORING_OP_SEND;
     case kind::accept: return IORING_OP_ACCEPT;
@@ -54,6 +56,9 @@ void prepare(io_uring_sqe* sqe, io_operation& op) {
     case kind::nop: io_uring_prep_nop(sqe); break;
     case kind::read: io_uring_prep_read(sqe, op.fd, memory, op.length, op.offset); break;
     case kind::write: io_uring_prep_write(sqe, op.fd, memory, op.length, op.offset); break;
+    case kind::writev:
+        io_uring_prep_writev(sqe, op.fd, static_cast<const iovec*>(op.address), op.length, op.offset);
+        break;
     case kind::recv: io_uring_prep_recv(sqe, op.fd, memory, op.length, flags); break;
     case kind::send: io_uring_prep_send(sqe, op.fd, memory, op.length, flags); break;
     case kind::accept: io_uring_prep_accept(sqe, op.fd, nullptr, nullptr, flags); break;

@@ -78,6 +78,7 @@ result<std::size_t> host::add_interface(link& over, ethernet::mac_address mac, i
     const link_capabilities can = over.capabilities();
     offload_checksums_ = offload_checksums_ || can.checksum;
     offload_segmentation_ = offload_segmentation_ || can.segmentation;
+    gather_ = gather_ || can.gather;
     if (auto added = add_address(number, address); !added) return added.error();
     return number;
 }
@@ -163,8 +164,14 @@ std::size_t host::max_payload() {
 
 void host::emit(const tcp::path& to, const tcp::outgoing_segment& s) {
     const std::size_t header = s.header.size();
-    frame f(pool_.allocate(frame::default_headroom + s.payload_size), frame::default_headroom);
-    for (const bytes piece : s.payload) copy_bytes(f.push_back(piece.size()), piece);
+    // A copy of a segment or a few is cheaper than another piece of a vectored write.
+    constexpr std::size_t worth_sharing = 8192;
+    const bool shares = gather_ && s.payload_size >= worth_sharing && s.payload.size() <= frame::most_parts;
+    frame f(pool_.allocate(frame::default_headroom + (shares ? 0 : s.payload_size)), frame::default_headroom);
+    if (shares)
+        for (const chunk& piece : s.payload) f.share_back(piece);
+    else
+        for (const bytes piece : s.payload) copy_bytes(f.push_back(piece.size()), piece);
     tcp::emit(f.push_front(header), s.header, to.pseudo_header_sum, s.payload,
               offload_checksums_ ? tcp::checksum_mode::partial : tcp::checksum_mode::full);
     if (offload_checksums_) {

@@ -222,6 +222,7 @@ class host final : private interface_owner, private tcp::output_sink, private ud
     std::vector<too_large> too_large_;  ///< one for each connection, until the end of a flush
     bool offload_checksums_ = false;    ///< some link completes them; interfaces do for the others
     bool offload_segmentation_ = false; ///< the same of large segments
+    bool gather_ = false;               ///< some link takes frames with a tail
     flush_hook flush_{this};
     reassembly_timer reassembly_timer_{this};
     counters counters_;

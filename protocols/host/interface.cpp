@@ -69,13 +69,14 @@ void interface::transmit(frame packet, ethernet::mac_address to, ethernet::ether
     h.type = type;
     h.emit(packet.push_front(ethernet::header::size));
     const link_capabilities can = link_.capabilities();
+    if (!can.gather) packet = std::move(packet).in_one_piece(pool_);
     if ((packet.meta.gso_type == segmentation::none || can.segmentation) &&
         (packet.meta.csum != checksum_state::partial || can.checksum)) {
         link_.send(std::move(packet));
         return;
     }
     ++counters_.finished_here;
-    finish(std::move(packet), pool_, [&](frame&& f) { link_.send(std::move(f)); });
+    finish(std::move(packet).in_one_piece(pool_), pool_, [&](frame&& f) { link_.send(std::move(f)); });
 }
 
 void interface::run_arp() {

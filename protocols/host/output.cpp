@@ -54,6 +54,7 @@ result<> ip_output::send(ipv4::header h, frame payload) {
             return refuse(errc::too_large, count_.too_large);
     } else if (payload.meta.gso_type !=
                segmentation::none) { // each packet needs an identification of its own
+        payload = std::move(payload).in_one_piece(pool_);
         h.emit(payload.push_front(ipv4::header::size));
         send_segments(std::move(payload), true, *way);
         ++count_.sent;
@@ -63,6 +64,7 @@ result<> ip_output::send(ipv4::header h, frame payload) {
         const std::size_t mtu = std::min<std::size_t>(on_link, path.may_fragment ? on_link : path.mtu);
         if (size > mtu) {
             if (mtu < ipv4::min_mtu) return refuse(errc::too_large, count_.too_large);
+            payload = std::move(payload).in_one_piece(pool_);
             complete(payload, ethernet::header::size + ipv4::header::size);
             send_pieces(h, {}, payload.data(), mtu, *way);
             ++count_.sent;

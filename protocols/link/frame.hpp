@@ -5,8 +5,10 @@
 #include <tapir/framework/buffer.hpp>
 #include <tapir/framework/time.hpp>
 
+#include <array>
 #include <cstddef>
 #include <cstdint>
+#include <span>
 #include <utility>
 
 namespace tapir {
@@ -43,9 +45,21 @@ class frame {
         assert(begin <= end && end <= storage_.capacity());
     }
 
+    /// What follows data() without having been copied there, at most `most_parts` slices that nobody writes
+    /// to: of large segments, for links that gather (link_capabilities). All others get frames in one piece.
+    static constexpr std::size_t most_parts = 2;
+    std::span<const chunk> tail() const { return std::span(tail_).first(parts_); }
+    void share_back(const chunk& part) {
+        assert(parts_ < most_parts);
+        tail_[parts_++] = part;
+        tail_size_ += static_cast<std::uint32_t>(part.size());
+    }
+    /// The same in one piece: itself, or a copy if it has a tail.
+    frame in_one_piece(buffer_pool& pool) && { return parts_ == 0 ? std::move(*this) : copy(pool); }
+
     bytes data() const { return storage_.span().subspan(begin_, end_ - begin_); }
     mutable_bytes mutable_data() { return storage_.span().subspan(begin_, end_ - begin_); }
-    std::size_t size() const { return end_ - begin_; }
+    std::size_t size() const { return end_ - begin_ + tail_size_; } ///< with its tail
     std::size_t headroom() const { return begin_; }
     /// Nobody else looks at its buffer: headers may be written in front.
     bool unique() const { return storage_.unique(); }
@@ -57,9 +71,9 @@ class frame {
         begin_ -= n;
         return mutable_data().first(n);
     }
-    /// Grows at the back by n bytes and returns them, uninitialised. Needs n <= tailroom().
+    /// Grows at the back by n bytes and returns them, uninitialised. Needs n <= tailroom(), and no tail.
     mutable_bytes push_back(std::size_t n) {
-        assert(n <= tailroom());
+        assert(n <= tailroom() && parts_ == 0);
         end_ += n;
         return mutable_data().last(n);
     }
@@ -67,26 +81,35 @@ class frame {
         assert(n <= size());
         begin_ += n;
     }
+    /// Needs a frame without a tail.
     void drop_back(std::size_t n) {
-        assert(n <= size());
+        assert(n <= size() && parts_ == 0);
         end_ -= n;
     }
 
     /// A slice of the contents that shares this frame's buffer.
     chunk share(std::size_t offset, std::size_t n) const { return chunk(storage_, begin_ + offset, n); }
 
-    /// A deep copy, for middleware that keeps or changes a frame others may still look at.
+    /// A deep copy in one piece, for middleware that keeps or changes a frame others may still look at.
     frame copy(buffer_pool& pool) const {
         frame other(pool.allocate(begin_ + size()), begin_, begin_ + size());
-        copy_bytes(other.mutable_data(), data());
+        mutable_bytes to = other.mutable_data();
+        copy_bytes(to, data());
+        to = to.subspan(data().size());
+        for (const bytes part : tail()) {
+            copy_bytes(to, part);
+            to = to.subspan(part.size());
+        }
         other.arrived = arrived;
         other.meta = meta;
         return other;
     }
 
-    /// This frame if nobody else looks at its buffer, a deep copy if somebody does: for links that keep a
+    /// This frame if nobody else looks at its buffers, a deep copy if somebody does: for links that keep a
     /// frame longer than the call.
-    frame owned(buffer_pool& pool) && { return storage_.unique() ? std::move(*this) : copy(pool); }
+    frame owned(buffer_pool& pool) && {
+        return storage_.unique() && parts_ == 0 ? std::move(*this) : copy(pool);
+    }
 
     instant arrived{}; ///< when it was read from the link, not when it is processed
     offload meta;
@@ -95,6 +118,9 @@ class frame {
     buffer storage_;
     std::size_t begin_ = 0;
     std::size_t end_ = 0;
+    std::array<chunk, most_parts> tail_{};
+    std::uint32_t tail_size_ = 0;
+    std::uint32_t parts_ = 0;
 };
 
 } // namespace tapir

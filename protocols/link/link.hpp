@@ -33,6 +33,7 @@ struct link_capabilities {
     std::size_t mtu = 1500;    ///< largest network-layer packet, in bytes, without the Ethernet header
     bool checksum = false;     ///< completes checksum_state::partial frames
     bool segmentation = false; ///< carries segmentation::tcp4 frames
+    bool gather = false;       ///< takes frames with a tail
 
     static constexpr std::size_t ethernet_header = 14;
     /// The largest frame, in bytes.

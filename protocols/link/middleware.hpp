@@ -27,7 +27,12 @@ class middleware : public link, protected frame_receiver {
     ~middleware() override { below_.attach(nullptr); }
 
     void attach(frame_receiver* to) override { above_ = to; }
-    link_capabilities capabilities() const override { return below_.capabilities(); }
+    /// Who looks into frames wants them in one piece.
+    link_capabilities capabilities() const override {
+        link_capabilities c = below_.capabilities();
+        c.gather = false;
+        return c;
+    }
     link_counters counters() const override { return below_.counters(); }
     bool ready() const override { return below_.ready(); }
     void send(frame&& f) override { below_.send(std::move(f)); }

@@ -8,6 +8,7 @@
 #include <cassert>
 #include <cerrno>
 #include <poll.h>
+#include <unistd.h>
 
 namespace tapir {
 
@@ -53,12 +54,31 @@ void tap::put_header(frame& f) {
         counters_.segments_out += segments_in(f);
     }
     if (f.headroom() < vnet_header::size || !f.unique()) {
-        frame own(pool_.allocate(vnet_header::size + f.size()), vnet_header::size);
-        copy_bytes(own.push_back(f.size()), f.data());
+        frame own(pool_.allocate(vnet_header::size + f.data().size()), vnet_header::size);
+        copy_bytes(own.push_back(f.data().size()), f.data());
+        for (const chunk& part : f.tail()) own.share_back(part);
         own.meta = f.meta;
         f = std::move(own);
     }
     vnet_header::emit(f.push_front(vnet_header::size), f.meta);
+}
+
+tap::frame_parts tap::parts_of(const frame& f) {
+    const auto part = [](bytes b) { return iovec{const_cast<std::byte*>(b.data()), b.size()}; };
+    frame_parts parts{part(f.data())};
+    std::size_t n = 1;
+    for (const chunk& c : f.tail()) parts[n++] = part(c.data());
+    return parts;
+}
+
+std::int64_t tap::write_now(const frame& f) const {
+    const frame_parts parts = parts_of(f);
+    ssize_t written = 0;
+    do
+        written = f.tail().empty() ? ::write(fd(), parts[0].iov_base, parts[0].iov_len)
+                                   : ::writev(fd(), parts.data(), static_cast<int>(1 + f.tail().size()));
+    while (written < 0 && errno == EINTR);
+    return written < 0 ? -errno : written;
 }
 
 void tap::wrote(std::int64_t outcome, std::size_t size) {

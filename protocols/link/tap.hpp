@@ -25,10 +25,12 @@
 #include <tapir/protocols/link/vnet_header.hpp>
 
 #include <algorithm>
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <sys/uio.h>
 #include <system_error>
 #include <utility>
 
@@ -73,7 +75,7 @@ class tap : public link {
   public:
     void attach(frame_receiver* to) override { receiver_ = to; }
     link_capabilities capabilities() const override {
-        return {.mtu = mtu_, .checksum = offloads(), .segmentation = offloads()};
+        return {.mtu = mtu_, .checksum = offloads(), .segmentation = offloads(), .gather = offloads()};
     }
     link_counters counters() const override { return counters_; }
 
@@ -114,6 +116,10 @@ class tap : public link {
 
     /// Ready to be written, with its virtio-net header; false when it cannot be, which is counted.
     bool prepare(frame& f);
+    using frame_parts = std::array<iovec, 1 + frame::most_parts>;
+    static frame_parts parts_of(const frame& f);
+    /// Writes it here and now: bytes, or -errno.
+    std::int64_t write_now(const frame& f) const;
     /// What a write of `size` bytes came to: bytes, or -errno.
     void wrote(std::int64_t outcome, std::size_t size);
     /// What a read failed with; true when reading may go on.

@@ -116,17 +116,19 @@ void multishot_tap::flush(instant) {
     if (queued_.empty()) return;
     if (writes_in_flight_ == 0 && &queued_.front() == &queued_.back()) {
         write& w = queued_.pop_front();
-        const ssize_t written = ::write(fd(), w.content.data().data(), w.content.size());
         io_operation::completion c;
-        c.result = static_cast<std::int32_t>(written < 0 ? -errno : written);
+        c.result = static_cast<std::int32_t>(write_now(w.content));
         ++writes_in_flight_;
         on_write(w, c);
         return;
     }
     while (!queued_.empty()) {
         write& w = queued_.pop_front();
-        w.address = w.content.data().data();
-        w.length = static_cast<std::uint32_t>(w.content.size());
+        w.parts = parts_of(w.content);
+        const bool whole = w.content.tail().empty();
+        w.what = whole ? io_operation::kind::write : io_operation::kind::writev;
+        w.address = whole ? w.parts[0].iov_base : w.parts.data();
+        w.length = static_cast<std::uint32_t>(whole ? w.parts[0].iov_len : 1 + w.content.tail().size());
         ++writes_in_flight_;
         on().io().submit(w);
     }

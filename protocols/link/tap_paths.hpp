@@ -65,6 +65,7 @@ class multishot_tap final : public tap {
         explicit write(multishot_tap& t);
         multishot_tap& owner;
         frame content;
+        frame_parts parts{}; ///< of content, for the kernel
     };
     void arm();
     void on_read(const io_operation::completion& c);

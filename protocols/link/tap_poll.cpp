@@ -67,10 +67,8 @@ bool poll_tap::read_one() {
 
 void poll_tap::send(frame&& f) {
     if (!prepare(f)) return;
-    ssize_t written = 0;
-    do written = ::write(fd(), f.data().data(), f.size());
-    while (written < 0 && errno == EINTR);
-    wrote(written < 0 ? -errno : written, f.size());
+    const ssize_t written = write_now(f);
+    wrote(written, f.size());
 }
 
 } // namespace tapir

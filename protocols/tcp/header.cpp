@@ -193,8 +193,10 @@ bool checksum_ok(bytes segment, std::uint16_t pseudo_header_sum) {
     return sum.valid();
 }
 
-void emit(mutable_bytes room, const header& h, std::uint16_t pseudo_header_sum,
-          std::span<const bytes> payload, checksum_mode mode) {
+namespace {
+template <class Parts>
+void emit_before(const Parts& payload, mutable_bytes room, const header& h, std::uint16_t pseudo_header_sum,
+                 checksum_mode mode) {
     const std::size_t size = h.size();
     assert(room.size() == size);
     store_be16(room, 0, h.source_port);
@@ -219,6 +221,16 @@ void emit(mutable_bytes room, const header& h, std::uint16_t pseudo_header_sum,
     sum.add(room); // [RFC 9293 3.1 MUST-2]
     for (const bytes part : payload) sum.add(part);
     store_be16(room, 16, sum.value());
+}
+} // namespace
+
+void emit(mutable_bytes room, const header& h, std::uint16_t pseudo_header_sum,
+          std::span<const bytes> payload, checksum_mode mode) {
+    emit_before(payload, room, h, pseudo_header_sum, mode);
+}
+void emit(mutable_bytes room, const header& h, std::uint16_t pseudo_header_sum,
+          std::span<const chunk> payload, checksum_mode mode) {
+    emit_before(payload, room, h, pseudo_header_sum, mode);
 }
 
 std::string to_string(flags f) {

@@ -8,6 +8,7 @@
 // [RFC 9293 3.1, 3.2] [RFC 7323 2.2, 3.2] [RFC 2018 2, 3] [RFC 7413 4.1.1]
 #pragma once
 
+#include <tapir/framework/buffer.hpp>
 #include <tapir/framework/bytes.hpp>
 #include <tapir/protocols/tcp/seq.hpp>
 
@@ -135,6 +136,8 @@ enum class checksum_mode : std::uint8_t {
 /// Writes `h` into exactly h.size() bytes. `payload` is what will follow, for the checksum and the length.
 void emit(mutable_bytes room, const header& h, std::uint16_t pseudo_header_sum,
           std::span<const bytes> payload, checksum_mode mode = checksum_mode::full);
+void emit(mutable_bytes room, const header& h, std::uint16_t pseudo_header_sum,
+          std::span<const chunk> payload, checksum_mode mode = checksum_mode::full);
 
 /// The smallest window scale with which 16 bits can offer all of `buffer`. [RFC 7323 2.2, 2.3]
 constexpr std::uint8_t window_scale_for(std::uint32_t buffer) {

@@ -151,7 +151,7 @@ bool tcb::send_syn(instant now, std::size_t max_payload, gather_list& parts, out
     if (first) text = add_fast_open(h, max_payload, now);
     if (text != 0) {
         const std::size_t used = buffer_.gather(0, text, parts);
-        out.payload = std::span<const bytes>(parts).first(used);
+        out.payload = std::span<const chunk>(parts).first(used);
         out.payload_size = text;
         out.mss = static_cast<std::uint16_t>(text); // one segment, though its size is not agreed on yet
         ++stack_->counters_.fast_open_used;
@@ -225,7 +225,7 @@ void tcb::send_range(seq begin, std::uint32_t length, bool with_fin, instant now
     const std::size_t used = length == 0 ? 0 : buffer_.gather(begin - data_begin(), found, parts);
     if (found < length) with_fin = false;
     length = static_cast<std::uint32_t>(found);
-    out.payload = std::span<const bytes>(parts).first(used);
+    out.payload = std::span<const chunk>(parts).first(used);
     out.payload_size = length;
 
     flags f = flags::ack;

@@ -1,5 +1,5 @@
 // Segments as values. In: header fields, a payload that shares the frame's buffer, the instant it arrived.
-// Out: header fields and a gather list into the send buffer, valid only while it is being emitted.
+// Out: header fields and slices of the send buffer, which who takes longer may share.
 #pragma once
 
 #include <tapir/framework/buffer.hpp>
@@ -32,10 +32,10 @@ struct segment {
     bool operator==(const segment& other) const;
 };
 
-/// A segment that goes out. `payload` points into buffers that may change after emit() returns.
+/// A segment that goes out. What `payload` names stays as it is for as long as somebody shares it.
 struct outgoing_segment {
     tcp::header header{};
-    std::span<const bytes> payload{};
+    std::span<const chunk> payload{};
     std::size_t payload_size = 0;
     /// Payload may be larger than this when the sink said so; it is then to be cut into pieces of `mss`.
     std::uint16_t mss = 0;

@@ -59,16 +59,16 @@ std::size_t send_buffer::write(chunk data, buffer_pool& pool, std::size_t memory
     return taken;
 }
 
-std::size_t send_buffer::gather(std::size_t offset, std::size_t& length, std::span<bytes> parts) const {
+std::size_t send_buffer::gather(std::size_t offset, std::size_t& length, std::span<chunk> parts) const {
     std::size_t used = 0;
     std::size_t found = 0;
     for (std::size_t i = 0; i < chunks_.size() && used < parts.size() && found < length; ++i) {
-        const bytes all = chunks_[i].data();
+        const chunk& all = chunks_[i];
         if (offset >= all.size()) {
             offset -= all.size();
             continue;
         }
-        parts[used] = all.subspan(offset, std::min(all.size() - offset, length - found));
+        parts[used] = all.slice(offset, std::min(all.size() - offset, length - found));
         found += parts[used].size();
         ++used;
         offset = 0;

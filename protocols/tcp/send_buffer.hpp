@@ -29,9 +29,9 @@ class send_buffer {
     /// The same, sharing the chunk unless copying it is cheaper than keeping it apart.
     std::size_t write(chunk data, buffer_pool& pool, std::size_t memory);
 
-    /// Fills `parts` with the bytes from `offset` on, at most `length`; returns how many parts, and in
-    /// `length` how many bytes they have: less only when `parts` is too short.
-    std::size_t gather(std::size_t offset, std::size_t& length, std::span<bytes> parts) const;
+    /// Fills `parts` with slices that share the bytes from `offset` on, at most `length`; returns how many
+    /// parts, and in `length` how many bytes they have: less only when `parts` is too short.
+    std::size_t gather(std::size_t offset, std::size_t& length, std::span<chunk> parts) const;
 
     /// The first n bytes are acknowledged.
     void drop_front(std::uint32_t n);

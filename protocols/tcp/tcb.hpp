@@ -58,7 +58,7 @@ enum class verdict : std::uint8_t {
 };
 
 /// Room for the payload of one outgoing segment: 64 KiB out of chunks of 2 KiB.
-using gather_list = std::array<bytes, 40>;
+using gather_list = std::array<chunk, 40>;
 
 /// What came ahead of a hole, among those whose data is shed first: kept while there is something to keep or
 /// to tell.

@@ -351,8 +351,9 @@ TEST_CASE("uring: a back end that dies with operations in flight waits for the k
 TEST_CASE("uring: the kernel's operations are probed") {
     const uring_backend io;
     using kind = io_operation::kind;
-    for (const kind k : {kind::nop, kind::read, kind::write, kind::recv, kind::send, kind::accept,
-                         kind::connect, kind::shutdown, kind::poll, kind::open, kind::statx, kind::close})
+    for (const kind k :
+         {kind::nop, kind::read, kind::write, kind::writev, kind::recv, kind::send, kind::accept,
+          kind::connect, kind::shutdown, kind::poll, kind::open, kind::statx, kind::close})
         CHECK(io.supports(k));
 }
 

@@ -74,7 +74,8 @@ class attacker final : public middleware {
     }
     void send_segment(const ip::address& source, const tcp::header& h) {
         frame f(pool_.allocate(frame::default_headroom), frame::default_headroom);
-        tcp::emit(f.push_front(h.size()), h, ip::pseudo_header_sum(source, target, ip::protocol::tcp), {});
+        tcp::emit(f.push_front(h.size()), h, ip::pseudo_header_sum(source, target, ip::protocol::tcp),
+                  std::span<const bytes>());
         ipv4::header ip;
         ip.protocol = ip::protocol::tcp;
         ip.source = source;

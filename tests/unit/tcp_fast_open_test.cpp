@@ -424,7 +424,7 @@ TEST_CASE("fast open: the longest cookie fits beside all other options of a SYN,
     for (std::size_t i = 0; i < 16; ++i) h.options.fast_open->octets[i] = std::byte(i + 1);
     CHECK(h.size() == tcp::max_header_size);
     std::vector<std::byte> raw(h.size());
-    tcp::emit(raw, h, 0, {});
+    tcp::emit(raw, h, 0, std::span<const bytes>());
     const auto parsed = tcp::parse(raw);
     REQUIRE(parsed);
     CHECK(parsed->header == h);
