@@ -117,5 +117,73 @@ TEST_CASE("large segments: what is paced leaves when packets would") { // [RFC 9
     CHECK(sent_by_time(large) == sent_by_time(1000));
 }
 
+// --- coming in ---------------------------------------------------------------------------------------------
+
+TEST_CASE("large segments: a full one is as large as its packets, and draws its ACK when it comes alone") {
+    tcp_lab lab; // [RFC 9293 3.8.6.3 SHLD-19]: with timestamps a full packet has 1448 bytes
+    lab.establish();
+    lab.in({.flags = ACK, .seq = 1, .ack = 1, .text = bulk(4344), .piece = 1448});
+    CHECK(lab.out() == segs{{.flags = ACK, .seq = 1, .ack = 4345}});
+    lab.in({.flags = ACK, .seq = 4345, .ack = 1, .text = bulk(1448)});
+    CHECK(lab.out() == segs{{.flags = ACK, .seq = 1, .ack = 5793}});
+    lab.in({.flags = ACK, .seq = 5793, .ack = 1, .text = bulk(1447)}); // waits for company
+    CHECK(lab.out() == segs{});
+    lab.in({.flags = ACK, .seq = 7240, .ack = 1, .text = bulk(1449)});
+    CHECK(lab.out() == segs{{.flags = ACK, .seq = 1, .ack = 8689}});
+}
+
+TEST_CASE("large segments: one ACK for each, and for no more than max_stretch_bytes") {
+    tcp::config c = tcp_lab::plain();
+    c.max_stretch_bytes = 10'000;
+    tcp_lab lab(c);
+    lab.establish();
+    lab.in({.flags = ACK, .seq = 1, .ack = 1, .text = bulk(10'000), .piece = 1000});
+    CHECK(lab.out() == segs{{.flags = ACK, .seq = 1, .ack = 10'001}});
+    lab.in({.flags = ACK, .seq = 10'001, .ack = 1, .text = bulk(25'000), .piece = 1000});
+    CHECK(lab.out() == segs{{.flags = ACK, .seq = 1, .ack = 20'001},
+                            {.flags = ACK, .seq = 1, .ack = 30'001},
+                            {.flags = ACK, .seq = 1, .ack = 35'001}});
+    lab.wait(100ms);
+    CHECK(lab.out() == segs{});
+}
+
+TEST_CASE("large segments: beyond a hole, a sender without SACK gets a duplicate ACK for each packet") {
+    tcp_lab lab; // [RFC 5681 3.2, 4.2]
+    lab.establish();
+    lab.in({.flags = ACK, .seq = 1001, .ack = 1, .text = bulk(2500), .piece = 1000});
+    CHECK(lab.out() == segs(3, {.flags = ACK, .seq = 1, .ack = 1}));
+    lab.in({.flags = ACK, .seq = 1, .ack = 1, .text = bulk(1000)});
+    CHECK(lab.out() == segs{{.flags = ACK, .seq = 1, .ack = 3501}});
+}
+
+TEST_CASE("large segments: beyond a hole, SACK says it all at once") { // [RFC 2018 4]
+    tcp_lab lab(with_sack());
+    lab.establish(tcp_lab::plain().connections, 65535, permitting_sack());
+    lab.in({.flags = ACK, .seq = 1001, .ack = 1, .text = bulk(2500), .piece = 1000});
+    const segs answer = lab.out();
+    REQUIRE(answer.size() == 1);
+    REQUIRE(answer[0].options->sack_count == 1);
+    CHECK(answer[0].options->sack[0].end - answer[0].options->sack[0].begin == 2500);
+}
+
+TEST_CASE("large segments: what stands behind the window is not taken, what stands before it came twice") {
+    tcp_lab lab(with_sack()); // [RFC 9293 3.10.7.4, first] [RFC 2883 4]
+    tcp::connection_options o = tcp_lab::plain().connections;
+    o.receive_buffer = 8000;
+    lab.establish(o, 65535, permitting_sack());
+    lab.in({.flags = ACK, .seq = 1, .ack = 1, .text = bulk(3000), .piece = 1000});
+    CHECK(lab.out().size() == 1);
+    lab.in({.flags = ACK, .seq = 1001, .ack = 1, .text = bulk(4000), .piece = 1000});
+    const segs answer = lab.out();
+    REQUIRE(answer.size() == 1);
+    CHECK(answer[0].ack == 5001);
+    REQUIRE(answer[0].options->sack_count == 1);
+    CHECK(answer[0].options->sack[0].begin == tcp::seq(tcp_lab::peer_isn) + 1001);
+    CHECK(answer[0].options->sack[0].end == tcp::seq(tcp_lab::peer_isn) + 3001);
+    lab.in({.flags = ACK, .seq = 5001, .ack = 1, .text = bulk(10'000), .piece = 1000});
+    CHECK(lab.out() == segs{{.flags = ACK, .seq = 1, .ack = 8001, .window = std::uint16_t{0}}});
+    CHECK(lab.e->readable() == 8000);
+}
+
 } // namespace
 } // namespace tapir::test
