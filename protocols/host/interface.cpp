@@ -56,10 +56,26 @@ void interface::send(frame packet, ip::address next_hop, instant now) {
     if (const auto to = arp_.resolve(next_hop, now)) {
         transmit(std::move(packet), *to, ethernet::ether_type::ipv4);
     } else if (arp_.is_asked_for(next_hop)) {
-        // What is forwarded lies in a buffer of the link it came from, which has only so many.
-        arp_.enqueue(next_hop, packet.copy(pool_), now);
+        wait(std::move(packet), next_hop, now);
     }
     run_arp();
+}
+
+// The bounds of the queues are for packets: a large segment waits as what it means.
+void interface::wait(frame packet, ip::address next_hop, instant now) {
+    if (packet.meta.gso_type == segmentation::none) {
+        // What is forwarded lies in a buffer of the link it came from, which has only so many.
+        arp_.enqueue(next_hop, packet.copy(pool_), now);
+        return;
+    }
+    ethernet::header unknown;
+    unknown.type = ethernet::ether_type::ipv4;
+    unknown.emit(packet.push_front(ethernet::header::size)); // cutting begins there
+    ++counters_.finished_here;
+    finish(std::move(packet), pool_, [&](frame&& piece) {
+        piece.drop_front(ethernet::header::size);
+        arp_.enqueue(next_hop, std::move(piece), now);
+    });
 }
 
 void interface::transmit(frame packet, ethernet::mac_address to, ethernet::ether_type type) {

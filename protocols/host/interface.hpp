@@ -64,7 +64,8 @@ class interface final : private frame_receiver {
     struct counters {
         std::uint64_t unknown_type = 0; ///< neither IPv4 nor ARP
         std::uint64_t carrier_lost = 0;
-        std::uint64_t finished_here = 0; ///< segmented or summed in software, for a link that cannot
+        std::uint64_t finished_here =
+            0; ///< segmented or summed in software: for a link that cannot, or to wait
 
         template <class Self, class F>
         static constexpr void visit(Self& c, F f) {
@@ -81,6 +82,7 @@ class interface final : private frame_receiver {
     void writable() override { owner_.on_room(); }
     void carrier(bool up) override;
 
+    void wait(frame packet, ip::address next_hop, instant now);
     void transmit(frame packet, ethernet::mac_address to, ethernet::ether_type type);
     /// Everything that the ARP cache wants done.
     void run_arp();

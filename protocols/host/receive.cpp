@@ -68,10 +68,11 @@ void host::on_tcp(const frame& f, const ipv4::datagram& d) {
         return;
     }
     const bool known = f.meta.csum != checksum_state::none;
+    const std::uint16_t piece = f.meta.gso_type != segmentation::none ? f.meta.gso_size : std::uint16_t{0};
     tcp_.receive(path_between(d.packet.destination(), d.packet.source()),
                  f.share(d.packet.header_size(), d.packet.payload().size()),
                  known ? tcp::checksum_known::valid : tcp::checksum_known::no, f.arrived, reactor_.now(),
-                 d.packet.ecn());
+                 d.packet.ecn(), piece);
 }
 
 void host::on_icmp(const ipv4::datagram& d) {

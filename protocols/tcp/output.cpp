@@ -265,7 +265,7 @@ bool tcb::send_lost(instant now, std::size_t max_payload, gather_list& parts, ou
     if (goes_on && length < std::min(text, full)) // no silly window for what is new [RFC 9293 MUST-38]
         length = std::min(length, earlier(range.end, snd_end()) - range.begin);
     const bool fin_too = goes_on ? fin_queued_ : range.end > snd_end();
-    const bool fin = fin_too && range.begin + length == snd_end() && by_peer > length;
+    bool fin = fin_too && range.begin + length == snd_end() && by_peer > length;
     // In whole segments, however small the first ones were, unless the peer's window takes no more: else each
     // ACK of a byte would let a byte out.
     const bool whole = length == text ? (length != 0 || fin) : length >= full || (pipe == 0 && length != 0);
@@ -285,7 +285,10 @@ bool tcb::send_lost(instant now, std::size_t max_payload, gather_list& parts, ou
             limited_by(send_limit::pacing, now);
             return false;
         }
-        if (room < length) length = room / full * full;
+        if (room < length) {
+            length = room / full * full;
+            fin = false;
+        }
     }
     oldest_due_ = false;
     timers_.clear(timer_id::persist);

@@ -21,7 +21,12 @@ struct segment {
     chunk payload{};
     instant arrived{};              ///< when it was read from the link
     ip::ecn ecn = ip::ecn::not_ect; ///< of its packet
+    std::uint16_t piece = 0;        ///< bytes of text in each packet, when it came in several; else 0
 
+    /// The packets that it came in.
+    std::uint32_t packets() const {
+        return piece == 0 ? 1 : static_cast<std::uint32_t>((payload.size() + piece - 1) / piece);
+    }
     /// SEG.LEN: payload, plus one each for SYN and FIN.
     std::uint32_t length() const {
         return static_cast<std::uint32_t>(payload.size()) + (header.syn() ? 1u : 0u) +

@@ -140,7 +140,7 @@ verdict tcb::arrives_in_syn_sent(const segment& s, instant now) {
     established(now);
     ack_now_ = true;
     if (!s.payload.empty() || h.fin()) {
-        text_arrives(h.seq + 1, s.payload, h.fin(), now);
+        text_arrives(h.seq + 1, s, h.fin(), now);
         conclude(false, user_->peer_fin_, now);
     }
     return verdict::done;
@@ -293,7 +293,7 @@ verdict tcb::arrives_synchronized(const segment& s, instant now) {
     const bool had_fin = user_->peer_fin_;
     if (!s.payload.empty() || h.fin()) {
         if (may_receive(state_)) {
-            text_arrives(h.seq, s.payload, h.fin(), now);
+            text_arrives(h.seq, s, h.fin(), now);
             if (answers_marks() && !s.payload.empty()) marks_arrive(s, now);
         } else if (s.length() != 0) {
             owe_ack(); // behind the peer's FIN there is nothing; tell it where we stand
@@ -316,14 +316,15 @@ void tcb::rst_arrives(const segment& s, instant now) {
     end(event::rst, ending::reset, make_error_code(why), now);
 }
 
-void tcb::text_arrives(seq begin, chunk payload, bool fin, instant now) {
-    if (!take_text(begin, std::move(payload), fin, now)) owe_ack();
+void tcb::text_arrives(seq begin, const segment& s, bool fin, instant now) {
+    if (!take_text(begin, s, fin, now)) owe_ack();
 }
 
 // Trims to the window and to what is new, keeps what is ahead of a hole, delivers what is in order. False:
 // the segment brought nothing in order, and earns an acknowledgement of its own; one, whatever was wrong with
 // it.
-bool tcb::take_text(seq begin, chunk payload, bool fin, instant now) {
+bool tcb::take_text(seq begin, const segment& s, bool fin, instant now) {
+    chunk payload = s.payload;
     // In front: what we have.
     const bool partly_known = begin < rcv_nxt_;
     if (partly_known) {
@@ -357,12 +358,16 @@ bool tcb::take_text(seq begin, chunk payload, bool fin, instant now) {
         peer_fin_known_ = true;
         peer_fin_ = end_of_text;
     }
+    const std::size_t of_one = s.piece == 0 ? payload.size() : std::min<std::size_t>(payload.size(), s.piece);
     rcv_mss_ = static_cast<std::uint16_t>(
-        std::clamp<std::size_t>(payload.size(), rcv_mss_, std::max(rcv_mss_, receive_mss())));
+        std::clamp<std::size_t>(of_one, rcv_mss_, std::max(rcv_mss_, receive_mss())));
     const bool full_segment = !payload.empty() && payload.size() >= rcv_mss_;
 
     if (begin != rcv_nxt_) {
         ++stack_->counters_.out_of_order;
+        // A sender without SACK counts ACKs: it gets as many as packets that come apart would draw.
+        if (!sack_permitted_)
+            for (std::uint32_t n = s.packets(); n > 1; --n) owe_ack();
         if (!payload.empty()) keep_ahead(begin, std::move(payload), now);
         return false; // [RFC 5681 4.2]: at once, a duplicate
     }

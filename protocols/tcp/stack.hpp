@@ -90,9 +90,10 @@ class stack {
 
     // --- from below ------------------------------------------------------------------------------------
     /// A segment (header and payload, nothing behind) whose addresses were those of `p`, seen from here:
-    /// p.local is its destination. The payload shares `bytes_of_segment`. `ecn` is that of its packet.
+    /// p.local is its destination. The payload shares `bytes_of_segment`. `ecn` is that of its packet. What
+    /// a link has put together from several packets had `piece` bytes in each.
     void receive(const path& p, const chunk& bytes_of_segment, checksum_known checksum, instant arrived,
-                 instant now, ip::ecn ecn = ip::ecn::not_ect);
+                 instant now, ip::ecn ecn = ip::ecn::not_ect, std::uint16_t piece = 0);
     /// The same for a segment that is parsed and known to be intact.
     void receive(const path& p, const segment& s, instant now);
 

@@ -25,7 +25,7 @@ void stack::drop(std::uint64_t counters::* reason, std::string_view name, const 
 }
 
 void stack::receive(const path& p, const chunk& bytes_of_segment, checksum_known checksum, instant arrived,
-                    instant now, ip::ecn ecn) {
+                    instant now, ip::ecn ecn, std::uint16_t piece) {
     const bytes all = bytes_of_segment.data();
     // [RFC 9293 3.1 MUST-3]
     if (checksum != checksum_known::valid && all.size() >= header_size &&
@@ -45,6 +45,7 @@ void stack::receive(const path& p, const chunk& bytes_of_segment, checksum_known
     s.payload = bytes_of_segment.slice(parsed->size, all.size() - parsed->size);
     s.arrived = arrived;
     s.ecn = ecn;
+    s.piece = piece;
     receive(p, s, now);
 }
 

@@ -175,8 +175,8 @@ class tcb : public list_hook<stack::dirty_tag>,
     bool can_be_true(seq ack) const;
     bool asks_whether_we_live(const segment& s) const;
     void rst_arrives(const segment& s, instant now);
-    void text_arrives(seq begin, chunk payload, bool fin, instant now);
-    bool take_text(seq begin, chunk payload, bool fin, instant now);
+    void text_arrives(seq begin, const segment& s, bool fin, instant now);
+    bool take_text(seq begin, const segment& s, bool fin, instant now);
     void take_in_order(chunk payload);
     void keep_ahead(seq begin, chunk payload, instant now);
     void came_twice(seq begin, seq end);
@@ -432,7 +432,7 @@ class tcb : public list_hook<stack::dirty_tag>,
     bool ecn_holds_ : 1 = false;     ///< an echo at one segment: new data waits for timer_id::pace
     fast_open_use fast_open_ : 3 = fast_open_use::off;
     std::uint16_t peer_mss_ = 0;
-    std::uint16_t rcv_mss_ = 0; ///< largest payload seen: what counts as a full segment on the way in
+    std::uint16_t rcv_mss_ = 0; ///< most text seen in a packet: what counts as a full segment on the way in
     seq iss_;
     seq irs_;
     seq recover_; ///< one past the highest sent when a recovery began; it ends there [RFC 6582]

@@ -4,9 +4,18 @@
 
 #include <doctest/doctest.h>
 
+#include <array>
+#include <cerrno>
+#include <cstddef>
 #include <cstdint>
 #include <cstdlib>
+#include <linux/filter.h>
+#include <linux/if_tun.h>
+#include <linux/seccomp.h>
 #include <string>
+#include <sys/ioctl.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
 #include <thread>
 #include <vector>
 
@@ -91,6 +100,32 @@ void exchange(tap_host& ours) {
     expect(ours.device().counters().bad_offload == 0, "no malformed header");
 }
 
+/// From now on the kernel refuses this process `request`, unless its argument is 0.
+void refuse_ioctl(std::uint32_t request) {
+    constexpr std::uint32_t number = offsetof(seccomp_data, nr);
+    constexpr std::uint32_t asked = offsetof(seccomp_data, args[1]); // the lower half; so is the next
+    constexpr std::uint32_t argument = offsetof(seccomp_data, args[2]);
+    const auto load = [](std::uint32_t at) -> sock_filter { return {BPF_LD | BPF_W | BPF_ABS, 0, 0, at}; };
+    const auto unless = [](std::uint32_t value, std::uint8_t skip) -> sock_filter {
+        return {BPF_JMP | BPF_JEQ | BPF_K, 0, skip, value};
+    };
+    const auto answer = [](std::uint32_t what) -> sock_filter { return {BPF_RET | BPF_K, 0, 0, what}; };
+    std::array program{load(number),
+                       unless(__NR_ioctl, 5),
+                       load(asked),
+                       unless(request, 3),
+                       load(argument),
+                       sock_filter{BPF_JMP | BPF_JEQ | BPF_K, 1, 0, 0},
+                       answer(SECCOMP_RET_ERRNO | EINVAL),
+                       answer(SECCOMP_RET_ALLOW)};
+    sock_fprog all{};
+    all.len = static_cast<unsigned short>(program.size());
+    all.filter = program.data();
+    if (::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0 ||
+        ::prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &all) != 0)
+        throw lacking("no filter of system calls");
+}
+
 } // namespace
 
 TEST_CASE("offload: bulk goes both ways in large segments, and arrives intact") {
@@ -129,4 +164,17 @@ TEST_CASE("offload: a device that outlives its users does what the latest one as
             }
         },
         120);
+}
+
+TEST_CASE("offload: where the kernel refuses it, frames are packets and all is as before") {
+    for (const auto request : {TUNSETOFFLOAD, TUNSETVNETHDRSZ, TUNSETVNETLE}) {
+        on_each_tap_path([request](const std::string& io) {
+            refuse_ioctl(static_cast<std::uint32_t>(request));
+            tap_host ours(io);
+            expect(!ours.device().offloads(), "refused");
+            exchange(ours);
+            const link_counters c = ours.device().counters();
+            expect(c.large_in == 0 && c.large_out == 0, "none is large");
+        });
+    }
 }

@@ -53,6 +53,7 @@ struct seg {
     std::optional<tcp::options> options = std::nullopt;
     std::optional<long> at = std::nullopt;
     std::optional<ip::ecn> ecn = std::nullopt;
+    std::uint16_t piece = 0; ///< of the peer's: what each packet had, when the link has put several together
 
     bool operator==(const seg& o) const {
         const auto plain = [](tcp::flags f) {
@@ -170,7 +171,7 @@ class tcp_lab : public tcp::output_sink {
         const std::array parts = {as_bytes(literal.text)};
         tcp::emit(b.span().first(s.header.size()), s.header, way().pseudo_header_sum, parts);
         stack.receive(way(), chunk(b, 0, size), tcp::checksum_known::no, now, now,
-                      literal.ecn.value_or(ip::ecn::not_ect));
+                      literal.ecn.value_or(ip::ecn::not_ect), literal.piece);
     }
 
     /// What we have sent since the last call.

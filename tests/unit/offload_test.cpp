@@ -2,6 +2,7 @@
 #include <tapir/framework/random.hpp>
 #include <tapir/framework/sim_backend.hpp>
 #include <tapir/protocols/ethernet/header.hpp>
+#include <tapir/protocols/host/host.hpp>
 #include <tapir/protocols/ip/checksum.hpp>
 #include <tapir/protocols/ipv4/header.hpp>
 #include <tapir/protocols/link/capture.hpp>
@@ -21,6 +22,7 @@
 
 #include "tests/hex.hpp"
 #include "tests/support/link_end.hpp"
+#include "tests/support/station.hpp"
 
 using namespace tapir;
 using test::pass_time;
@@ -322,4 +324,34 @@ TEST_CASE("a capture shows a large segment as it is, with a checksum that is rig
     const bytes packet = bytes(pcap).subspan(24 + 16 + 34);
     REQUIRE(packet.size() == 20 + 60'000);
     CHECK(tcp::checksum_ok(packet, pseudo_sum()));
+}
+
+TEST_CASE("a large segment waits for an address as packets, which is what the queues count") {
+    reactor r(make_sim_backend());
+    wire_config c;
+    c.latency = 1ms;
+    c.segmentation = true;
+    wire w(r, c);
+    host_config how;
+    how.forwarding = true;
+    host router(r, how);
+    const ethernet::mac_address routers(2, 0, 0, 0, 0, 2); // as large_frame() has it
+    REQUIRE(
+        router.add_interface(w.left(), routers, ip::prefix(ip::address::v4(192, 0, 2, 7), 24)).has_value());
+    test::station there(w.right(), ethernet::mac_address(2, 0, 0, 0, 0, 1), destination);
+    buffer_pool pool;
+    w.right().send(large_frame(pool, 30'000, 1460));
+    r.run(pass_time(10ms));
+    CHECK(there.received.size() == 21);
+    std::size_t text = 0;
+    for (const test::packet& one : there.received) {
+        const auto v = ipv4::view::parse(one);
+        REQUIRE(v.has_value());
+        CHECK(tcp::checksum_ok(v->payload(), pseudo_sum()));
+        text += v->payload().size() - 20;
+    }
+    CHECK(text == 30'000);
+    w.right().send(large_frame(pool, 30'000, 1460)); // now it need not wait
+    r.run(pass_time(10ms));
+    CHECK(there.received.size() == 22);
 }
