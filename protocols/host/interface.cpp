@@ -92,7 +92,7 @@ void interface::transmit(frame packet, ethernet::mac_address to, ethernet::ether
         return;
     }
     ++counters_.finished_here;
-    finish(std::move(packet).in_one_piece(pool_), pool_, [&](frame&& f) { link_.send(std::move(f)); });
+    finish(std::move(packet), pool_, [&](frame&& f) { link_.send(std::move(f)); });
 }
 
 void interface::run_arp() {

@@ -54,7 +54,6 @@ result<> ip_output::send(ipv4::header h, frame payload) {
             return refuse(errc::too_large, count_.too_large);
     } else if (payload.meta.gso_type !=
                segmentation::none) { // each packet needs an identification of its own
-        payload = std::move(payload).in_one_piece(pool_);
         h.emit(payload.push_front(ipv4::header::size));
         send_segments(std::move(payload), true, *way);
         ++count_.sent;
@@ -96,6 +95,7 @@ result<> ip_output::send_packet(frame packet, const ipv4::hop& way) {
 }
 
 void ip_output::send_segments(frame packet, bool identify, const ipv4::hop& way) {
+    packet = std::move(packet).in_one_piece(pool_);
     (void)packet.push_front(ethernet::header::size); // cutting begins there; nothing in it matters yet
     store_be16(packet.mutable_data(), 12, static_cast<std::uint16_t>(ethernet::ether_type::ipv4));
     segment_cutter segments(packet, pool_);

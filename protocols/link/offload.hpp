@@ -51,7 +51,7 @@ void complete_checksum(mutable_bytes frame, const offload& meta);
 /// FIN only in the last, CWR only in the first, identifications counting up. [RFC 9293 3.7] [RFC 3168 6.1.2]
 class segment_cutter {
   public:
-    /// `whole` must outlive it.
+    /// `whole` is in one piece, and must outlive it.
     segment_cutter(const frame& whole, buffer_pool& pool);
     /// Nothing behind the last piece, nor when `whole` is no TCP segment over IPv4.
     std::optional<frame> next();
@@ -69,7 +69,8 @@ class segment_cutter {
 template <class F>
 void finish(frame&& whole, buffer_pool& pool, F f) {
     if (whole.meta.gso_type != segmentation::none) {
-        segment_cutter pieces(whole, pool);
+        const frame all = std::move(whole).in_one_piece(pool);
+        segment_cutter pieces(all, pool);
         while (auto piece = pieces.next()) f(std::move(*piece));
         return;
     }

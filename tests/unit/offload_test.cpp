@@ -149,6 +149,27 @@ TEST_CASE("pieces of every size are intact, and what is an exact multiple has no
     }
 }
 
+TEST_CASE("a large segment whose text was shared, not copied, is finished like one in one piece") {
+    buffer_pool pool;
+    const frame whole = large_frame(pool, 20'000, 1448);
+    frame shared(pool.allocate(frame::default_headroom), frame::default_headroom - headers);
+    copy_bytes(shared.push_back(headers), whole.data().first(headers));
+    shared.share_back(whole.share(headers, 12'345));
+    shared.share_back(whole.share(headers + 12'345, 20'000 - 12'345));
+    shared.meta = whole.meta;
+    REQUIRE(shared.size() == whole.size());
+
+    const std::vector<frame> expected = cut(whole, pool);
+    std::size_t n = 0;
+    finish(std::move(shared), pool, [&](frame&& piece) {
+        REQUIRE(n < expected.size());
+        CHECK(std::ranges::equal(piece.data(), expected[n].data()));
+        CHECK(intact(piece));
+        ++n;
+    });
+    CHECK(n == 14);
+}
+
 TEST_CASE("an urgent pointer goes on pointing at the same byte") {
     buffer_pool pool;
     frame whole = large_frame(pool, 3000, 1000, tcp::flags::ack | tcp::flags::urg);
