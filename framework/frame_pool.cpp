@@ -30,8 +30,10 @@ struct free_frame_node {
 struct frame_pool {
     std::array<free_frame_node*, classes> free{};
     std::size_t live = 0;
+    bool over = false; ///< what static objects return at the end of the program goes to operator delete
     ~frame_pool() {
-        for (auto* node : free)
+        over = true;
+        for (auto*& node : free)
             while (node != nullptr) {
                 auto* next = node->next;
                 ::operator delete(node);
@@ -44,31 +46,33 @@ thread_local frame_pool frames;
 
 } // namespace
 
-void* allocate_frame(std::size_t size) {
+void* allocate_pooled(std::size_t size) {
     const std::size_t c = (size + granule - 1) / granule;
-    if (TAPIR_FRAME_POOL && c < classes) {
-        if (free_frame_node* node = frames.free[c]; node != nullptr) {
-            frames.free[c] = node->next;
-            ++frames.live;
-            return node;
-        }
-        void* fresh = ::operator new(c * granule);
-        ++frames.live;
-        return fresh;
+    if (!TAPIR_FRAME_POOL || c >= classes) return ::operator new(size);
+    free_frame_node* node = frames.free[c];
+    if (node == nullptr) return ::operator new(c * granule);
+    frames.free[c] = node->next;
+    return node;
+}
+
+void free_pooled(void* memory, std::size_t size) noexcept {
+    const std::size_t c = (size + granule - 1) / granule;
+    if (TAPIR_FRAME_POOL && c < classes && !frames.over) {
+        frames.free[c] = new (memory) free_frame_node{frames.free[c]};
+        return;
     }
-    void* fresh = ::operator new(size);
+    ::operator delete(memory);
+}
+
+void* allocate_frame(std::size_t size) {
+    void* frame = allocate_pooled(size);
     ++frames.live;
-    return fresh;
+    return frame;
 }
 
 void free_frame(void* frame, std::size_t size) noexcept {
     --frames.live;
-    const std::size_t c = (size + granule - 1) / granule;
-    if (TAPIR_FRAME_POOL && c < classes) {
-        frames.free[c] = new (frame) free_frame_node{frames.free[c]};
-        return;
-    }
-    ::operator delete(frame);
+    free_pooled(frame, size);
 }
 
 std::size_t live_frames() noexcept {

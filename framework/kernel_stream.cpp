@@ -9,6 +9,7 @@
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <optional>
+#include <poll.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -207,6 +208,17 @@ task<result<std::size_t>> read_from(socket_ptr s, mutable_bytes to) {
     co_return std::size_t{*n};
 }
 
+task<result<>> readable(socket_ptr s) {
+    if (const std::error_code no = why_not(s)) co_return no;
+    if (s->reading) co_return errc::busy;
+    if (s->failure) co_return s->failure;
+    const under_way mark(*s, s->reading);
+    const auto events = co_await io::poll(s->fd, POLLIN);
+    if (s->aborted) co_return errc::aborted;
+    if (!events) co_return outcome_of(events.error());
+    co_return result<>();
+}
+
 task<write_result> write_to(socket_ptr s, bytes from) {
     if (const std::error_code no = why_not(s)) co_return write_result(no, 0);
     if (s->finished) co_return write_result(errc::finished, 0);
@@ -355,6 +367,9 @@ stream::~stream() {
 
 task<result<std::size_t>> stream::read(mutable_bytes to) {
     return read_from(socket_, to);
+}
+task<result<>> stream::until_readable() {
+    return readable(socket_);
 }
 task<write_result> stream::write(bytes from) {
     return write_to(socket_, from);

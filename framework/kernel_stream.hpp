@@ -48,6 +48,9 @@ class stream {
 
     /// At least one byte; 0 is the peer's end of stream. An empty span is errc::invalid_argument.
     task<result<std::size_t>> read(mutable_bytes to);
+    /// Done when read() would not wait, for data, the peer's end or an error; takes nothing. It counts as a
+    /// reader.
+    task<result<>> until_readable();
     /// All of it, as the kernel's send buffer takes it. Never raises SIGPIPE. Cancelled or failed, the result
     /// tells how many bytes were taken.
     task<write_result> write(bytes from);

@@ -74,6 +74,8 @@ template <class A>
 using awaited = decltype(awaiter_of(std::declval<A>()).await_resume());
 } // namespace detail
 
+/// A stream may have until_readable() too, whose result<> is there when read() would not wait: servers then
+/// hold no buffer for a connection that is idle.
 template <class S>
 concept stream = std::movable<S> && requires(S& s, mutable_bytes in, bytes out, instant deadline) {
     /// At least one byte; 0 is the peer's end of stream.

@@ -1,5 +1,6 @@
 #include <tapir/framework/log.hpp>
 #include <tapir/framework/race.hpp>
+#include <tapir/framework/scope.hpp>
 #include <tapir/framework/sleep.hpp>
 #include <tapir/protocols/http/connection.hpp>
 
@@ -14,66 +15,86 @@ namespace tapir::http::detail {
 
 task<> connection::run() {
     self_ = &co_await this_coroutine;
-    in_.resize(config_.read_buffer_bytes);
     bool usable = true;
-    for (std::uint64_t served = 0; usable && keep_alive_; ++served) {
-        const arrival what = co_await receive();
-        if (what == arrival::nothing) break;
-        if (what == arrival::broken) {
-            usable = false;
-            break;
-        }
-        if (what == arrival::refused) {
-            keep_alive_ = false; // where the next request would begin is not known
-            const response refusal = error_response(refusal_);
-            usable = co_await send(refusal, parser_.get().method == "HEAD", 1);
-            break;
-        }
-        ++control_.count().requests;
-        const request& asked = parser_.get();
-        keep_alive_ = parser_.persists() && served + 1 < config_.max_requests;
-        const response answer = co_await ask_handler();
-        if (stopped()) {
-            usable = false;
-            break;
-        }
-        // [RFC 9112 9.6] no request is read after one that said close; after a half-close there is none
-        keep_alive_ = keep_alive_ && !control_.stopping() && !(eof_ && unread().empty());
-        usable = co_await send(answer, asked.method == "HEAD", asked.minor);
+    while (usable && keep_alive_) {
+        const arrival what = co_await wait_for_request();
+        usable = what != arrival::broken;
+        if (what != arrival::begun) break;
+        usable = co_await serve_requests();
     }
     if (usable && !stopped()) co_await end();
     if (stopped()) ++control_.count().aborted;
+    give_back_workspace();
     io_.abort();
+}
+
+task<bool> connection::serve_requests() {
+    while (keep_alive_) {
+        arrival what = arrival::request;
+        if (!next_is_here()) {
+            if (!co_await flush()) co_return false;
+            if (!parser().begun()) co_return true;
+            what = co_await receive();
+        }
+        if (what == arrival::broken) co_return false;
+        if (what == arrival::refused) {
+            keep_alive_ = false; // where the next request would begin is not known
+            const response refusal = error_response(refusal_);
+            co_return co_await send(refusal, parser().get().method == "HEAD", 1);
+        }
+        ++control_.count().requests;
+        const request& asked = parser().get();
+        keep_alive_ = parser().persists() && ++served_ < config_.max_requests;
+        task<response> answering = work_->out.empty() ? ask_handler() : ask_handler_and_flush();
+        const response answer = co_await std::move(answering);
+        if (stopped() || flushed_in_vain_) co_return false;
+        // [RFC 9112 9.6] no request is read after one that said close; after a half-close there is none
+        keep_alive_ = keep_alive_ && !control_.stopping() && !(eof_ && unread().empty());
+        if (!co_await send(answer, asked.method == "HEAD", asked.minor)) co_return false;
+    }
+    co_return true;
+}
+
+void connection::lend_workspace() {
+    if (!work_) work_ = control_.lend_workspace(config_);
+}
+
+void connection::give_back_workspace() {
+    begin_ = end_ = 0;
+    if (work_) control_.give_back(std::move(work_), config_);
 }
 
 // --- receiving -----------------------------------------------------------------------------------------
 
+bool connection::next_is_here() {
+    parser().reset();
+    parse();
+    if (parser().head_done() && !parser().done()) parse();
+    return parser().done();
+}
+
+task<connection::arrival> connection::wait_for_request() {
+    if (eof_) co_return arrival::nothing;
+    const auto n = co_await fill_when_idle(now() + config_.idle_time);
+    if (n) co_return eof_ ? arrival::nothing : arrival::begun;
+    if (n.error() == errc::deadline_exceeded) {
+        ++control_.count().idle_timeouts;
+        co_return arrival::nothing;
+    }
+    if (n.error() == errc::cancelled && !stopped()) co_return arrival::nothing;
+    co_return lost(n.error());
+}
+
 task<connection::arrival> connection::receive() {
-    parser_.reset();
     const arrival head = co_await receive_head();
-    if (head != arrival::request || parser_.done()) co_return head;
+    if (head != arrival::request || parser().done()) co_return head;
     co_return co_await receive_body();
 }
 
 task<connection::arrival> connection::receive_head() {
-    parse(); // what came with the request before
-    if (!parser_.begun()) {
-        if (eof_) co_return arrival::nothing;
-        const auto n = co_await fill_when_idle(now() + config_.idle_time);
-        if (!n) {
-            if (n.error() == errc::deadline_exceeded) {
-                ++control_.count().idle_timeouts;
-                co_return arrival::nothing;
-            }
-            if (n.error() == errc::cancelled && !stopped()) co_return arrival::nothing;
-            co_return lost(n.error());
-        }
-        if (eof_) co_return arrival::nothing;
-        parse();
-    }
     const instant deadline = now() + config_.header_time;
-    while (!parser_.head_done()) {
-        if (parser_.failure() != problem::none) co_return refuse(status_of(parser_.failure()));
+    while (!parser().head_done()) {
+        if (parser().failure() != problem::none) co_return refuse(status_of(parser().failure()));
         const auto n = co_await fill(deadline);
         if (!n && n.error() == errc::deadline_exceeded) {
             ++control_.count().header_timeouts;
@@ -88,13 +109,13 @@ task<connection::arrival> connection::receive_head() {
 task<connection::arrival> connection::receive_body() {
     parse();
     // [RFC 9110 10.1.1] 100 unless the body, or some of it, has come already
-    const bool body_began = !unread().empty() || !parser_.get().body.empty() || eof_;
-    if (parser_.expects_continue() && !body_began && !parser_.done()) {
+    const bool body_began = !unread().empty() || !parser().get().body.empty() || eof_;
+    if (parser().expects_continue() && !body_began && !parser().done()) {
         if (!co_await write("HTTP/1.1 100 Continue\r\n\r\n")) co_return arrival::broken;
     }
     const instant deadline = now() + config_.body_time;
-    while (!parser_.done()) {
-        if (parser_.failure() != problem::none) co_return refuse(status_of(parser_.failure()));
+    while (!parser().done()) {
+        if (parser().failure() != problem::none) co_return refuse(status_of(parser().failure()));
         const auto n = co_await fill(deadline);
         if (!n && n.error() == errc::deadline_exceeded) {
             ++control_.count().body_timeouts;
@@ -107,15 +128,16 @@ task<connection::arrival> connection::receive_body() {
 }
 
 void connection::parse() {
-    begin_ += parser_.put(unread());
-    if (parser_.failure() == problem::none && eof_ && unread().empty()) parser_.put_end();
-    if (parser_.failure() != problem::none)
-        ++control_.count().malformed[static_cast<std::size_t>(parser_.failure())];
+    if (parser().failure() != problem::none) return;
+    begin_ += parser().put(unread());
+    if (parser().failure() == problem::none && eof_ && unread().empty()) parser().put_end();
+    if (parser().failure() != problem::none)
+        ++control_.count().malformed[static_cast<std::size_t>(parser().failure())];
 }
 
 task<result<std::size_t>> connection::fill(instant deadline) {
     begin_ = end_ = 0;
-    const result<std::size_t> n = co_await with_deadline(deadline, io_.read(in_));
+    const result<std::size_t> n = co_await with_deadline(deadline, io_.read(work_->in));
     if (n) {
         end_ = *n;
         eof_ = *n == 0;
@@ -127,8 +149,23 @@ task<result<std::size_t>> connection::fill_when_idle(instant deadline) {
     either_stop stop(self_->stop(), control_.stop_request());
     idle_wait idle(stop.token());
     control_.became_idle(idle);
-    const result<std::size_t> n = co_await fill(deadline).under(idle.stop.token());
+    give_back_workspace();
+    tapir::detail::deadline_stop late(self_->reactor(), deadline, idle.stop.token());
+    result<std::size_t> n = std::size_t{0};
+    const result<> readable = co_await io_.until_readable().under(late.token());
+    if (readable) {
+        lend_workspace();
+        n = co_await io_.read(work_->in).under(late.token());
+    } else {
+        n = readable.error();
+    }
     shed_ = idle.shed;
+    if (n) {
+        end_ = *n;
+        eof_ = *n == 0;
+    } else if (n.error() == errc::cancelled && late.passed()) {
+        n = errc::deadline_exceeded;
+    }
     co_return n;
 }
 
@@ -147,7 +184,7 @@ connection::arrival connection::lost(std::error_code e) {
 task<response> connection::ask_handler() {
     std::string what;
     try {
-        response r = co_await handler_(parser_.get());
+        response r = co_await handler_(parser().get());
         // Interim responses and protocol switches are not a handler's to send.
         if (r.status >= 200 && r.status <= 599) co_return r;
         what = "it returned status " + std::to_string(r.status);
@@ -157,8 +194,40 @@ task<response> connection::ask_handler() {
         what = "an exception of an unknown type";
     }
     ++control_.count().handler_failures;
-    log::error("the handler of " + parser_.get().method + " " + parser_.get().target + " failed: " + what);
+    log::error("the handler of " + parser().get().method + " " + parser().get().target + " failed: " + what);
     co_return error_response(500);
+}
+
+// The handler of the second request may wait for what the client does once it has seen the first response.
+// Without a wait the handler ends in this turn, and its response leaves with the others.
+task<response> connection::ask_handler_and_flush() {
+    promise_base& self = co_await this_coroutine;
+    scope flushing(self, scope::policy::fail_together);
+    struct at_turn_end : turn_hook {
+        at_turn_end(connection* c, scope& s) : turn_hook(&ended), of(c), in(s) {}
+        static void ended(turn_hook& h, instant) {
+            auto& hook = static_cast<at_turn_end&>(h);
+            hook.in.spawn([](connection* c) { return c->flush_meanwhile(); }, hook.of);
+        }
+        connection* of;
+        scope& in;
+    } hook(this, flushing);
+    self.reactor().at_turn_end(hook);
+    response r = co_await ask_handler();
+    hook.unlink();
+    co_await flushing.join();
+    co_return r;
+}
+
+task<> connection::flush_meanwhile() {
+    flushed_in_vain_ = !co_await flush();
+}
+
+task<bool> connection::flush() {
+    if (work_->out.empty()) co_return true;
+    const bool written = co_await write(work_->out);
+    work_->out.clear();
+    co_return written;
 }
 
 task<bool> connection::write(std::string_view text) {
@@ -179,17 +248,21 @@ task<bool> connection::send(const response& r, bool to_head, int minor) {
     context.keep_alive = keep_alive_;
     context.date = control_.date(config_);
     context.server = config_.server_name;
-    out_.clear();
-    const response_plan plan = append_head(out_, r, context);
+    std::string& out = work_->out;
+    const response_plan plan = append_head(out, r, context);
     keep_alive_ = plan.keep_alive;
     ++control_.count().responses[static_cast<std::size_t>(r.status / 100)];
 
     std::string_view text = plan.how == response_plan::body::text ? r.text() : std::string_view();
     if (text.size() <= config_.send_buffer_bytes) { // one write for a small response
-        out_ += text;
+        out += text;
         text = {};
+        const bool whole = plan.how == response_plan::body::none || plan.how == response_plan::body::text;
+        // ... and for those of requests that have come together, while there is room
+        if (whole && keep_alive_ && !unread().empty() && out.size() < config_.send_buffer_bytes)
+            co_return true;
     }
-    if (!co_await write(out_)) co_return false;
+    if (!co_await flush()) co_return false;
     while (!text.empty()) {
         const std::size_t n = std::min(text.size(), config_.send_buffer_bytes);
         if (!co_await write(text.substr(0, n))) co_return false;
@@ -242,9 +315,10 @@ task<> connection::end() {
 }
 
 task<result<>> connection::drain() {
+    lend_workspace();
     std::uint64_t left = config_.linger_bytes;
     for (;;) {
-        const auto n = co_await io_.read(in_);
+        const auto n = co_await io_.read(work_->in);
         if (!n) co_return n.error();
         if (*n == 0) {
             eof_ = true;

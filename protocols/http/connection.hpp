@@ -10,37 +10,45 @@
 #include <tapir/protocols/http/serialize.hpp>
 #include <tapir/protocols/http/server.hpp>
 #include <tapir/protocols/http/transport.hpp>
+#include <tapir/protocols/http/workspace.hpp>
 
 #include <cstddef>
 #include <cstdint>
-#include <string>
+#include <memory>
 #include <string_view>
-#include <vector>
 
 namespace tapir::http::detail {
 
 class connection {
   public:
     connection(transport& io, const handler& h, const server_config& config, server_control& control)
-        : io_(io), handler_(h), config_(config), control_(control),
-          parser_(config.limits, config.require_length) {}
+        : io_(io), handler_(h), config_(config), control_(control) {}
 
     task<> run();
     /// It was closed to make room for another.
     bool was_shed() const { return shed_; }
 
   private:
+    /// From the first bytes of a request until the connection is idle again; false when it is of no more use.
+    /// Not inlined: a compiler would lay its frame, and all those that it awaits, into that of run(), where
+    /// an idle connection held them.
+    [[gnu::noinline]] task<bool> serve_requests();
     /// What waiting for a request came to.
     enum class arrival : std::uint8_t {
+        begun,   ///< the first bytes of one
         request, ///< a whole one
         refused, ///< not a request: refusal_ is the status that says so
         nothing, ///< an orderly end between requests
         broken,  ///< the connection has failed, or this coroutine was stopped
     };
+    /// True when all of the next request has come with what was read before.
+    bool next_is_here();
+    task<arrival> wait_for_request();
     task<arrival> receive();
     task<arrival> receive_head();
     task<arrival> receive_body();
-    /// Reads once into the buffer. `idle`: the wait ends when the server stops or needs room.
+    /// Reads once into the buffer. `when_idle`: nothing is held while nothing comes, and the wait ends when
+    /// the server stops or needs room.
     task<result<std::size_t>> fill(instant deadline);
     task<result<std::size_t>> fill_when_idle(instant deadline);
     void parse();
@@ -48,17 +56,27 @@ class connection {
     arrival lost(std::error_code e);
 
     task<response> ask_handler();
+    /// The same when responses to requests before this one have not left: they wait for a handler that has
+    /// its response at once, and for no other.
+    task<response> ask_handler_and_flush();
+    task<> flush_meanwhile();
 
     /// False when the connection is of no more use; keep_alive_ says whether another request may follow.
     task<bool> send(const response& r, bool to_head, int minor);
     task<bool> send_source(body_source& source, const response_plan& plan);
+    task<bool> flush();
     task<bool> write(std::string_view text);
 
-    task<> end();
+    [[gnu::noinline]] task<> end(); // likewise
     task<result<>> drain();
     task<result<>> finish_and_linger();
 
-    std::string_view unread() const { return as_text(bytes(in_).subspan(begin_, end_ - begin_)); }
+    void lend_workspace();
+    void give_back_workspace();
+    request_parser& parser() { return work_->parser; }
+    std::string_view unread() const {
+        return work_ ? as_text(bytes(work_->in).subspan(begin_, end_ - begin_)) : std::string_view();
+    }
     instant now() const { return self_->reactor().now(); }
     bool stopped() const { return self_->stop().stop_requested(); }
 
@@ -66,16 +84,16 @@ class connection {
     const handler& handler_;
     const server_config& config_;
     server_control& control_;
-    promise_base* self_ = nullptr; ///< run()'s own
-    request_parser parser_;
-    std::vector<std::byte> in_;
-    std::size_t begin_ = 0; ///< of what has been read and not parsed
+    promise_base* self_ = nullptr;    ///< run()'s own
+    std::unique_ptr<workspace> work_; ///< null when idle
+    std::size_t begin_ = 0;           ///< of what has been read and not parsed
     std::size_t end_ = 0;
-    std::string out_;
+    std::uint64_t served_ = 0;
     int refusal_ = 0;
     bool eof_ = false; ///< the client has half-closed: it sends no more, but still reads
     bool keep_alive_ = true;
     bool shed_ = false;
+    bool flushed_in_vain_ = false; ///< flush_meanwhile() has failed
 };
 
 } // namespace tapir::http::detail

@@ -72,6 +72,17 @@ bool request_parser::persists() const {
     return http::persists(request_.fields, request_.minor);
 }
 
+void request_parser::reset(const limits& l, bool require_length) {
+    limits_ = l;
+    require_length_ = require_length;
+    reset();
+}
+
+std::size_t request_parser::held_bytes() const {
+    return head_.capacity() + request_.method.capacity() + request_.target.capacity() +
+           request_.body.capacity() + request_.fields.held_bytes();
+}
+
 void request_parser::reset() {
     scanner_ = head_scanner(limits_);
     decoder_ = body_decoder();

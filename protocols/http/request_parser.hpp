@@ -44,6 +44,10 @@ class request_parser {
 
     /// Ready for the next request; keeps memory.
     void reset();
+    /// The same, for a request that other limits apply to.
+    void reset(const limits& l, bool require_length);
+    /// Of memory, used or kept.
+    std::size_t held_bytes() const;
 
   private:
     void end_of_head(std::string_view head);

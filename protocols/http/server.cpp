@@ -75,6 +75,25 @@ std::string_view server_control::date(const server_config& config) {
     return date_;
 }
 
+std::unique_ptr<detail::workspace> server_control::lend_workspace(const server_config& config) {
+    std::unique_ptr<detail::workspace> w;
+    if (spare_.empty()) {
+        w = std::make_unique<detail::workspace>(config.limits, config.require_length);
+    } else {
+        w = std::move(spare_.back());
+        spare_.pop_back();
+        w->parser.reset(config.limits, config.require_length);
+    }
+    w->in.resize(config.read_buffer_bytes);
+    return w;
+}
+
+void server_control::give_back(std::unique_ptr<detail::workspace> w, const server_config& config) {
+    if (spare_.size() >= config.spare_workspaces || w->held_bytes() > config.spare_workspace_bytes) return;
+    w->out.clear();
+    spare_.push_back(std::move(w));
+}
+
 bool detail::listener_is_dead(std::error_code e) {
     if (e == errc::closed || e == errc::host_stopped || e == errc::invalid_argument ||
         e == errc::not_supported || e == errc::busy)

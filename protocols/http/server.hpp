@@ -8,7 +8,8 @@
 //
 // Each connection is a coroutine under serve()'s supervisor: an exception in a handler is logged and answered
 // with 500, and ends nothing else. Requests of one connection are handled one after the other, in order;
-// those that come early (pipelining) wait in its receive window.
+// those that come early (pipelining) wait in its receive window,
+// and the responses to those that have come together leave together.
 #pragma once
 
 #include <tapir/framework/error.hpp>
@@ -25,6 +26,7 @@
 #include <tapir/protocols/http/message.hpp>
 #include <tapir/protocols/http/problem.hpp>
 #include <tapir/protocols/http/transport.hpp>
+#include <tapir/protocols/http/workspace.hpp>
 
 #include <array>
 #include <cstddef>
@@ -34,6 +36,7 @@
 #include <string>
 #include <string_view>
 #include <utility>
+#include <vector>
 
 namespace tapir::http {
 
@@ -51,8 +54,9 @@ struct server_config {
     duration idle_time = 60s;
     /// From the end of a head to the end of its body; past it 408.
     duration body_time = 60s;
-    /// For each piece of a response (send_buffer_bytes at most) to be taken by the connection; past it the
-    /// connection is aborted. Also how long the client may take to acknowledge the last of it.
+    /// For each piece of a response (send_buffer_bytes, or twice as much of several) to be taken by the
+    /// connection; past it the connection is aborted. Also how long the client may take to acknowledge the
+    /// last of it.
     duration send_time = 60s;
     /// After the last response, how long and how many bytes a client may go on sending before the connection
     /// is closed under it. Closing at once would reset it, and the client could lose the response unread
@@ -68,6 +72,11 @@ struct server_config {
 
     std::size_t read_buffer_bytes = 8 * 1024;
     std::size_t send_buffer_bytes = 64 * 1024;
+    /// Sets of buffers kept for the next connections that have something to say. One is in use for each
+    /// request that is being received or answered, and those are few at any moment unless handlers wait.
+    std::size_t spare_workspaces = 64;
+    /// A set that has grown past this, by a large body or a large response, is not kept.
+    std::size_t spare_workspace_bytes = 192 * 1024;
 
     /// Server field; empty for none.
     std::string server_name = "tapir";
@@ -136,6 +145,8 @@ class server_control {
     task<> wait_for_last();
     /// The Date field for this second; empty without a clock.
     std::string_view date(const server_config& config);
+    std::unique_ptr<detail::workspace> lend_workspace(const server_config& config);
+    void give_back(std::unique_ptr<detail::workspace> w, const server_config& config);
 
   private:
     server_counters counters_;
@@ -147,6 +158,7 @@ class server_control {
     intrusive_list<detail::idle_wait> idle_;
     unix_seconds date_of_ = 0;
     std::string date_;
+    std::vector<std::unique_ptr<detail::workspace>> spare_;
 };
 
 /// One connection from its first byte to its last. serve() calls it; a program with its own accept loop can.

@@ -21,6 +21,8 @@ class transport {
     virtual ~transport() = default;
 
     virtual task<result<std::size_t>> read(mutable_bytes to) = 0;
+    /// Done when read() would not wait; at once over a stream that can not tell.
+    virtual task<result<>> until_readable() = 0;
     virtual task<result<>> write(bytes from) = 0;
     virtual task<result<>> finish() = 0;
     virtual task<result<close_report>> close(instant deadline) = 0;
@@ -35,6 +37,12 @@ class transport_over final : public transport {
     explicit transport_over(S s) : stream_(std::forward<S>(s)) {}
 
     task<result<std::size_t>> read(mutable_bytes to) override { co_return co_await stream_.read(to); }
+    task<result<>> until_readable() override {
+        if constexpr (requires(std::remove_reference_t<S>& s) { s.until_readable(); })
+            co_return co_await stream_.until_readable();
+        else
+            co_return result<>();
+    }
     task<result<>> write(bytes from) override {
         const write_result written = co_await stream_.write(from);
         if (!written) co_return written.error();

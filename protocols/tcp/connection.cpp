@@ -248,6 +248,12 @@ read_chunk_awaiter readable_handle::read() {
     return read_chunk_awaiter(core_, reading_error());
 }
 
+condition_awaiter readable_handle::until_readable() {
+    return condition_awaiter(
+        core_, [](const endpoint& e) { return e.readable() > 0 || e.peer_finished(); }, "tcp read",
+        reading_error());
+}
+
 condition_awaiter readable_handle::peer_finished() {
     return condition_awaiter(
         core_, [](const endpoint& e) { return e.peer_finished(); }, "tcp peer's FIN", reading_error());

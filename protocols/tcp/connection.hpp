@@ -298,6 +298,9 @@ class readable_handle {
     /// The next received chunk without a copy; empty is the peer's FIN. Taking it opens the window: what the
     /// caller keeps, also beyond the connection and the host, is the caller's memory.
     read_chunk_awaiter read();
+    /// Done when read() would not wait, for data or the peer's FIN: whoever has many idle connections gives
+    /// none of them a buffer before. Takes nothing; it may be awaited beside other reads.
+    condition_awaiter until_readable();
     /// Done when the peer's FIN has arrived, whether or not the data before it was read.
     condition_awaiter peer_finished();
     /// Bytes that read() would give at once.

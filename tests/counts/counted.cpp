@@ -1,6 +1,7 @@
 #include "tests/counts/counted.hpp"
 
 #include <cstdlib>
+#include <malloc.h>
 #include <new>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -20,14 +21,17 @@ using tapir::test::here;
 // Not inlined: g++ would see malloc's memory given to operator delete, and warn.
 [[gnu::noinline]] void* operator new(std::size_t size) {
     ++here.allocations;
-    if (void* p = std::malloc(size == 0 ? 1 : size)) return p;
-    throw std::bad_alloc();
+    void* p = std::malloc(size == 0 ? 1 : size);
+    if (p == nullptr) throw std::bad_alloc();
+    here.heap += ::malloc_usable_size(p) + sizeof(std::size_t);
+    return p;
 }
 [[gnu::noinline]] void operator delete(void* p) noexcept {
+    if (p != nullptr) here.heap -= ::malloc_usable_size(p) + sizeof(std::size_t);
     std::free(p);
 }
 [[gnu::noinline]] void operator delete(void* p, std::size_t) noexcept {
-    std::free(p);
+    operator delete(p);
 }
 
 extern "C" {

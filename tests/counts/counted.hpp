@@ -22,12 +22,14 @@ struct counts {
     std::uint64_t copied = 0; ///< bytes
     std::uint64_t reads = 0;
     std::uint64_t writes = 0;
+    std::uint64_t heap = 0; ///< bytes in use of what operator new gave, true sizes with malloc's own word
 
     counts operator-(const counts& o) const {
         return {.allocations = allocations - o.allocations,
                 .copied = copied - o.copied,
                 .reads = reads - o.reads,
-                .writes = writes - o.writes};
+                .writes = writes - o.writes,
+                .heap = heap - o.heap};
     }
 };
 

@@ -144,6 +144,24 @@ TEST_CASE("kernel::address parses what it prints, and nothing else") {
     CHECK(at("10.0.0.1:443").port() == 443);
 }
 
+TEST_CASE("kernel streams: until_readable() waits for bytes or the end, and takes nothing") {
+    over_both([](reactor& r, kernel::address where) {
+        const auto story = [](kernel::address here) -> task<> {
+            two_ends ends = co_await connected(here);
+            const auto early = co_await with_timeout(20ms, ends.server.until_readable());
+            CHECK(early.error() == errc::deadline_exceeded);
+            CHECK(co_await ends.client.write("x"));
+            CHECK(co_await ends.server.until_readable());
+            CHECK(co_await ends.server.until_readable());
+            CHECK((co_await read_text(&ends.server)).value() == "x");
+            CHECK(co_await ends.client.finish());
+            CHECK(co_await ends.server.until_readable());
+        };
+        r.run(story(where));
+        CHECK(r.io().uring()->in_flight() == 0);
+    });
+}
+
 TEST_CASE("kernel streams: bytes arrive, 0 is the end of stream, and data flows after a half-close") {
     over_both([](reactor& r, kernel::address where) {
         const auto story = [](kernel::address here) -> task<> {

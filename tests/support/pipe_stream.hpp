@@ -66,6 +66,18 @@ class pipe_stream {
         }
     }
 
+    task<result<>> until_readable() {
+        const std::shared_ptr<wire> w = wire_;
+        if (!w) co_return errc::closed;
+        direction& in = w->way[1 - side_];
+        while (!w->reset[side_] && in.data.empty() && !in.finished) {
+            in.changed.reset();
+            const result<> waited = co_await in.changed.wait();
+            if (!waited) co_return waited.error();
+        }
+        co_return result<>();
+    }
+
     task<write_result> write(bytes from) {
         const std::shared_ptr<wire> w = wire_;
         if (!w) co_return write_result(make_error_code(errc::closed), 0);
