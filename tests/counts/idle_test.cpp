@@ -64,5 +64,11 @@ TEST_CASE("counts: what an idle keep-alive connection holds") {
     const double both = held_by_each(true, response);
     const double pipe = held_by_each(false, response);
     MESSAGE("an idle connection holds ", both - pipe, " bytes above its stream's ", pipe);
-    CHECK(both - pipe <= 2'500);
+    // Mostly frames of coroutines, which g++ makes larger.
+#ifdef __clang__
+    constexpr double most = 2'500;
+#else
+    constexpr double most = 3'000;
+#endif
+    CHECK(both - pipe <= most);
 }
