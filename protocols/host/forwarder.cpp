@@ -1,6 +1,6 @@
-#include <tapir/protocols/ethernet/header.hpp>
 #include <tapir/protocols/host/forwarder.hpp>
 #include <tapir/protocols/ip/checksum.hpp>
+#include <tapir/protocols/link/offload.hpp>
 
 #include <algorithm>
 #include <cassert>
@@ -36,11 +36,7 @@ std::optional<icmp::message> forwarder::forward(frame&& f, const ipv4::datagram&
     }
     const std::size_t mtu = out_.link_mtu(way->link);
     // A large segment is cut to its own size behind us: it fits if its pieces do.
-    const std::size_t largest =
-        f.meta.gso_type == segmentation::none
-            ? size
-            : std::min<std::size_t>(size, f.meta.hdr_len - ethernet::header::size + f.meta.gso_size);
-    if (largest > mtu && d.packet.dont_fragment()) { // [RFC 1191 4]
+    if (largest_packet(f.meta, size) > mtu && d.packet.dont_fragment()) { // [RFC 1191 4]
         ++count_.fragmentation_needed;
         return icmp::message::destination_unreachable(
             icmp::unreachable_code::fragmentation_needed, {},

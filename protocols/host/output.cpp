@@ -10,13 +10,6 @@ namespace tapir {
 
 namespace {
 
-/// Of the packets that it means, the largest. Begins with the IPv4 header, or with `missing` bytes less.
-std::size_t packet_size(const frame& packet, std::size_t missing = 0) {
-    const std::size_t whole = packet.size() + missing;
-    if (packet.meta.gso_type == segmentation::none) return whole;
-    return std::min<std::size_t>(whole, packet.meta.hdr_len - ethernet::header::size + packet.meta.gso_size);
-}
-
 /// Pieces have no checksum to complete. `missing`: bytes of the frame that are not in front of `packet`.
 void complete(frame& packet, std::size_t missing) {
     if (packet.meta.csum != checksum_state::partial || packet.meta.gso_type != segmentation::none) return;
@@ -50,8 +43,7 @@ result<> ip_output::send(ipv4::header h, frame payload) {
     if (h.dont_fragment) {
         h.identification = 0; // [RFC 6864 4.1]
         // What a router said of the path is the transport's to heed: it may know that this no longer holds.
-        if (packet_size(payload, ipv4::header::size) > on_link)
-            return refuse(errc::too_large, count_.too_large);
+        if (largest_packet(payload.meta, size) > on_link) return refuse(errc::too_large, count_.too_large);
     } else if (payload.meta.gso_type !=
                segmentation::none) { // each packet needs an identification of its own
         h.emit(payload.push_front(ipv4::header::size));
@@ -78,7 +70,7 @@ result<> ip_output::send(ipv4::header h, frame payload) {
 
 result<> ip_output::send_packet(frame packet, const ipv4::hop& way) {
     const std::size_t mtu = link_mtu(way.link);
-    if (packet_size(packet) > mtu) {
+    if (largest_packet(packet.meta, packet.size()) > mtu) {
         complete(packet, ethernet::header::size);
         const auto v = ipv4::view::parse(packet.data());
         assert(v);

@@ -70,9 +70,12 @@ std::size_t segments_in(const frame& f) {
 }
 
 std::size_t largest_packet(const frame& f) {
-    const std::size_t whole = f.size() - std::min(f.size(), ip_begin);
-    if (f.meta.gso_type == segmentation::none) return whole;
-    return std::min<std::size_t>(whole, f.meta.hdr_len - ip_begin + f.meta.gso_size);
+    return largest_packet(f.meta, f.size() - std::min(f.size(), ip_begin));
+}
+
+std::size_t largest_packet(const offload& meta, std::size_t whole) {
+    if (meta.gso_type == segmentation::none) return whole;
+    return std::min<std::size_t>(whole, meta.hdr_len - ip_begin + meta.gso_size);
 }
 
 void complete_checksum(mutable_bytes frame, const offload& meta) {

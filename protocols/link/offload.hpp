@@ -41,6 +41,8 @@ inline bool finished(const offload& meta) {
 std::size_t segments_in(const frame& f);
 /// The length of the largest of them, without the Ethernet header.
 std::size_t largest_packet(const frame& f);
+/// The same when all of it, as one packet, would have `whole` bytes.
+std::size_t largest_packet(const offload& meta, std::size_t whole);
 
 /// Writes the checksum that checksum_state::partial left to the link (the Internet checksum from csum_start
 /// to the end of the frame, over the pseudo-header's sum that the field already holds). Offsets outside of

@@ -96,6 +96,22 @@ void run(reactor& r, transfer& t) {
     CHECK(t.intact);
 }
 
+/// left (192.0.2.1), over `first`, a router, over `second`, right (198.51.100.2).
+struct routed {
+    routed(reactor& r, wire& first, wire& second)
+        : left(r, named("left")), router(r, named("router", true)), right(r, named("right")) {
+        REQUIRE(left.add_interface(first.left(), mac(1), p("192.0.2.1/24")).has_value());
+        REQUIRE(router.add_interface(first.right(), mac(2), p("192.0.2.2/24")).has_value());
+        REQUIRE(router.add_interface(second.left(), mac(3), p("198.51.100.1/24")).has_value());
+        REQUIRE(right.add_interface(second.right(), mac(4), p("198.51.100.2/24")).has_value());
+        REQUIRE(left.add_route(ip::prefix(), a("192.0.2.2")).has_value());
+        REQUIRE(right.add_route(ip::prefix(), a("198.51.100.1")).has_value());
+    }
+    host left;
+    host router;
+    host right;
+};
+
 } // namespace
 
 TEST_CASE("two hosts whose link carries large segments send few frames, and count in segments") {
@@ -145,29 +161,21 @@ TEST_CASE(
         wire_config second_config = carrying_large(2ms);
         second_config.segmentation = carries;
         wire second(r, second_config);
-        host left(r, named("left"));
-        host router(r, named("router", true));
-        host right(r, named("right"));
-        REQUIRE(left.add_interface(first.left(), mac(1), p("192.0.2.1/24")).has_value());
-        REQUIRE(router.add_interface(first.right(), mac(2), p("192.0.2.2/24")).has_value());
-        REQUIRE(router.add_interface(second.left(), mac(3), p("198.51.100.1/24")).has_value());
-        REQUIRE(right.add_interface(second.right(), mac(4), p("198.51.100.2/24")).has_value());
-        REQUIRE(left.add_route(ip::prefix(), a("192.0.2.2")).has_value());
-        REQUIRE(right.add_route(ip::prefix(), a("198.51.100.1")).has_value());
-        transfer t{.from = &left, .to = &right, .address = a("198.51.100.2"), .size = 3'000'000};
+        routed net(r, first, second);
+        transfer t{.from = &net.left, .to = &net.right, .address = a("198.51.100.2"), .size = 3'000'000};
         run(r, t);
         CHECK(first.left().counters().large_out > 30);
         CHECK((second.left().counters().large_out > 30) == carries);
-        CHECK((router.interfaces()[1]->counted().finished_here > 30) == !carries);
-        CHECK(right.tcp().counted().bad_checksum == 0);
-        CHECK(left.tcp().counted().bad_checksum == 0);
-        CHECK(left.tcp().counted().retransmits < 50);
+        CHECK((net.router.interfaces()[1]->counted().finished_here > 30) == !carries);
+        CHECK(net.right.tcp().counted().bad_checksum == 0);
+        CHECK(net.left.tcp().counted().bad_checksum == 0);
+        CHECK(net.left.tcp().counted().retransmits < 50);
 
         // The other way the sender has nothing large to send when its link carries none.
-        transfer back{.from = &right, .to = &left, .address = a("192.0.2.1"), .size = 3'000'000};
+        transfer back{.from = &net.right, .to = &net.left, .address = a("192.0.2.1"), .size = 3'000'000};
         run(r, back);
         CHECK((second.right().counters().large_out > 30) == carries);
-        CHECK(left.tcp().counted().bad_checksum == 0);
+        CHECK(net.left.tcp().counted().bad_checksum == 0);
     }
 }
 
@@ -175,38 +183,22 @@ TEST_CASE("a large segment whose packets do not fit the next link draws fragment
     reactor r(make_sim_backend());
     wire first(r, carrying_large(2ms));
     wire second(r, carrying_large(2ms, 1280));
-    host left(r, named("left"));
-    host router(r, named("router", true));
-    host right(r, named("right"));
-    REQUIRE(left.add_interface(first.left(), mac(1), p("192.0.2.1/24")).has_value());
-    REQUIRE(router.add_interface(first.right(), mac(2), p("192.0.2.2/24")).has_value());
-    REQUIRE(router.add_interface(second.left(), mac(3), p("198.51.100.1/24")).has_value());
-    REQUIRE(right.add_interface(second.right(), mac(4), p("198.51.100.2/24")).has_value());
-    REQUIRE(left.add_route(ip::prefix(), a("192.0.2.2")).has_value());
-    REQUIRE(right.add_route(ip::prefix(), a("198.51.100.1")).has_value());
-    transfer t{.from = &left, .to = &right, .address = a("198.51.100.2"), .size = 2'000'000};
+    routed net(r, first, second);
+    transfer t{.from = &net.left, .to = &net.right, .address = a("198.51.100.2"), .size = 2'000'000};
     run(r, t);
     CHECK(second.left().counters().large_out > 10);
     CHECK(second.left().counters().dropped_too_big == 0);
-    CHECK(right.tcp().counted().bad_checksum == 0);
+    CHECK(net.right.tcp().counted().bad_checksum == 0);
 }
 
 TEST_CASE("a path below the smallest MTU of ours: large segments become packets, and these fragments") {
     reactor r(make_sim_backend());
     wire first(r, carrying_large(2ms));
     wire second(r, carrying_large(2ms, 400));
-    host left(r, named("left"));
-    host router(r, named("router", true));
-    host right(r, named("right"));
-    REQUIRE(left.add_interface(first.left(), mac(1), p("192.0.2.1/24")).has_value());
-    REQUIRE(router.add_interface(first.right(), mac(2), p("192.0.2.2/24")).has_value());
-    REQUIRE(router.add_interface(second.left(), mac(3), p("198.51.100.1/24")).has_value());
-    REQUIRE(right.add_interface(second.right(), mac(4), p("198.51.100.2/24")).has_value());
-    REQUIRE(left.add_route(ip::prefix(), a("192.0.2.2")).has_value());
-    REQUIRE(right.add_route(ip::prefix(), a("198.51.100.1")).has_value());
-    transfer t{.from = &left, .to = &right, .address = a("198.51.100.2"), .size = 300'000};
+    routed net(r, first, second);
+    transfer t{.from = &net.left, .to = &net.right, .address = a("198.51.100.2"), .size = 300'000};
     run(r, t);
-    CHECK(right.tcp().counted().bad_checksum == 0);
+    CHECK(net.right.tcp().counted().bad_checksum == 0);
 }
 
 TEST_CASE("a host with a link of each kind sends the same bytes over both") {
