@@ -122,6 +122,7 @@ class host final : private interface_owner, private tcp::output_sink, private ud
 
     reactor& on() const { return reactor_; }
     const std::string& name() const { return config_.name; }
+    const ip::flow_share& share() const { return config_.share; }
     buffer_pool& pool() { return pool_; }
     tcp::stack& tcp() { return tcp_; }
     udp::stack& udp() { return udp_; }

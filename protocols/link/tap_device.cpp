@@ -64,19 +64,20 @@ result<> ask(unsigned long what, ifreq& r) {
 } // namespace
 
 // A device that outlives its users keeps what the last one asked of it: each says what it wants anew.
-result<tap_device> tap_device::open(const std::string& name, bool offload) {
+result<tap_device> tap_device::open(const std::string& name, bool offload, bool multi_queue) {
     if (!device_name(name)) return make_error_code(tap_errc::bad_name);
     if (offload)
-        if (auto able = attach(name, true); able && able->offloads_) return able;
-    return attach(name, false);
+        if (auto able = attach(name, true, multi_queue); able && able->offloads_) return able;
+    return attach(name, false, multi_queue);
 }
 
-result<tap_device> tap_device::attach(const std::string& name, bool offload) {
+result<tap_device> tap_device::attach(const std::string& name, bool offload, bool multi_queue) {
     const int fd = ::open("/dev/net/tun", O_RDWR | O_NONBLOCK | O_CLOEXEC);
     if (fd < 0) return opening_error(errno);
     tap_device device(fd, name);
     ifreq r = request_for(name);
-    r.ifr_flags = static_cast<short>(IFF_TAP | IFF_NO_PI | (offload ? IFF_VNET_HDR : 0));
+    r.ifr_flags = static_cast<short>(IFF_TAP | IFF_NO_PI | (offload ? IFF_VNET_HDR : 0) |
+                                     (multi_queue ? IFF_MULTI_QUEUE : 0));
     if (::ioctl(fd, TUNSETIFF, &r) < 0) return attaching_error(errno);
     if (!offload) {
         (void)::ioctl(fd, TUNSETOFFLOAD, 0UL);

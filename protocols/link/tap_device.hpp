@@ -18,7 +18,9 @@ class tap_device {
     /// device is busy.
     /// `offload`: with a virtio-net header, and the kernel hands over large segments and partial checksums;
     /// where it cannot, without: offloads() tells.
-    static result<tap_device> open(const std::string& name, bool offload = false);
+    /// `multi_queue`: as one of several queues of the device, which all others have opened so, too. What the
+    /// kernel sends us comes by one of them: by that which wrote last to a flow, as long as it remembers.
+    static result<tap_device> open(const std::string& name, bool offload = false, bool multi_queue = false);
 
     tap_device(tap_device&& other) noexcept
         : fd_(std::exchange(other.fd_, -1)), name_(std::move(other.name_)), offloads_(other.offloads_) {}
@@ -48,7 +50,7 @@ class tap_device {
 
   private:
     tap_device(int fd, std::string name) : fd_(fd), name_(std::move(name)) {}
-    static result<tap_device> attach(const std::string& name, bool offload);
+    static result<tap_device> attach(const std::string& name, bool offload, bool multi_queue);
     result<> set_link(std::uint16_t attribute, std::size_t value);
 
     int fd_;
