@@ -82,7 +82,7 @@ task<std::unique_ptr<tap_network>> tap_network::open(const network_options& o, s
                        ": give it, with --peer, another host's address of the same network");
     tap_config how(o.tap, o.io());
     how.offload = o.tap_offload_name == "off" ? tap_offload::off : tap_offload::automatic;
-    how.multi_queue = of != nullptr;
+    if (of != nullptr) how.queue = first ? tap_queue::first : tap_queue::another;
     auto device = co_await open_tap(how);
     if (!device) co_return fail(o.tap + ": " + device.error().message());
     n->tap_ = std::move(*device);

@@ -60,10 +60,15 @@ void on_each_tap_path(const std::function<void(const std::string&)>& body, unsig
         if (!on_tap_as(std::string(io) + ": ", [&] { body(io); }, time_limit)) return;
 }
 
+unsigned shards() {
+    const char* asked = std::getenv("TAPIR_SHARDS");
+    return asked == nullptr ? 1 : static_cast<unsigned>(std::atoi(asked));
+}
+
 std::unique_ptr<process> start(std::vector<std::string> arguments, const std::string& ready) {
-    if (const char* shards = std::getenv("TAPIR_SHARDS"); shards != nullptr && can_be_split(arguments)) {
+    if (shards() > 1 && can_be_split(arguments)) {
         arguments.emplace_back("--shards");
-        arguments.emplace_back(shards);
+        arguments.push_back(std::to_string(shards()));
     }
     auto p = std::make_unique<process>(std::move(arguments));
     if (p->says(ready)) return p;
