@@ -68,6 +68,9 @@ result<> ask(unsigned long what, ifreq& r) {
 // A device that outlives its users keeps what the last one asked of it: each says what it wants anew.
 result<tap_device> tap_device::open(const std::string& name, bool offload, tap_queue queue) {
     if (!device_name(name)) return make_error_code(tap_errc::bad_name);
+    // Looked at first: opening one more would cost its user frames.
+    if (queue == tap_queue::first && open_queues(name).value_or(0) != 0)
+        return make_error_code(tap_errc::busy);
     if (offload) {
         auto able = attach(name, true, queue);
         // Not the other way while it is busy: it may be free by then.
@@ -84,7 +87,8 @@ result<tap_device> tap_device::attach(const std::string& name, bool offload, tap
     r.ifr_flags = static_cast<short>(IFF_TAP | IFF_NO_PI | (offload ? IFF_VNET_HDR : 0) |
                                      (queue != tap_queue::only ? IFF_MULTI_QUEUE : 0));
     if (::ioctl(fd, TUNSETIFF, &r) < 0) return attaching_error(errno);
-    if (queue == tap_queue::first && device.queues().value_or(1) != 1) return make_error_code(tap_errc::busy);
+    if (queue == tap_queue::first && open_queues(name).value_or(1) != 1)
+        return make_error_code(tap_errc::busy);
     if (!offload) {
         (void)::ioctl(fd, TUNSETOFFLOAD, 0UL);
         return device;
@@ -114,8 +118,8 @@ result<std::size_t> tap_device::txqueuelen() const {
     return static_cast<std::size_t>(r.ifr_qlen);
 }
 
-result<std::size_t> tap_device::queues() const {
-    const result<unsigned> index = device_index(name_);
+result<std::size_t> tap_device::open_queues(const std::string& name) {
+    const result<unsigned> index = device_index(name);
     if (!index) return index.error();
     netlink_request r(RTM_GETLINK);
     ifinfomsg about{};

@@ -49,8 +49,8 @@ class tap_device {
     result<std::size_t> mtu() const;
     /// How many frames the kernel queues towards us.
     result<std::size_t> txqueuelen() const;
-    /// How many queues are open, if it may have several.
-    result<std::size_t> queues() const;
+    /// How many queues of that device are open, if it may have several.
+    static result<std::size_t> open_queues(const std::string& name);
     /// Whether its kernel side is administratively up.
     result<bool> up() const;
     result<> set_mtu(std::size_t value);
