@@ -105,7 +105,7 @@ int main(int argc, char** argv) {
     if (const auto status = line.parse(argc, argv)) return *status;
     auto work = [&options, buffer](auto& network) -> task<int> {
         promise_base& self = co_await this_coroutine;
-        signal_set signals(SIGINT, SIGTERM);
+        samples::program_signals signals(network.own_shard());
         using listener_type = std::remove_cvref_t<decltype(*listen(network, options.port, buffer))>;
         std::vector<listener_type> open;
         for (std::uint16_t i = 0; i < 4; ++i) {
@@ -122,7 +122,8 @@ int main(int argc, char** argv) {
                                          std::move(open[3])};
         std::string io = "kernel sockets";
         if constexpr (requires { network.our_host(); }) io = network.tap_path();
-        std::printf("ready %s\n", io.c_str());
+        if (!co_await network.meet()) co_return 1;
+        if (network.is_first()) std::printf("ready %s\n", io.c_str());
         std::fflush(stdout);
         http::server_control control;
         co_await race(serve_all(&all, &control), samples::interrupt(&signals));

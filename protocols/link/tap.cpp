@@ -216,11 +216,11 @@ task<result<std::unique_ptr<tap>>> open_tap(tap_config config) {
 
     const instant give_up = on.now() + config.busy_for;
     const bool offload = config.offload == tap_offload::automatic;
-    result<tap_device> device = tap_device::open(config.name, offload);
+    result<tap_device> device = tap_device::open(config.name, offload, config.queue);
     while (!device && device.error() == tap_errc::busy && on.now() < give_up) {
         const result<> slept = co_await sleep_for(10ms);
         if (!slept) co_return slept.error();
-        device = tap_device::open(config.name, offload);
+        device = tap_device::open(config.name, offload, config.queue);
     }
     if (!device) co_return device.error();
     // Asked, not required: whoever uses a device that root made may not change it.

@@ -56,6 +56,8 @@ struct tap_config {
     std::string name = "tapir0";
     tap_io io = tap_io::automatic;
     tap_offload offload = tap_offload::automatic;
+    /// Which of the device's queues, where each shard of a host has its own.
+    tap_queue queue = tap_queue::only;
     /// Set when the device is opened; 0 leaves it as it is. Buffers are sized for it once.
     std::size_t mtu = 0;
     /// Frames that the kernel queues towards us, set when the device is opened; 0 leaves it as it is. A full

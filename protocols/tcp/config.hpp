@@ -2,6 +2,7 @@
 #pragma once
 
 #include <tapir/framework/time.hpp>
+#include <tapir/protocols/ip/flow_share.hpp>
 #include <tapir/protocols/tcp/congestion/control.hpp>
 #include <tapir/protocols/tcp/congestion/pacing.hpp>
 
@@ -95,6 +96,8 @@ struct config {
     config() = default;
 
     connection_options connections; ///< for connect() without options of its own
+    /// The flows that this stack has, of a host that is split over several: connect() opens no others.
+    ip::flow_share share;
 
     // Buffers whose size is left to us. They grow as windows prove to be the limit, while memory is not
     // tight.

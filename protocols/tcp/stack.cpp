@@ -79,6 +79,7 @@ result<std::uint16_t> stack::pick_port(const path& p, std::uint16_t remote_port)
     for (std::uint32_t tried = 0; tried < count; ++tried) {
         const auto port = static_cast<std::uint16_t>(first + (next_port_++ + offset) % count);
         const flow_key flow(p.local, port, p.remote, remote_port);
+        if (!config_.share.owns(flow.local_endpoint(), flow.remote_endpoint())) continue;
         if (!find(flow, hash_of(flow)) && find_listener(p.local, port) == nullptr) return port;
     }
     return errc::no_ports;
@@ -161,6 +162,7 @@ result<std::unique_ptr<endpoint>> stack::connect(const path& p, std::uint16_t re
         local_port = *picked;
     }
     const flow_key flow(p.local, local_port, p.remote, remote_port);
+    if (!config_.share.owns(flow.local_endpoint(), flow.remote_endpoint())) return errc::address_unavailable;
     const std::uint64_t hash = hash_of(flow);
     if (find(flow, hash)) return errc::address_in_use; // [RFC 9293 3.10.1]
 

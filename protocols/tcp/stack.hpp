@@ -109,7 +109,8 @@ class stack {
 
     // --- calls -----------------------------------------------------------------------------------------
     /// Sends a SYN with the next flush. `local_port` 0 picks one [RFC 6056 3.3.3]. The endpoint is in
-    /// SYN_SENT. Errors: address_in_use, no_ports, no_memory, invalid_argument, host_stopped.
+    /// SYN_SENT. Errors: address_in_use, address_unavailable (another shard's flow), no_ports, no_memory,
+    /// invalid_argument, host_stopped.
     /// `first` is queued at once, and with connection_options::fast_open part of it may go with the SYN;
     /// no_memory also when the send buffer does not take all of it.
     result<std::unique_ptr<endpoint>> connect(const path& p, std::uint16_t remote_port,
