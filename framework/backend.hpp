@@ -70,6 +70,8 @@ class backend {
     /// Sleeps until something completes or `deadline` comes (a deadline that has passed: only looks). Returns
     /// false when nothing can ever happen any more: no operation in flight and no deadline.
     virtual bool wait(instant deadline) = 0;
+    /// Whether dispatch() has something to do, without sleeping; cheap enough to be asked again and again.
+    virtual bool look() = 0;
     /// Calls `complete` for what has completed.
     virtual void dispatch() = 0;
 

@@ -116,6 +116,8 @@ struct uring_backend::state {
     std::atomic<bool> woken = false;
     io_operation wake_read{io_operation::kind::read, nullptr};
 
+    bool arrived() const { return !stash.empty() || io_uring_cq_ready(&ring) != 0; }
+
     void entered(int outcome) {
         ++enters;
         if (outcome >= 0) return;
@@ -271,7 +273,7 @@ duration uring_backend::timer_resolution() const {
 
 bool uring_backend::wait(instant deadline) {
     state& s = *state_;
-    const bool arrived = !s.stash.empty() || io_uring_cq_ready(&s.ring) != 0;
+    const bool arrived = s.arrived();
     if (!arrived && deadline == never) {
         s.entered(io_uring_submit_and_wait(&s.ring, 1));
         return true;
@@ -283,13 +285,19 @@ bool uring_backend::wait(instant deadline) {
         s.entered(io_uring_submit_and_wait_timeout(&s.ring, &cqe, 1, &timeout, nullptr));
         return true;
     }
-    // Only a look. The kernel posts deferred completions when it is entered and raises a flag when it has
+    look();
+    return true;
+}
+
+bool uring_backend::look() {
+    state& s = *state_;
+    // The kernel posts deferred completions when it is entered and raises a flag when it has
     // some: no flag and nothing to submit means nothing to see.
     const bool flagged =
         (s.ring.flags & IORING_SETUP_TASKRUN_FLAG) == 0 ||
         (io_uring_smp_load_acquire(s.ring.sq.kflags) & (IORING_SQ_TASKRUN | IORING_SQ_CQ_OVERFLOW)) != 0;
     if (flagged || io_uring_sq_ready(&s.ring) != 0) s.entered(io_uring_submit_and_get_events(&s.ring));
-    return true;
+    return s.arrived();
 }
 
 void uring_backend::dispatch() {

@@ -39,6 +39,8 @@ class uring_backend final : public backend {
     duration timer_resolution() const override;
     /// Always true: another thread may post, a signal may come.
     bool wait(instant deadline) override;
+    /// A system call only to submit, or to collect what the kernel says it has.
+    bool look() override;
     void dispatch() override;
     void submit(io_operation& operation) override;
     void cancel(io_operation& operation) override;

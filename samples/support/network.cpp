@@ -32,6 +32,9 @@ network_options::network_options(command_line& line, std::uint16_t default_port)
                 "whether the kernel cuts large segments and sums checksums")
         .one_of({"auto", "off"});
     line.flag("--ecn", ecn, "let routers mark packets in place of dropping them, if the peer is willing");
+    line.option("--spin", spin_us,
+                "microseconds for which it looks for work before it sleeps: answers sooner, for a CPU's time")
+        .within(0, 1'000'000);
     line.option("--pcap", pcap, "write every frame to this file, for Wireshark");
 }
 
@@ -172,10 +175,11 @@ task<> control_socket::serve(host* of) {
     if (listener_) (void)co_await control::serve(*listener_, *of, config_, counters_);
 }
 
-int run_program(const std::function<task<int>()>& program) {
+int run_program(const std::function<task<int>()>& program, duration spin) {
     try {
         reactor_config config;
         config.seed = os_seed();
+        config.spin = spin;
         reactor r(make_uring_backend(), config);
         return r.run(program());
     } catch (const std::exception& e) {

@@ -70,9 +70,11 @@ struct network_options {
     std::string tap_offload_name = "auto";
     std::string pcap;
     bool ecn = false;
+    std::uint32_t spin_us = 0;
     control_options control;
 
     tap_io io() const;
+    duration spin() const { return std::chrono::microseconds(spin_us); }
 };
 
 /// SIGINT or SIGTERM has come, or the coroutine was stopped.
@@ -137,14 +139,14 @@ task<int> open_and_run(const network_options& options, F work) {
 }
 
 /// Runs `program` on a reactor over io_uring; its value is the exit status. What it throws is logged: 1.
-int run_program(const std::function<task<int>()>& program);
+int run_program(const std::function<task<int>()>& program, duration spin = duration::zero());
 
 /// Runs work(network) -> task<int>; its value is the program's exit status.
 template <class F>
 int run(const network_options& options, F work) {
     if (options.stack == "kernel")
-        return run_program([&] { return open_and_run<kernel_network>(options, work); });
-    return run_program([&] { return open_and_run<tap_network>(options, work); });
+        return run_program([&] { return open_and_run<kernel_network>(options, work); }, options.spin());
+    return run_program([&] { return open_and_run<tap_network>(options, work); }, options.spin());
 }
 
 /// Serves every connection with a coroutine of its own; one that fails ends alone.
