@@ -14,21 +14,23 @@ namespace tapir {
 class io_operation {
   public:
     enum class kind : std::uint8_t {
-        nop,            ///< completes at the next turn
-        read,           ///< fd, address, length, offset (-1: the file position)
-        write,          ///< fd, address, length, offset (-1: the file position)
-        writev,         ///< fd, address (iovec[]), length (how many), offset (-1: the file position)
-        recv,           ///< fd, address, length, flags (MSG_*)
-        send,           ///< fd, address, length, flags (MSG_*)
-        accept,         ///< fd, flags (SOCK_*)
-        connect,        ///< fd, address (sockaddr), length
-        shutdown,       ///< fd, flags (SHUT_*)
-        poll,           ///< fd, flags (POLL*); result: the events
-        poll_multishot, ///< the same, completes again and again while `more` is set
-        read_multishot, ///< fd, buffer_group; result: bytes in the buffer named by `buffer_id` (uring only)
-        open,           ///< address (path), flags (O_*), length (mode); fd is the directory (AT_FDCWD)
-        statx,          ///< fd, address (struct statx)
-        close,          ///< fd
+        nop,              ///< completes at the next turn
+        read,             ///< fd, address, length, offset (-1: the file position)
+        write,            ///< fd, address, length, offset (-1: the file position)
+        writev,           ///< fd, address (iovec[]), length (how many), offset (-1: the file position)
+        recv,             ///< fd, address, length, flags (MSG_*)
+        recv_multishot,   ///< fd, buffer_group; as read_multishot; 0: the end (uring only)
+        send,             ///< fd, address, length, flags (MSG_*)
+        accept,           ///< fd, flags (SOCK_*)
+        accept_multishot, ///< the same, completes again and again while `more` is set (uring only)
+        connect,          ///< fd, address (sockaddr), length
+        shutdown,         ///< fd, flags (SHUT_*)
+        poll,             ///< fd, flags (POLL*); result: the events
+        poll_multishot,   ///< the same, completes again and again while `more` is set
+        read_multishot,   ///< fd, buffer_group; result: bytes in the buffer named by `buffer_id` (uring only)
+        open,             ///< address (path), flags (O_*), length (mode); fd is the directory (AT_FDCWD)
+        statx,            ///< fd, address (struct statx)
+        close,            ///< fd
     };
 
     /// What the kernel (or the simulator) answered.
