@@ -127,8 +127,11 @@ int main(int argc, char** argv) {
         std::fflush(stdout);
         http::server_control control;
         co_await race(serve_all(&all, &control), samples::interrupt(&signals));
-        std::printf("enters %llu accepted %llu requests %llu\n",
+        const spin_counters& spun = self.reactor().spun();
+        std::printf("enters %llu spins %llu found %llu spent_ns %llu accepted %llu requests %llu\n",
                     static_cast<unsigned long long>(self.reactor().io().uring()->enters()),
+                    static_cast<unsigned long long>(spun.spins), static_cast<unsigned long long>(spun.found),
+                    static_cast<unsigned long long>(spun.spent_ns),
                     static_cast<unsigned long long>(control.counters().accepted),
                     static_cast<unsigned long long>(control.counters().requests));
         co_return 0;
