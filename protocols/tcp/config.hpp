@@ -129,8 +129,11 @@ struct config {
     /// Below the 500 ms of [RFC 9293 3.8.6.3 MUST-40] and far below every minimum RTO in use.
     duration delayed_ack = 40ms;
     /// In-order data is acknowledged once per batch, not every second segment (a SHOULD): but never more
-    /// than this many bytes by one ACK, so that the sender's clock does not stall.
+    /// than this many bytes by one ACK, so that the sender's clock does not stall; or, where that is more,
+    /// than this part of the receive buffer. As a buffer grows to twice what comes in a round trip, a sender
+    /// that fills it hears of us eight times in each.
     std::uint32_t max_stretch_bytes = 64 * 1024;
+    std::uint32_t max_stretch_part = 16;
     /// Acknowledgements owed to duplicates and out-of-order segments of one batch; more are dropped.
     std::uint8_t max_acks_owed = 64;
     /// ACKs that one connection sends within a second to segments that fit nowhere and carry nothing. Per
