@@ -1,3 +1,4 @@
+#include <tapir/protocols/http/characters.hpp>
 #include <tapir/protocols/http/parse.hpp>
 
 #include <boost/beast/http/basic_parser.hpp>
@@ -126,13 +127,13 @@ std::size_t line_of(std::string_view head) {
     return std::min(head.find("\r\n"), head.size() - 2) + 2;
 }
 
-bool is_host_char(char c) {
+constexpr character_set authority_characters([](char c) {
     const auto u = static_cast<unsigned char>(c);
     return u > 0x20 && u < 0x7f && std::string_view("/@?#,\"<>\\^`{|}").find(c) == std::string_view::npos;
-}
+});
 
 bool is_authority(std::string_view text) {
-    return std::all_of(text.begin(), text.end(), is_host_char);
+    return authority_characters.has_all(text);
 }
 
 } // namespace

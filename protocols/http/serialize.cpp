@@ -1,3 +1,4 @@
+#include <tapir/protocols/http/characters.hpp>
 #include <tapir/protocols/http/serialize.hpp>
 
 #include <algorithm>
@@ -8,11 +9,23 @@ namespace tapir::http {
 namespace {
 
 void append_field(std::string& out, std::string_view name, std::string_view value) {
-    out.append(name).append(": ").append(value).append("\r\n");
+    const std::size_t before = out.size();
+    const std::size_t after = before + name.size() + value.size() + 4;
+    out.resize_and_overwrite(after, [&](char* to, std::size_t) {
+        to = std::copy(name.begin(), name.end(), to + before);
+        *to++ = ':';
+        *to++ = ' ';
+        to = std::copy(value.begin(), value.end(), to);
+        *to++ = '\r';
+        *to++ = '\n';
+        return after;
+    });
 }
 
 void append_length(std::string& out, std::uint64_t length) {
-    append_field(out, "Content-Length", std::to_string(length));
+    std::array<char, 20> digits{};
+    const auto end = std::to_chars(digits.data(), digits.data() + digits.size(), length).ptr;
+    append_field(out, "Content-Length", std::string_view(digits.data(), end));
 }
 
 /// The fields that belong to the server; a handler's are passed over.
@@ -24,10 +37,7 @@ bool is_servers_own(std::string_view name) {
 }
 
 bool is_printable(std::string_view text) {
-    return std::none_of(text.begin(), text.end(), [](char c) {
-        const auto u = static_cast<unsigned char>(c);
-        return (u < 0x20 && c != '\t') || u == 0x7f;
-    });
+    return !has_controls(text);
 }
 
 bool is_number(std::string_view text) {
