@@ -106,11 +106,10 @@ struct server_counters {
 
 namespace detail {
 
-/// A connection that waits for its next request; `stop` ends the wait.
-class idle_wait : public list_hook<> {
+/// A connection that waits for its next request, until its deadline or until it is stopped.
+class idle_wait : public list_hook<>, public tapir::detail::deadline_stop {
   public:
-    explicit idle_wait(stop_token parent) : stop(parent) {}
-    stop_source stop;
+    using deadline_stop::deadline_stop;
     bool shed = false; ///< stopped to make room for another connection
 };
 
