@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <exception>
 #include <memory>
+#include <optional>
 #include <span>
 #include <utility>
 #include <variant>
@@ -46,8 +47,25 @@ task<bool> connection::serve_requests() {
         ++control_.count().requests;
         const request& asked = parser().get();
         keep_alive_ = parser().persists() && ++served_ < config_.max_requests;
-        task<response> answering = work_->out.empty() ? ask_handler() : ask_handler_and_flush();
-        const response answer = co_await std::move(answering);
+        // The handler of the second request may wait for what the client does once it has seen the first
+        // response. Without a wait the handler ends in this turn, and its response leaves with the others.
+        std::optional<flush_if_it_waits> flushing;
+        if (!work_->out.empty()) flushing.emplace(*this);
+        response answer;
+        try {
+            answer = co_await handler_(asked);
+            // Interim responses and protocol switches are not a handler's to send.
+            if (answer.status < 200 || answer.status > 599)
+                answer = handler_failed("it returned status " + std::to_string(answer.status));
+        } catch (const std::exception& e) {
+            answer = handler_failed(e.what());
+        } catch (...) {
+            answer = handler_failed("an exception of an unknown type");
+        }
+        if (flushing) {
+            flushing->unlink();
+            co_await flushing->running.join();
+        }
         if (stopped() || flushed_in_vain_) co_return false;
         // [RFC 9112 9.6] no request is read after one that said close; after a half-close there is none
         keep_alive_ = keep_alive_ && !control_.stopping() && !(eof_ && unread().empty());
@@ -175,42 +193,19 @@ connection::arrival connection::lost(std::error_code e) {
 
 // --- answering -----------------------------------------------------------------------------------------
 
-task<response> connection::ask_handler() {
-    std::string what;
-    try {
-        response r = co_await handler_(parser().get());
-        // Interim responses and protocol switches are not a handler's to send.
-        if (r.status >= 200 && r.status <= 599) co_return r;
-        what = "it returned status " + std::to_string(r.status);
-    } catch (const std::exception& e) {
-        what = e.what();
-    } catch (...) {
-        what = "an exception of an unknown type";
-    }
+response connection::handler_failed(const std::string& what) {
     ++control_.count().handler_failures;
     log::error("the handler of " + parser().get().method + " " + parser().get().target + " failed: " + what);
-    co_return error_response(500);
+    return error_response(500);
 }
 
-// The handler of the second request may wait for what the client does once it has seen the first response.
-// Without a wait the handler ends in this turn, and its response leaves with the others.
-task<response> connection::ask_handler_and_flush() {
-    promise_base& self = co_await this_coroutine;
-    scope flushing(self, scope::policy::fail_together);
-    struct at_turn_end : turn_hook {
-        at_turn_end(connection* c, scope& s) : turn_hook(&ended), of(c), in(s) {}
-        static void ended(turn_hook& h, instant) {
-            auto& hook = static_cast<at_turn_end&>(h);
-            hook.in.spawn([](connection* c) { return c->flush_meanwhile(); }, hook.of);
-        }
-        connection* of;
-        scope& in;
-    } hook(this, flushing);
-    self.reactor().at_turn_end(hook);
-    response r = co_await ask_handler();
-    hook.unlink();
-    co_await flushing.join();
-    co_return r;
+connection::flush_if_it_waits::flush_if_it_waits(connection& c)
+    : turn_hook([](turn_hook& h, instant) {
+          auto& self = static_cast<flush_if_it_waits&>(h);
+          self.running.spawn([](connection* served) { return served->flush_meanwhile(); }, self.of);
+      }),
+      of(&c), running(*c.self_, scope::policy::fail_together) {
+    c.self_->reactor().at_turn_end(*this);
 }
 
 task<> connection::flush_meanwhile() {
@@ -315,18 +310,26 @@ task<bool> connection::send_source(body_source& source, const response_plan& pla
 // [RFC 9112 9.6] half-close first, then read on until the client has closed too: were the connection closed
 // with input unread, a reset could overtake the response.
 task<> connection::end() {
+    give_back_workspace();
     if (!eof_) {
-        const auto over = co_await race(drain(), finish_and_linger());
-        const result<>& outcome = over.index() == 0 ? std::get<0>(over) : std::get<1>(over);
-        if (!outcome || !eof_ || stopped()) co_return; // run() aborts
+        result<> drained = errc::deadline_exceeded;
+        const bool begun = io_.begin_finish();
+        if (begun) drained = co_await with_deadline(now() + config_.linger_time, drain());
+        if (!drained && drained.error() == errc::deadline_exceeded) {
+            const auto over = co_await race(drain(), finish_and_linger(begun ? 0s : config_.linger_time));
+            drained = over.index() == 0 ? std::get<0>(over) : std::get<1>(over);
+        }
+        if (!drained || !eof_ || stopped()) co_return; // run() aborts
     }
     (void)co_await io_.close(now() + config_.send_time);
 }
 
 task<result<>> connection::drain() {
-    lend_workspace();
     std::uint64_t left = config_.linger_bytes;
     for (;;) {
+        const result<> readable = co_await io_.until_readable();
+        if (!readable) co_return readable.error();
+        lend_workspace();
         const auto n = co_await io_.read(work_->in);
         if (!n) co_return n.error();
         if (*n == 0) {
@@ -338,10 +341,10 @@ task<result<>> connection::drain() {
     }
 }
 
-task<result<>> connection::finish_and_linger() {
+task<result<>> connection::finish_and_linger(duration linger) {
     const result<> finished = co_await with_deadline(now() + config_.send_time, io_.finish());
     if (!finished) co_return finished;
-    co_return co_await sleep_for(config_.linger_time);
+    co_return co_await sleep_for(linger);
 }
 
 } // namespace tapir::http::detail

@@ -3,6 +3,8 @@
 #pragma once
 
 #include <tapir/framework/error.hpp>
+#include <tapir/framework/reactor.hpp>
+#include <tapir/framework/scope.hpp>
 #include <tapir/framework/task.hpp>
 #include <tapir/framework/time.hpp>
 #include <tapir/protocols/http/message.hpp>
@@ -15,6 +17,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <string>
 #include <string_view>
 
 namespace tapir::http::detail {
@@ -55,10 +58,14 @@ class connection {
     arrival refuse(int status);
     arrival lost(std::error_code e);
 
-    task<response> ask_handler();
-    /// The same when responses to requests before this one have not left: they wait for a handler that has
-    /// its response at once, and for no other.
-    task<response> ask_handler_and_flush();
+    response handler_failed(const std::string& what);
+    /// While responses to requests before this one have not left: they wait for a handler that has its
+    /// response at once, and for no other.
+    struct flush_if_it_waits : turn_hook {
+        explicit flush_if_it_waits(connection& c);
+        connection* of;
+        scope running;
+    };
     task<> flush_meanwhile();
 
     /// A response whose head is in workspace::out, and the body too if it is a small text.
@@ -83,7 +90,7 @@ class connection {
 
     [[gnu::noinline]] task<> end(); // likewise
     task<result<>> drain();
-    task<result<>> finish_and_linger();
+    task<result<>> finish_and_linger(duration linger);
 
     void lend_workspace();
     void give_back_workspace();

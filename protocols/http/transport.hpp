@@ -32,8 +32,8 @@ class transport {
     /// How many bytes; 0 says nothing about what read() or write() would come to.
     virtual std::size_t try_read(mutable_bytes) { return 0; }
     virtual std::size_t try_write(bytes) { return 0; }
-    /// The end of the stream is queued behind the data, and may leave together with it.
-    virtual void begin_finish() {}
+    /// What finish() then waits for: the end of the stream is queued behind the data, and may leave with it.
+    virtual bool begin_finish() { return false; }
 };
 
 /// `S` is a stream, or a reference to one.
@@ -69,8 +69,9 @@ class transport_over final : public transport {
         if constexpr (tries) return stream_.try_write(from);
         return 0;
     }
-    void begin_finish() override {
+    bool begin_finish() override {
         if constexpr (tries) (void)stream_.finish();
+        return tries;
     }
 
   private:
