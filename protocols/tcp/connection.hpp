@@ -305,6 +305,8 @@ class readable_handle {
     condition_awaiter peer_finished();
     /// Bytes that read() would give at once.
     std::size_t readable() const { return core_ ? core_->endpoint().readable() : 0; }
+    /// read() for who has no need to wait: 0 when it would, also for the peer's FIN or an error.
+    std::size_t try_read(mutable_bytes to);
 
   protected:
     readable_handle() = default;
@@ -332,6 +334,9 @@ class connection : public detail::readable_handle {
     /// `data` must stay valid until then.
     detail::write_awaiter write(bytes data);
     detail::write_awaiter write(std::string_view text) { return write(as_bytes(text)); }
+    /// write() for who has no need to wait: queues what there is room for, and says how much. 0 also when
+    /// another write waits, or none would succeed.
+    std::size_t try_write(bytes data);
     /// Queues a chunk without copying it, unless it is small.
     detail::write_chunk_awaiter write(chunk data);
     /// Done when everything written so far is acknowledged. Cancelling it changes nothing.

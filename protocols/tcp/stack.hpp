@@ -273,7 +273,9 @@ class stack {
     // demultiplexing
     flow_ref find(const flow_key& flow, std::uint64_t hash) const;
     std::uint64_t hash_of(const flow_key& flow) const {
-        return hash_flow(secret_, flow, hash_purpose::demultiplexing);
+        if (!hashed_ || hashed_->first != flow)
+            hashed_.emplace(flow, hash_flow(secret_, flow, hash_purpose::demultiplexing));
+        return hashed_->second;
     }
     flow_key flow_of(const half_open_entry& e) const;
     flow_key flow_of(const time_wait_entry& e) const;
@@ -336,6 +338,8 @@ class stack {
         flow_key flow;
         tcb* connection = nullptr;
     } latest_;
+    /// The flow whose hash was asked for last: what opens or ends leaves one table and enters another.
+    mutable std::optional<std::pair<flow_key, std::uint64_t>> hashed_;
     half_open_table half_open_;
     time_wait_table time_wait_;
     table_timer half_open_timer_;
