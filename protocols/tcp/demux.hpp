@@ -9,17 +9,17 @@
 
 namespace tapir::tcp {
 
-class tcb;
+class endpoint;
 
 enum class flow_kind : std::uint8_t { none, connection, half_open, time_wait };
 
 /// What answers for a flow. Half-open and TIME_WAIT entries are indices into their tables.
 struct flow_ref {
     flow_ref() = default;
-    explicit flow_ref(tcb* c) : connection(c), kind(flow_kind::connection) {}
+    explicit flow_ref(endpoint* c) : connection(c), kind(flow_kind::connection) {}
     flow_ref(flow_kind k, std::uint32_t i) : index(i), kind(k) {}
 
-    tcb* connection = nullptr;
+    endpoint* connection = nullptr;
     std::uint32_t index = 0;
     flow_kind kind = flow_kind::none;
 

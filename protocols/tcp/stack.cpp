@@ -165,11 +165,11 @@ result<std::unique_ptr<endpoint>> stack::connect(const path& p, std::uint16_t re
     if (find(flow, hash)) return errc::address_in_use; // [RFC 9293 3.10.1]
 
     std::unique_ptr<endpoint> user(new endpoint(*this, memory_, flow, state::closed, next_id_++));
-    user->owner_.opened = user->owner_.last_call = now;
+    user->last_call_ = now;
     tcb* c = new tcb(*this, *user, p, options);
     user->tcb_ = c;
-    demux_.insert(hash, flow_ref(c));
-    all_.push_back(*c);
+    demux_.insert(hash, flow_ref(user.get()));
+    all_.push_back(*user);
     ++connection_count_;
     c->open_active(initial_sequence(flow, now), timestamp_offset(flow), now);
     if (c->write(first, now) < first.size()) {
@@ -223,14 +223,22 @@ void stack::after_output(tcb& c, instant now) {
 }
 
 void stack::arm(tcb& c) {
-    const instant next = c.next_deadline();
+    instant next = c.next_deadline();
+    // Somebody has to look whether it may lie dormant; a timer that is set anyway does.
+    if (config_.dormant_after > duration{0}) {
+        const instant look = now_ + config_.dormant_after;
+        if (next > look && (!c.armed() || c.deadline() > look) && c.at_rest()) next = look;
+    }
     if (next != never && (!c.armed() || next < c.deadline())) wheel_.arm(c, next);
 }
 
 void stack::timer_fired(tcb& c, instant now) {
     now_ = std::max(now_, now);
     c.on_timer(now);
-    settle(c, now);
+    if (c.idle_for(now) >= config_.dormant_after && config_.dormant_after > duration{0} && c.at_rest())
+        lie_dormant(c);
+    else
+        settle(c, now);
 }
 
 void stack::mark_dirty(tcb& c) {
@@ -248,8 +256,8 @@ void stack::announce_output() {
 void stack::forget(tcb& c) {
     endpoint& user = c.user();
     for (walk& w : walks_)
-        if (w.at_ == &c) w.at_ = behind(c);
-    demux_.erase(hash_of(user.flow_), flow_ref(&c));
+        if (w.at_ == &user) w.at_ = behind(user);
+    demux_.erase(hash_of(user.flow_), flow_ref(&user));
     if (latest_.connection == &c) latest_.connection = nullptr;
     if (c.opening_ == opening::fast && !c.syn_acked_) fast_opening_ends(c);
     user.last_info_ = std::make_unique<info>(c.info());
@@ -340,7 +348,7 @@ void stack::stop(instant now) {
     for (std::size_t i = 0; i < listeners_.size(); ++i)
         if (listeners_[i] != nullptr) close_listener(*listeners_[i], errc::host_stopped, now);
     while (!all_.empty()) {
-        tcb& c = all_.front();
+        tcb& c = *all_.front().awake();
         c.abort(event::host_stopped, ending::host_stopped, make_error_code(errc::host_stopped), now);
         settle(c, now);
     }
@@ -426,17 +434,8 @@ bool stack::flush(instant now, output_sink& out) {
     return true;
 }
 
-endpoint* stack::first_connection() {
-    return all_.empty() ? nullptr : &all_.front().user();
-}
-
-endpoint* stack::next_connection(endpoint& e) {
-    tcb* next = behind(*e.tcb_);
-    return next == nullptr ? nullptr : &next->user();
-}
-
-tcb* stack::behind(tcb& c) {
-    intrusive_list<tcb, all_tag>::iterator at(&c);
+endpoint* stack::behind(endpoint& e) {
+    intrusive_list<endpoint>::iterator at(&e);
     ++at;
     return at == all_.end() ? nullptr : &*at;
 }
@@ -447,7 +446,7 @@ stack::walk::walk(stack& s) : stack_(&s), at_(s.all_.empty() ? nullptr : &s.all_
 
 const endpoint* stack::walk::next() {
     if (!linked() || at_ == nullptr) return nullptr;
-    const endpoint& found = at_->user();
+    const endpoint& found = *at_;
     at_ = stack_->behind(*at_);
     return &found;
 }
