@@ -92,7 +92,8 @@ struct dormant {
     };
     std::unique_ptr<rare> apart; ///< null for most
     std::uint32_t send_bound = 0;
-    std::uint32_t size = 0;
+    std::uint16_t size = 0;
+    std::uint8_t ground = 0; ///< in common_grounds
 
     std::span<std::byte> bytes() { return {reinterpret_cast<std::byte*>(this + 1), size}; }
 };
@@ -110,13 +111,35 @@ struct alignas(plain_tcb) image {
     const plain_tcb& plain() const { return *std::launder(reinterpret_cast<const plain_tcb*>(bytes.data())); }
 };
 
-dormant_ptr folded(const image& plain, const common_ground& common) {
-    std::array<std::byte, folded_at_most(sizeof(image))> buffer;
-    const std::size_t size = fold(plain.bytes, common, buffer);
+using folded_image = std::array<std::byte, folded_at_most(sizeof(image))>;
+
+/// A connection of the same kind, at most some days apart, takes less.
+constexpr std::size_t much_in_common = 128;
+
+dormant_ptr folded(const image& plain, common_grounds& common) {
+    std::array<folded_image, 2> tries;
+    std::size_t size = SIZE_MAX;
+    std::size_t best = 0;    // of the tries
+    std::size_t nearest = 0; // of the grounds
+    std::size_t n = 0;
+    for (; n < common.most && !common.grounds[n].empty(); ++n) {
+        const std::size_t needed = fold(plain.bytes, common.grounds[n], tries[1 - best]);
+        if (needed >= size) continue;
+        size = needed;
+        best = 1 - best;
+        nearest = n;
+        if (size <= much_in_common) break;
+    }
+    if (size > much_in_common && n < common.most) {
+        common.grounds[n].assign(plain.bytes.begin(), plain.bytes.end());
+        size = fold(plain.bytes, common.grounds[n], tries[best]);
+        nearest = n;
+    }
     void* const room = ::operator new(sizeof(dormant) + size);
     dormant_ptr d(new (room) dormant);
-    d->size = static_cast<std::uint32_t>(size);
-    std::memcpy(d->bytes().data(), buffer.data(), size);
+    d->size = static_cast<std::uint16_t>(size);
+    d->ground = static_cast<std::uint8_t>(nearest);
+    std::memcpy(d->bytes().data(), tries[best].data(), size);
     return d;
 }
 } // namespace
@@ -139,7 +162,6 @@ void stack::lie_dormant(tcb& c) {
     image plain;
     std::memcpy(plain.bytes.data(), static_cast<const void*>(static_cast<plain_tcb*>(&c)),
                 sizeof(plain_tcb));
-    if (common_.empty()) common_.assign(plain.bytes.begin(), plain.bytes.end());
     dormant_ptr d = folded(plain, common_);
     d->send_bound = c.buffer_.bound();
     const instant keepalive = c.timers_.deadline(timer_id::keepalive);
@@ -169,7 +191,7 @@ void stack::lie_dormant(tcb& c) {
 tcb* stack::wake(endpoint& user) {
     const dormant_ptr d = std::move(user.dormant_);
     image plain;
-    unfold(d->bytes(), common_, plain.bytes);
+    unfold(d->bytes(), common_.grounds[d->ground], plain.bytes);
     tcb* const c = new tcb(*this, user, plain.plain(), d->send_bound);
     if (d->apart) {
         c->recovery_ = std::move(d->apart->losses);
@@ -186,7 +208,7 @@ tcb* stack::wake(endpoint& user) {
 info stack::info_of(endpoint& user) {
     dormant& d = *user.dormant_;
     image plain;
-    unfold(d.bytes(), common_, plain.bytes);
+    unfold(d.bytes(), common_.grounds[d.ground], plain.bytes);
     tcb c(*this, user, plain.plain(), d.send_bound);
     if (d.apart) {
         c.recovery_ = std::move(d.apart->losses);

@@ -9,11 +9,13 @@
 // for but the next keepalive (tcb::at_rest). Once it has been silent for config::dormant_after, it is folded;
 // the next segment, call or keepalive unfolds it before anything else happens. All but pointers of a TCB is
 // plain (plain_tcb) and comes back byte by byte, so that neither the peer nor the user can tell. Nothing is
-// said twice of what connections have in common, options and times of the same days: the first that lay
-// dormant is kept as *common ground*, and only the bytes in which another differs are stored. What only few
-// have (records of losses, a search for the MTU, a keepalive that is due some day) stands apart.
+// said twice of what connections have in common, options and times of the same days: some that lay dormant are
+// kept as *common grounds*, and only the bytes in which another differs from the one that is most like it are
+// stored. What only few have (records of losses, a search for the MTU, a keepalive that is due some day) stands
+// apart.
 #pragma once
 
+#include <array>
 #include <cstddef>
 #include <memory>
 #include <span>
@@ -27,8 +29,12 @@ struct dormant_delete {
 };
 using dormant_ptr = std::unique_ptr<dormant, dormant_delete>;
 
-/// What all have in common; empty before the first.
-using common_ground = std::vector<std::byte>;
+/// What many have in common. Another is kept as long as there is room for one that is like none of these:
+/// such as have never sent, those with timestamps, those of another listener.
+struct common_grounds {
+    static constexpr std::size_t most = 6;
+    std::array<std::vector<std::byte>, most> grounds; ///< those behind the last are empty
+};
 
 /// Of `size` bytes when nothing is in common.
 constexpr std::size_t folded_at_most(std::size_t size) {

@@ -347,7 +347,7 @@ class stack {
     fast_open_cookies fast_open_cookies_;
     fast_open_pending fast_open_pending_;
     fast_open_cache fast_open_cache_;
-    common_ground common_; ///< of connections that lie dormant
+    common_grounds common_; ///< of connections that lie dormant
     std::size_t dormant_count_ = 0;
     reply_limit resets_;
     reply_limit stateless_acks_;
