@@ -160,8 +160,7 @@ void stack::lie_dormant(tcb& c) {
     endpoint& user = c.user();
     user.unread_.clear();
     image plain;
-    std::memcpy(plain.bytes.data(), static_cast<const void*>(static_cast<plain_tcb*>(&c)),
-                sizeof(plain_tcb));
+    std::memcpy(plain.bytes.data(), static_cast<const void*>(static_cast<plain_tcb*>(&c)), sizeof(plain_tcb));
     dormant_ptr d = folded(plain, common_);
     d->send_bound = c.buffer_.bound();
     const instant keepalive = c.timers_.deadline(timer_id::keepalive);

@@ -9,10 +9,10 @@
 // for but the next keepalive (tcb::at_rest). Once it has been silent for config::dormant_after, it is folded;
 // the next segment, call or keepalive unfolds it before anything else happens. All but pointers of a TCB is
 // plain (plain_tcb) and comes back byte by byte, so that neither the peer nor the user can tell. Nothing is
-// said twice of what connections have in common, options and times of the same days: some that lay dormant are
-// kept as *common grounds*, and only the bytes in which another differs from the one that is most like it are
-// stored. What only few have (records of losses, a search for the MTU, a keepalive that is due some day) stands
-// apart.
+// said twice of what connections have in common, options and times of the same days: some that lay dormant
+// are kept as *common grounds*, and only the bytes in which another differs from the one that is most like it
+// are stored. What only few have (records of losses, a search for the MTU, a keepalive that is due some day)
+// stands apart.
 #pragma once
 
 #include <array>

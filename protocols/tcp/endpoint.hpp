@@ -305,9 +305,9 @@ class endpoint : public list_hook<> { // stack::all_ while it is open; then perh
         if (observer_ != nullptr) observer_->changed(*this);
     }
 
-    stack* stack_;                      ///< gone, perhaps, when there is neither TCB nor TIME_WAIT entry
-    tcb* tcb_ = nullptr;                ///< null while dormant, in TIME_WAIT and CLOSED
-    dormant_ptr dormant_;               ///< what it is to become again
+    stack* stack_;        ///< gone, perhaps, when there is neither TCB nor TIME_WAIT entry
+    tcb* tcb_ = nullptr;  ///< null while dormant, in TIME_WAIT and CLOSED
+    dormant_ptr dormant_; ///< what it is to become again
     tcp::observer* observer_ = nullptr;
     std::uint64_t id_;
     flow_key flow_;

@@ -40,7 +40,7 @@ bool stack::icmp_error(icmp_kind kind, const ip::address& local, const ip::addre
     }
     tcb* const of = found.kind == flow_kind::connection ? found.connection->tcb_ : nullptr;
     if (of == nullptr || !of->is_outstanding(about)) { // who is dormant has sent nothing lately
-        ++counters_.icmp_ignored; // [RFC 5927 4.1]
+        ++counters_.icmp_ignored;                      // [RFC 5927 4.1]
         return false;
     }
     tcb& c = *of;

@@ -356,7 +356,7 @@ class stack {
     ring<reply> replies_;
     intrusive_list<tcb, dirty_tag> dirty_;
     intrusive_list<endpoint> all_; ///< that are open, oldest first
-    intrusive_list<walk> walks_; ///< those that have not come to the end
+    intrusive_list<walk> walks_;   ///< those that have not come to the end
     // Who may have to pay when memory runs short; whoever has made no progress for longest is first.
     intrusive_list<held_ahead> ahead_holders_[2]; ///< data beyond a hole: without SACK, with
     intrusive_list<endpoint> unaccepted_;         ///< ended so, with unread data

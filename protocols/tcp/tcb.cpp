@@ -28,7 +28,8 @@ plain_tcb::limits::limits(const connection_options& o, const config& c)
 plain_tcb::plain_tcb(const config& c, const tcp::path& p, const connection_options& options)
     : network_header_(static_cast<std::uint8_t>(p.network_header)), mtu_(p.mtu), link_mtu_(p.link_mtu),
       pseudo_header_sum_(p.pseudo_header_sum), probing_(options.path_mtu), no_delay_(options.no_delay),
-      paced_(options.paced), tunes_send_(options.send_buffer == 0), tunes_receive_(options.receive_buffer == 0),
+      paced_(options.paced), tunes_send_(options.send_buffer == 0),
+      tunes_receive_(options.receive_buffer == 0),
       fast_open_(options.fast_open ? fast_open_use::wanted : fast_open_use::off), peer_mss_(c.default_mss),
       rcv_mss_(std::min<std::uint16_t>(c.default_mss, p.receive_mss())),
       congestion_(options.congestion, options.paced), rtt_(rto_limits_of(c)), limits_(options, c) {

@@ -491,7 +491,7 @@ class tcb : public plain_tcb,
     scoreboard board_;
     std::unique_ptr<recovery> recovery_;       ///< null until something seems lost
     std::unique_ptr<mtu_discovery> discovery_; ///< null unless the path MTU is searched
-    std::unique_ptr<held_ahead> ahead_; ///< null while everything came in order and once
+    std::unique_ptr<held_ahead> ahead_;        ///< null while everything came in order and once
 
     memory_charge ahead_charge_;
     memory_charge send_charge_;
