@@ -1,3 +1,4 @@
+#include <tapir/framework/prefetch.hpp>
 #include <tapir/protocols/tcp/dormant.hpp>
 #include <tapir/protocols/tcp/stack.hpp>
 #include <tapir/protocols/tcp/tcb.hpp>
@@ -184,14 +185,15 @@ void stack::lie_dormant(tcb& c) {
     ++dormant_count_;
     ++counters_.folded;
     c.give_back();
-    delete &c;
+    drop_tcb(c);
 }
 
 tcb* stack::wake(endpoint& user) {
+    prefetch(user.dormant_.get(), sizeof(dormant) + much_in_common);
     const dormant_ptr d = std::move(user.dormant_);
     image plain;
     unfold(d->bytes(), common_.grounds[d->ground], plain.bytes);
-    tcb* const c = new tcb(*this, user, plain.plain(), d->send_bound);
+    tcb* const c = make_tcb(user, plain.plain(), d->send_bound);
     if (d->apart) {
         c->recovery_ = std::move(d->apart->losses);
         c->discovery_ = std::move(d->apart->search);

@@ -1,3 +1,4 @@
+#include <tapir/framework/prefetch.hpp>
 #include <tapir/protocols/tcp/stack.hpp>
 #include <tapir/protocols/tcp/tcb.hpp>
 
@@ -125,7 +126,9 @@ path stack::path_of(const time_wait_entry& e) const {
 flow_ref stack::find(const flow_key& flow, std::uint64_t hash) const {
     return demux_.find(hash, [&](const flow_ref& ref) {
         switch (ref.kind) {
-        case flow_kind::connection: return ref.connection->flow() == flow;
+        case flow_kind::connection:
+            prefetch(ref.connection, sizeof(endpoint));
+            return ref.connection->flow() == flow;
         case flow_kind::half_open: return flow_of(half_open_[ref.index]) == flow;
         case flow_kind::time_wait: return flow_of(time_wait_[ref.index]) == flow;
         case flow_kind::none: break;
@@ -166,7 +169,7 @@ result<std::unique_ptr<endpoint>> stack::connect(const path& p, std::uint16_t re
 
     std::unique_ptr<endpoint> user(new endpoint(*this, memory_, flow, state::closed, next_id_++));
     user->last_call_ = now;
-    tcb* c = new tcb(*this, *user, p, options);
+    tcb* c = make_tcb(*user, p, options);
     user->tcb_ = c;
     demux_.insert(hash, flow_ref(user.get()));
     all_.push_back(*user);
@@ -213,13 +216,16 @@ void stack::settle(tcb& c, instant now) {
         enter_time_wait(c, now);
     } else {
         arm(c);
-        if (c.output_possible()) mark_dirty(c);
+        if (c.output_possible() || (crowded() && c.at_rest())) mark_dirty(c);
     }
 }
 
 void stack::after_output(tcb& c, instant now) {
     c.output_done(now);
-    arm(c);
+    if (crowded() && c.at_rest())
+        lie_dormant(c);
+    else
+        arm(c);
 }
 
 void stack::arm(tcb& c) {
@@ -267,7 +273,7 @@ void stack::forget(tcb& c) {
     if (!user.accepted_ && !user.unread_.empty()) unaccepted_.push_back(user);
     if (c.orphan_) --orphans_;
     --connection_count_;
-    delete &c;
+    drop_tcb(c);
 }
 
 void stack::enter_time_wait(tcb& c, instant now) {

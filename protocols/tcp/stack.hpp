@@ -310,6 +310,13 @@ class stack {
     void lie_dormant(tcb& c);
     tcb* wake(endpoint& user);
     tcp::info info_of(endpoint& user);
+    /// So many are awake that who is at rest lies dormant at once.
+    bool crowded() const {
+        return connection_count_ - dormant_count_ > config_.most_awake && config_.dormant_after > duration{0};
+    }
+    template <class... A>
+    tcb* make_tcb(A&&... of);
+    void drop_tcb(tcb& c);
     /// Whether the limit over all connections lets one more challenge ACK go.
     bool may_challenge(instant now);
     // memory_pressure.cpp
@@ -349,6 +356,7 @@ class stack {
     fast_open_cache fast_open_cache_;
     common_grounds common_; ///< of connections that lie dormant
     std::size_t dormant_count_ = 0;
+    std::vector<std::unique_ptr<std::byte[]>> spare_; ///< memory for TCBs, the last used on top
     reply_limit resets_;
     reply_limit stateless_acks_;
     std::vector<listening_endpoint*> listeners_;

@@ -290,7 +290,7 @@ tcb& stack::open_accepted(listening_endpoint& l, const half_open_entry& e, const
     std::unique_ptr<endpoint> user(new endpoint(*this, memory_, flow, state::listen, next_id_++));
     user->last_call_ = e.arrived;
     user->path_.append(state::syn_received, event::rcv_syn, e.arrived);
-    tcb* c = new tcb(*this, *user, p, l.options_.accepted);
+    tcb* c = make_tcb(*user, p, l.options_.accepted);
     user->tcb_ = c;
     demux_.insert(hash_of(flow), flow_ref(user.get()));
     all_.push_back(*user);

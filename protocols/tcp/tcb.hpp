@@ -45,10 +45,12 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <new>
 #include <optional>
 #include <string_view>
 #include <system_error>
 #include <type_traits>
+#include <utility>
 
 namespace tapir::tcp {
 
@@ -496,5 +498,28 @@ class tcb : public plain_tcb,
     memory_charge ahead_charge_;
     memory_charge send_charge_;
 };
+
+// TCBs that come and go take turns in memory that is still in the caches.
+template <class... A>
+tcb* stack::make_tcb(A&&... of) {
+    static_assert(alignof(tcb) <= __STDCPP_DEFAULT_NEW_ALIGNMENT__);
+    std::unique_ptr<std::byte[]> room;
+    if (spare_.empty()) {
+        room.reset(new std::byte[sizeof(tcb)]);
+    } else {
+        room = std::move(spare_.back());
+        spare_.pop_back();
+    }
+    tcb* const c = new (room.get()) tcb(*this, std::forward<A>(of)...);
+    room.release();
+    return c;
+}
+
+inline void stack::drop_tcb(tcb& c) {
+    constexpr std::size_t most_spare = 64;
+    std::destroy_at(&c);
+    std::unique_ptr<std::byte[]> room(reinterpret_cast<std::byte*>(&c));
+    if (spare_.size() < most_spare) spare_.push_back(std::move(room));
+}
 
 } // namespace tapir::tcp

@@ -14,8 +14,9 @@ using namespace tapir::test;
 
 namespace {
 
-tcp::config with(duration dormant_after) {
+tcp::config with(duration dormant_after, std::uint32_t most_awake) {
     tcp::config c;
+    c.most_awake = most_awake;
     c.dormant_after = dormant_after;
     c.rtt_floor = 1ms;
     return c;
@@ -49,8 +50,9 @@ std::string everything(const tcp::endpoint& e) {
 
 /// Two of everything: one end never lies dormant, the other whenever it can.
 struct twins {
-    tcp_lab wakeful{with(0s)};
-    tcp_lab sleepy{with(1ns)};
+    explicit twins(std::uint32_t most_awake) : sleepy(with(1ns, most_awake)) {}
+    tcp_lab wakeful{with(0s, 0)};
+    tcp_lab sleepy;
     std::uint32_t ours = 1;   ///< one past what we have sent, as the peer has seen it
     std::uint32_t theirs = 1; ///< and the peer's next
     std::uint32_t stamp = 10'000;
@@ -187,6 +189,26 @@ TEST_CASE("dormant: keepalive is due as if nothing had been") {
     CHECK(lab.e->error() == errc::timed_out);
 }
 
+TEST_CASE("dormant: in a crowd who is at rest does not wait") {
+    tcp::config c = tcp_lab::plain();
+    c.most_awake = 0;
+    tcp_lab lab(c);
+    lab.establish();
+    CHECK(lab.stack.dormant_connections() == 1);
+    lab.in({.flags = ACK, .seq = 1, .ack = 1, .text = std::string(1000, 'a')});
+    CHECK(lab.out() == segs{{.flags = ACK, .seq = 1, .ack = 1001}});
+    CHECK(lab.stack.dormant_connections() == 0); // with something unread
+    CHECK(lab.read().size() == 1000);
+    lab.out();
+    CHECK(lab.stack.dormant_connections() == 1);
+    lab.write("hello");
+    CHECK(lab.out() == segs{{.flags = ACK, .seq = 1, .ack = 1001, .text = "hello"}});
+    CHECK(lab.stack.dormant_connections() == 0); // with something in flight
+    lab.in({.flags = ACK, .seq = 1001, .ack = 6});
+    CHECK(lab.out().empty());
+    CHECK(lab.stack.dormant_connections() == 1);
+}
+
 TEST_CASE("dormant: the host stops, and the network is said to be unreachable") {
     tcp_lab lab;
     lab.establish();
@@ -212,7 +234,7 @@ TEST_CASE("dormant: neither the peer nor the user can tell") {
             r.below(2) == 0 ? tcp::congestion_algorithm::cubic : tcp::congestion_algorithm::new_reno;
         if (r.below(2) == 0) o.keepalive_idle = 20s;
         if (r.below(2) == 0) o.send_buffer = 20'000;
-        twins t;
+        twins t(seed % 2 == 0 ? 0 : 1000);
         t.establish(o, r.below(2) == 0 ? generous() : tcp_lab::default_options());
         t.agree();
         for (int step = 0; step < 60 && t.wakeful.e->state() == tcp::state::established; ++step) {
