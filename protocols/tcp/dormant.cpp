@@ -45,10 +45,11 @@ std::size_t fold(std::span<const std::byte> plain, std::span<const std::byte> co
         }
         const std::size_t tag = used++;
         unsigned which = 0;
-        for (unsigned i = 0; i < word; ++i, differ >>= 8) {
-            if ((differ & 0xff) == 0) continue;
-            which |= 1u << i;
-            to[used++] = static_cast<std::byte>(differ & 0xff);
+        for (unsigned i = 0; i < word; ++i, differ >>= 8) { // no branch: nobody could predict it
+            const bool follows = (differ & 0xff) != 0;
+            to[used] = static_cast<std::byte>(differ & 0xff);
+            used += follows ? 1 : 0;
+            which |= (follows ? 1u : 0u) << i;
         }
         to[tag] = static_cast<std::byte>(which);
     }
@@ -94,6 +95,7 @@ struct dormant {
     std::unique_ptr<rare> apart; ///< null for most
     std::uint32_t send_bound = 0;
     std::uint16_t size = 0;
+    std::uint16_t room = 0;  ///< for so many
     std::uint8_t ground = 0; ///< in common_grounds
 
     std::span<std::byte> bytes() { return {reinterpret_cast<std::byte*>(this + 1), size}; }
@@ -117,29 +119,34 @@ using folded_image = std::array<std::byte, folded_at_most(sizeof(image))>;
 /// A connection of the same kind, at most some days apart, takes less.
 constexpr std::size_t much_in_common = 128;
 
-dormant_ptr folded(const image& plain, common_grounds& common) {
+/// In the room that `d` offers, if that suits.
+dormant_ptr folded(const image& plain, common_grounds& common, dormant_ptr d) {
     std::array<folded_image, 2> tries;
+    std::size_t ground = d ? d->ground : 0; // as it was the last time, most likely
+    std::size_t best = 0;                   // of the tries
     std::size_t size = SIZE_MAX;
-    std::size_t best = 0;    // of the tries
-    std::size_t nearest = 0; // of the grounds
+    if (!common.grounds[ground].empty()) size = fold(plain.bytes, common.grounds[ground], tries[best]);
     std::size_t n = 0;
-    for (; n < common.most && !common.grounds[n].empty(); ++n) {
+    for (; size > much_in_common && n < common.most && !common.grounds[n].empty(); ++n) {
         const std::size_t needed = fold(plain.bytes, common.grounds[n], tries[1 - best]);
         if (needed >= size) continue;
         size = needed;
         best = 1 - best;
-        nearest = n;
-        if (size <= much_in_common) break;
+        ground = n;
     }
     if (size > much_in_common && n < common.most) {
         common.grounds[n].assign(plain.bytes.begin(), plain.bytes.end());
         size = fold(plain.bytes, common.grounds[n], tries[best]);
-        nearest = n;
+        ground = n;
     }
-    void* const room = ::operator new(sizeof(dormant) + size);
-    dormant_ptr d(new (room) dormant);
+    constexpr std::size_t not_worth_it = 48;
+    if (!d || d->room < size || d->room > size + not_worth_it) {
+        const std::size_t room = (sizeof(dormant) + size + 15) / 16 * 16;
+        d.reset(new (::operator new(room)) dormant);
+        d->room = static_cast<std::uint16_t>(room - sizeof(dormant));
+    }
     d->size = static_cast<std::uint16_t>(size);
-    d->ground = static_cast<std::uint8_t>(nearest);
+    d->ground = static_cast<std::uint8_t>(ground);
     std::memcpy(d->bytes().data(), tries[best].data(), size);
     return d;
 }
@@ -162,7 +169,7 @@ void stack::lie_dormant(tcb& c) {
     user.unread_.clear();
     image plain;
     std::memcpy(plain.bytes.data(), static_cast<const void*>(static_cast<plain_tcb*>(&c)), sizeof(plain_tcb));
-    dormant_ptr d = folded(plain, common_);
+    dormant_ptr d = folded(plain, common_, std::move(user.dormant_));
     d->send_bound = c.buffer_.bound();
     const instant keepalive = c.timers_.deadline(timer_id::keepalive);
     if (c.recovery_ || c.discovery_ || keepalive != never) {
@@ -190,13 +197,14 @@ void stack::lie_dormant(tcb& c) {
 
 tcb* stack::wake(endpoint& user) {
     prefetch(user.dormant_.get(), sizeof(dormant) + much_in_common);
-    const dormant_ptr d = std::move(user.dormant_);
+    dormant& d = *user.dormant_; // stays, as room for the next time
     image plain;
-    unfold(d->bytes(), common_.grounds[d->ground], plain.bytes);
-    tcb* const c = make_tcb(user, plain.plain(), d->send_bound);
-    if (d->apart) {
-        c->recovery_ = std::move(d->apart->losses);
-        c->discovery_ = std::move(d->apart->search);
+    unfold(d.bytes(), common_.grounds[d.ground], plain.bytes);
+    tcb* const c = make_tcb(user, plain.plain(), d.send_bound);
+    if (d.apart) {
+        c->recovery_ = std::move(d.apart->losses);
+        c->discovery_ = std::move(d.apart->search);
+        d.apart.reset();
     }
     user.tcb_ = c;
     --dormant_count_;

@@ -61,7 +61,7 @@ chunk endpoint::read_chunk(std::size_t max) {
 
 tcb* endpoint::awake() const {
     // Nobody can tell whether it was.
-    if (dormant_) return stack_->wake(const_cast<endpoint&>(*this));
+    if (dormant()) return stack_->wake(const_cast<endpoint&>(*this));
     if (tcb_ != nullptr) {
         prefetch(tcb_, sizeof(tcb));
         static_cast<const list_hook<timer>*>(tcb_)->prefetch_neighbours();
@@ -142,7 +142,7 @@ void endpoint::abort(instant now, errc reason) {
 }
 
 info endpoint::info() const {
-    if (dormant_) return stack_->info_of(const_cast<endpoint&>(*this));
+    if (dormant()) return stack_->info_of(const_cast<endpoint&>(*this));
     if (tcb_ != nullptr) return tcb_->info();
     tcp::info i = last_info_ == nullptr ? tcp::info() : *last_info_;
     i.state = state();

@@ -296,6 +296,7 @@ class endpoint : public list_hook<> { // stack::all_ while it is open; then perh
              std::uint64_t id);
     /// There is a TCB, awake or not.
     bool open() const { return tcb_ != nullptr || dormant_ != nullptr; }
+    bool dormant() const { return tcb_ == nullptr && dormant_ != nullptr; }
     /// The TCB, woken if need be; null in TIME_WAIT and CLOSED.
     tcb* awake() const;
     void charge();
@@ -307,7 +308,7 @@ class endpoint : public list_hook<> { // stack::all_ while it is open; then perh
 
     stack* stack_;        ///< gone, perhaps, when there is neither TCB nor TIME_WAIT entry
     tcb* tcb_ = nullptr;  ///< null while dormant, in TIME_WAIT and CLOSED
-    dormant_ptr dormant_; ///< what it is to become again
+    dormant_ptr dormant_; ///< what it is to become again; or room for that
     tcp::observer* observer_ = nullptr;
     std::uint64_t id_;
     flow_key flow_;

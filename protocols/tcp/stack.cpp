@@ -216,7 +216,10 @@ void stack::settle(tcb& c, instant now) {
         enter_time_wait(c, now);
     } else {
         arm(c);
-        if (c.output_possible() || (crowded() && c.at_rest())) mark_dirty(c);
+        if (c.output_possible())
+            mark_dirty(c);
+        else if (crowded() && c.at_rest())
+            mark_drowsy(c);
     }
 }
 
@@ -253,6 +256,12 @@ void stack::mark_dirty(tcb& c) {
     announce_output();
 }
 
+void stack::mark_drowsy(tcb& c) {
+    if (static_cast<list_hook<drowsy_tag>&>(c).linked()) return;
+    drowsy_.push_back(c);
+    announce_output();
+}
+
 void stack::announce_output() {
     if (announced_) return;
     announced_ = true;
@@ -268,6 +277,7 @@ void stack::forget(tcb& c) {
     if (c.opening_ == opening::fast && !c.syn_acked_) fast_opening_ends(c);
     user.last_info_ = std::make_unique<info>(c.info());
     user.tcb_ = nullptr;
+    user.dormant_.reset();
     c.give_back();
     user.unlink();
     if (!user.accepted_ && !user.unread_.empty()) unaccepted_.push_back(user);
@@ -435,6 +445,10 @@ bool stack::flush(instant now, output_sink& out) {
         }
         dirty_.pop_front();
         after_output(c, now);
+    }
+    while (!drowsy_.empty()) {
+        tcb& c = drowsy_.pop_front();
+        if (c.at_rest()) lie_dormant(c);
     }
     announced_ = false;
     return true;

@@ -217,6 +217,7 @@ class stack {
     struct dirty_tag;
     struct holder_tag;
     struct writer_tag;
+    struct drowsy_tag;
 
     // stack_receive.cpp: from a segment to what answers for it
     void arrives(const path& p, const segment& s, const flow_key& flow, instant now);
@@ -302,6 +303,7 @@ class stack {
     /// lists it for output. The connection may be gone afterwards.
     void settle(tcb& c, instant now);
     void mark_dirty(tcb& c);
+    void mark_drowsy(tcb& c);
     void announce_output();
     void timer_fired(tcb& c, instant now);
     void after_output(tcb& c, instant now);
@@ -363,8 +365,9 @@ class stack {
     std::vector<ip::address> locals_;
     ring<reply> replies_;
     intrusive_list<tcb, dirty_tag> dirty_;
-    intrusive_list<endpoint> all_; ///< that are open, oldest first
-    intrusive_list<walk> walks_;   ///< those that have not come to the end
+    intrusive_list<tcb, drowsy_tag> drowsy_; ///< who came to rest in a crowd, until the end of the turn
+    intrusive_list<endpoint> all_;           ///< that are open, oldest first
+    intrusive_list<walk> walks_;             ///< those that have not come to the end
     // Who may have to pay when memory runs short; whoever has made no progress for longest is first.
     intrusive_list<held_ahead> ahead_holders_[2]; ///< data beyond a hole: without SACK, with
     intrusive_list<endpoint> unaccepted_;         ///< ended so, with unread data

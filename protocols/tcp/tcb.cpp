@@ -5,7 +5,7 @@
 namespace tapir::tcp {
 
 // Everything but the buffers and records that data in flight needs. Who is idle has none (dormant.hpp).
-static_assert(sizeof(tcb) <= 736);
+static_assert(sizeof(tcb) <= 752);
 
 plain_tcb::limits::milliseconds plain_tcb::compact(duration d) {
     const auto ms = std::chrono::duration_cast<std::chrono::milliseconds>(d).count();

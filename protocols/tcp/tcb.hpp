@@ -203,6 +203,7 @@ class tcb : public plain_tcb,
             public list_hook<stack::dirty_tag>,
             public list_hook<stack::holder_tag>,
             public list_hook<stack::writer_tag>,
+            public list_hook<stack::drowsy_tag>,
             public timer {
   public:
     tcb(stack& s, endpoint& user, const path& p, const connection_options& options);
