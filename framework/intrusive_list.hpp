@@ -8,8 +8,6 @@
 // An element that must stand in two lists derives from two hooks with different tags.
 #pragma once
 
-#include <tapir/framework/prefetch.hpp>
-
 #include <cassert>
 #include <cstddef>
 
@@ -26,11 +24,6 @@ class list_hook {
     ~list_hook() { unlink(); }
 
     bool linked() const { return next_ != nullptr; }
-    /// It is about to leave its list.
-    void prefetch_neighbours() const {
-        prefetch(prev_);
-        prefetch(next_);
-    }
 
     void unlink() {
         if (next_ == nullptr) return;

@@ -250,7 +250,7 @@ struct config {
     /// as long: its timeouts come sooner. A reader has so long for `memory_floor` bytes: 400 bytes a second.
     duration memory_idle_after = 10s;
 
-    // Tables. They grow as needed and do not shrink. The demultiplexing table has 32 bytes for each slot and
+    // Tables. They grow as needed and do not shrink. The demultiplexing table has 16 bytes for each slot and
     // at most 2.7 slots for each connection, half-open and TIME_WAIT entry.
     std::uint32_t max_connections = 65536;
     /// A connection that has nothing under way and has been silent for so long is folded into some two

@@ -3,7 +3,9 @@
 #include <tapir/protocols/tcp/stack.hpp>
 #include <tapir/protocols/tcp/tcb.hpp>
 
+#include <algorithm>
 #include <array>
+#include <bit>
 #include <cassert>
 #include <cstdint>
 #include <cstring>
@@ -12,68 +14,35 @@
 
 namespace tapir::tcp {
 
-// --- bytes -------------------------------------------------------------------------------------------------
+// --- words -------------------------------------------------------------------------------------------------
 
-namespace {
-constexpr std::size_t word = 8;
-
-std::uint64_t word_at(std::span<const std::byte> from, std::size_t at) {
-    std::uint64_t w = 0;
-    std::memcpy(&w, from.data() + at, word);
-    return w;
-}
-} // namespace
-
-// For each word a byte whose bits say which of its bytes follow. Words that are all in common come in runs: a
-// byte of zero, and how many more.
-std::size_t fold(std::span<const std::byte> plain, std::span<const std::byte> common,
-                 std::span<std::byte> to) {
-    assert(plain.size() == common.size() && plain.size() % word == 0);
-    std::size_t used = 0;
-    for (std::size_t at = 0; at < plain.size();) {
-        std::uint64_t differ = word_at(plain, at) ^ word_at(common, at);
-        at += word;
-        if (differ == 0) {
-            unsigned more = 0;
-            while (more < 0xff && at < plain.size() && word_at(plain, at) == word_at(common, at)) {
-                ++more;
-                at += word;
-            }
-            to[used++] = std::byte{0};
-            to[used++] = static_cast<std::byte>(more);
-            continue;
+// No branch depends on what is in the words: nobody could predict it.
+std::size_t fold(std::span<const std::uint32_t> plain, std::span<const std::uint32_t> common,
+                 std::span<std::uint32_t> to) {
+    assert(plain.size() == common.size());
+    std::size_t used = words_of_bits(plain.size());
+    for (std::size_t first = 0; first < plain.size(); first += 32) {
+        const std::size_t end = std::min(first + 32, plain.size());
+        std::uint32_t which = 0;
+        for (std::size_t i = first; i < end; ++i) {
+            const std::uint32_t differs = plain[i] != common[i] ? 1 : 0;
+            to[used] = plain[i];
+            used += differs;
+            which |= differs << (i - first);
         }
-        const std::size_t tag = used++;
-        unsigned which = 0;
-        for (unsigned i = 0; i < word; ++i, differ >>= 8) { // no branch: nobody could predict it
-            const bool follows = (differ & 0xff) != 0;
-            to[used] = static_cast<std::byte>(differ & 0xff);
-            used += follows ? 1 : 0;
-            which |= (follows ? 1u : 0u) << i;
-        }
-        to[tag] = static_cast<std::byte>(which);
+        to[first / 32] = which;
     }
     return used;
 }
 
-void unfold(std::span<const std::byte> folded, std::span<const std::byte> common,
-            std::span<std::byte> plain) {
-    std::memcpy(plain.data(), common.data(), common.size());
-    std::size_t at = 0;
-    for (std::size_t i = 0; i < folded.size();) {
-        auto which = static_cast<unsigned>(folded[i++]);
-        if (which == 0) {
-            at += word * (1 + static_cast<std::size_t>(folded[i++]));
-            continue;
-        }
-        std::uint64_t differ = 0;
-        for (unsigned shift = 0; which != 0; which >>= 1, shift += 8)
-            if ((which & 1) != 0) differ |= std::uint64_t{static_cast<std::uint8_t>(folded[i++])} << shift;
-        differ ^= word_at(plain, at);
-        std::memcpy(plain.data() + at, &differ, word);
-        at += word;
-    }
-    assert(at == plain.size());
+void unfold(std::span<const std::uint32_t> folded, std::span<const std::uint32_t> common,
+            std::span<std::uint32_t> plain) {
+    std::ranges::copy(common, plain.begin());
+    std::size_t used = words_of_bits(plain.size());
+    for (std::size_t first = 0; first < plain.size(); first += 32)
+        for (std::uint32_t which = folded[first / 32]; which != 0; which &= which - 1)
+            plain[first + static_cast<std::size_t>(std::countr_zero(which))] = folded[used++];
+    assert(used == folded.size());
 }
 
 // --- connections -------------------------------------------------------------------------------------------
@@ -85,7 +54,7 @@ struct keepalive_timer : timer {
 };
 } // namespace
 
-/// Folded bytes follow it.
+/// Folded words follow it.
 struct dormant {
     struct rare {
         std::unique_ptr<recovery> losses;
@@ -94,11 +63,11 @@ struct dormant {
     };
     std::unique_ptr<rare> apart; ///< null for most
     std::uint32_t send_bound = 0;
-    std::uint16_t size = 0;
-    std::uint16_t room = 0;  ///< for so many
+    std::uint16_t size = 0;  ///< in words
+    std::uint8_t room = 0;   ///< for so many
     std::uint8_t ground = 0; ///< in common_grounds
 
-    std::span<std::byte> bytes() { return {reinterpret_cast<std::byte*>(this + 1), size}; }
+    std::span<std::uint32_t> words() { return {reinterpret_cast<std::uint32_t*>(this + 1), size}; }
 };
 
 void dormant_delete::operator()(dormant* d) const noexcept {
@@ -108,16 +77,13 @@ void dormant_delete::operator()(dormant* d) const noexcept {
 }
 
 namespace {
-/// A plain_tcb as bytes.
-struct alignas(plain_tcb) image {
-    std::array<std::byte, sizeof(plain_tcb)> bytes;
-    const plain_tcb& plain() const { return *std::launder(reinterpret_cast<const plain_tcb*>(bytes.data())); }
-};
+/// A plain_tcb as words.
+using image = std::array<std::uint32_t, sizeof(plain_tcb) / sizeof(std::uint32_t)>;
+using folded_image = std::array<std::uint32_t, folded_at_most(image().size())>;
+static_assert(sizeof(image) == sizeof(plain_tcb) && folded_image().size() <= 0xff);
 
-using folded_image = std::array<std::byte, folded_at_most(sizeof(image))>;
-
-/// A connection of the same kind, at most some days apart, takes less.
-constexpr std::size_t much_in_common = 128;
+/// In words. Most connections of one kind take less.
+constexpr std::size_t much_in_common = 40;
 
 /// In the room that `d` offers, if that suits.
 dormant_ptr folded(const image& plain, common_grounds& common, dormant_ptr d) {
@@ -125,30 +91,39 @@ dormant_ptr folded(const image& plain, common_grounds& common, dormant_ptr d) {
     std::size_t ground = d ? d->ground : 0; // as it was the last time, most likely
     std::size_t best = 0;                   // of the tries
     std::size_t size = SIZE_MAX;
-    if (!common.grounds[ground].empty()) size = fold(plain.bytes, common.grounds[ground], tries[best]);
-    std::size_t n = 0;
-    for (; size > much_in_common && n < common.most && !common.grounds[n].empty(); ++n) {
-        const std::size_t needed = fold(plain.bytes, common.grounds[n], tries[1 - best]);
-        if (needed >= size) continue;
-        size = needed;
-        best = 1 - best;
-        ground = n;
+    if (!common.grounds[ground].empty()) size = fold(plain, common.grounds[ground], tries[best]);
+    // Who was like none of them the last time is not asked again.
+    if (size > much_in_common && (!d || d->size <= much_in_common)) {
+        std::size_t n = 0;
+        for (; size > much_in_common && n < common.most && !common.grounds[n].empty(); ++n) {
+            const std::size_t needed = fold(plain, common.grounds[n], tries[1 - best]);
+            if (needed >= size) continue;
+            size = needed;
+            best = 1 - best;
+            ground = n;
+        }
+        if (size > much_in_common && n < common.most) {
+            common.grounds[n].assign(plain.begin(), plain.end());
+            size = fold(plain, common.grounds[n], tries[best]);
+            ground = n;
+        }
     }
-    if (size > much_in_common && n < common.most) {
-        common.grounds[n].assign(plain.bytes.begin(), plain.bytes.end());
-        size = fold(plain.bytes, common.grounds[n], tries[best]);
-        ground = n;
-    }
-    constexpr std::size_t not_worth_it = 48;
+    constexpr std::size_t not_worth_it = 12;
     if (!d || d->room < size || d->room > size + not_worth_it) {
-        const std::size_t room = (sizeof(dormant) + size + 15) / 16 * 16;
-        d.reset(new (::operator new(room)) dormant);
-        d->room = static_cast<std::uint16_t>(room - sizeof(dormant));
+        const std::size_t bytes = (sizeof(dormant) + size * sizeof(std::uint32_t) + 15) / 16 * 16;
+        d.reset(new (::operator new(bytes)) dormant);
+        d->room = static_cast<std::uint8_t>((bytes - sizeof(dormant)) / sizeof(std::uint32_t));
     }
     d->size = static_cast<std::uint16_t>(size);
     d->ground = static_cast<std::uint8_t>(ground);
-    std::memcpy(d->bytes().data(), tries[best].data(), size);
+    std::ranges::copy(std::span(tries[best]).first(size), d->words().begin());
     return d;
+}
+
+plain_tcb unfolded(dormant& d, const common_grounds& common) {
+    image plain;
+    unfold(d.words(), common.grounds[d.ground], plain);
+    return std::bit_cast<plain_tcb>(plain);
 }
 } // namespace
 
@@ -163,12 +138,16 @@ bool tcb::at_rest() const {
     return others.next() == never;
 }
 
+bool stack::may_lie_dormant(const tcb& c) const {
+    return config_.dormant_after > duration{0} && c.at_rest();
+}
+
 // Everything that could tell of it is empty, or comes back: see at_rest().
 void stack::lie_dormant(tcb& c) {
     endpoint& user = c.user();
     user.unread_.clear();
     image plain;
-    std::memcpy(plain.bytes.data(), static_cast<const void*>(static_cast<plain_tcb*>(&c)), sizeof(plain_tcb));
+    std::memcpy(plain.data(), static_cast<const void*>(static_cast<plain_tcb*>(&c)), sizeof(plain_tcb));
     dormant_ptr d = folded(plain, common_, std::move(user.dormant_));
     d->send_bound = c.buffer_.bound();
     const instant keepalive = c.timers_.deadline(timer_id::keepalive);
@@ -196,11 +175,9 @@ void stack::lie_dormant(tcb& c) {
 }
 
 tcb* stack::wake(endpoint& user) {
-    prefetch(user.dormant_.get(), sizeof(dormant) + much_in_common);
+    prefetch(user.dormant_.get(), sizeof(dormant) + much_in_common * sizeof(std::uint32_t));
     dormant& d = *user.dormant_; // stays, as room for the next time
-    image plain;
-    unfold(d.bytes(), common_.grounds[d.ground], plain.bytes);
-    tcb* const c = make_tcb(user, plain.plain(), d.send_bound);
+    tcb* const c = make_tcb(user, unfolded(d, common_), d.send_bound);
     if (d.apart) {
         c->recovery_ = std::move(d.apart->losses);
         c->discovery_ = std::move(d.apart->search);
@@ -216,9 +193,7 @@ tcb* stack::wake(endpoint& user) {
 // Who only looks wakes nobody.
 info stack::info_of(endpoint& user) {
     dormant& d = *user.dormant_;
-    image plain;
-    unfold(d.bytes(), common_.grounds[d.ground], plain.bytes);
-    tcb c(*this, user, plain.plain(), d.send_bound);
+    tcb c(*this, user, unfolded(d, common_), d.send_bound);
     if (d.apart) {
         c.recovery_ = std::move(d.apart->losses);
         c.discovery_ = std::move(d.apart->search);

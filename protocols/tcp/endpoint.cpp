@@ -1,4 +1,3 @@
-#include <tapir/framework/prefetch.hpp>
 #include <tapir/protocols/tcp/endpoint.hpp>
 #include <tapir/protocols/tcp/stack.hpp>
 #include <tapir/protocols/tcp/tcb.hpp>
@@ -61,12 +60,7 @@ chunk endpoint::read_chunk(std::size_t max) {
 
 tcb* endpoint::awake() const {
     // Nobody can tell whether it was.
-    if (dormant()) return stack_->wake(const_cast<endpoint&>(*this));
-    if (tcb_ != nullptr) {
-        prefetch(tcb_, sizeof(tcb));
-        static_cast<const list_hook<timer>*>(tcb_)->prefetch_neighbours();
-    }
-    return tcb_;
+    return dormant() ? stack_->wake(const_cast<endpoint&>(*this)) : tcb_;
 }
 
 std::size_t endpoint::writable() const {

@@ -218,14 +218,14 @@ void stack::settle(tcb& c, instant now) {
         arm(c);
         if (c.output_possible())
             mark_dirty(c);
-        else if (crowded() && c.at_rest())
+        else if (crowded() && may_lie_dormant(c))
             mark_drowsy(c);
     }
 }
 
 void stack::after_output(tcb& c, instant now) {
     c.output_done(now);
-    if (crowded() && c.at_rest())
+    if (crowded() && may_lie_dormant(c))
         lie_dormant(c);
     else
         arm(c);
@@ -233,18 +233,17 @@ void stack::after_output(tcb& c, instant now) {
 
 void stack::arm(tcb& c) {
     instant next = c.next_deadline();
+    const instant set = c.armed() ? c.deadline() : never;
     // Somebody has to look whether it may lie dormant; a timer that is set anyway does.
-    if (config_.dormant_after > duration{0}) {
-        const instant look = now_ + config_.dormant_after;
-        if (next > look && (!c.armed() || c.deadline() > look) && c.at_rest()) next = look;
-    }
-    if (next != never && (!c.armed() || next < c.deadline())) wheel_.arm(c, next);
+    if (const instant look = now_ + config_.dormant_after; set > look && next > look && may_lie_dormant(c))
+        next = look;
+    if (next < set) wheel_.arm(c, next);
 }
 
 void stack::timer_fired(tcb& c, instant now) {
     now_ = std::max(now_, now);
     c.on_timer(now);
-    if (c.idle_for(now) >= config_.dormant_after && config_.dormant_after > duration{0} && c.at_rest())
+    if (c.idle_for(now) >= config_.dormant_after && may_lie_dormant(c))
         lie_dormant(c);
     else
         settle(c, now);
@@ -448,7 +447,7 @@ bool stack::flush(instant now, output_sink& out) {
     }
     while (!drowsy_.empty()) {
         tcb& c = drowsy_.pop_front();
-        if (c.at_rest()) lie_dormant(c);
+        if (may_lie_dormant(c)) lie_dormant(c);
     }
     announced_ = false;
     return true;

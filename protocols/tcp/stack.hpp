@@ -313,10 +313,9 @@ class stack {
     void lie_dormant(tcb& c);
     tcb* wake(endpoint& user);
     tcp::info info_of(endpoint& user);
+    bool may_lie_dormant(const tcb& c) const;
     /// So many are awake that who is at rest lies dormant at once.
-    bool crowded() const {
-        return connection_count_ - dormant_count_ > config_.most_awake && config_.dormant_after > duration{0};
-    }
+    bool crowded() const { return connection_count_ - dormant_count_ > config_.most_awake; }
     template <class... A>
     tcb* make_tcb(A&&... of);
     void drop_tcb(tcb& c);

@@ -22,9 +22,9 @@ tcp::config with(duration dormant_after, std::uint32_t most_awake) {
     return c;
 }
 
-std::vector<std::byte> random_bytes(tapir::random& r, std::size_t size, std::uint32_t alike) {
-    std::vector<std::byte> all(size);
-    for (auto& b : all) b = r.below(100) < alike ? std::byte{7} : static_cast<std::byte>(r.below(256));
+std::vector<std::uint32_t> random_words(tapir::random& r, std::size_t size, std::uint32_t alike) {
+    std::vector<std::uint32_t> all(size);
+    for (auto& w : all) w = r.below(100) < alike ? 7 : r.next_u32();
     return all;
 }
 
@@ -42,10 +42,15 @@ std::string everything(const tcp::endpoint& e) {
         i.timestamps, i.window_scaling, i.sack_permitted, i.no_delay, i.ecn, i.ecn_echoing, i.path_mtu);
     add(i.bytes_sent, i.bytes_acked, i.bytes_received, i.bytes_retransmitted, i.segments_in, i.segments_out,
         i.retransmits, i.fast_retransmits, i.rto_fired, i.duplicate_acks, i.ce_received, i.ecn_reductions);
+    add(i.send_memory, static_cast<int>(i.congestion), i.from_cookie, i.fast_opened, i.orphan,
+        static_cast<int>(i.mtu_search), i.mtu_floor, i.mtu_ceiling, i.urgent_segments, i.urgent_ahead);
     add(i.last_send.time_since_epoch().count(), i.last_receive.time_since_epoch().count(),
         i.next_timer.time_since_epoch().count(), static_cast<int>(i.next_timer_id),
         static_cast<int>(i.limited_by), e.writable(), e.unacked(), e.peer_finished(), e.at_end());
-    return text;
+    for (const tcp::edge& edge : e.edges())
+        add(static_cast<int>(edge.to), static_cast<int>(edge.cause), edge.when.time_since_epoch().count());
+    add(e.owned_by().opened.time_since_epoch().count(), e.report().unread, static_cast<int>(e.report().how));
+    return text + e.error().message();
 }
 
 /// Two of everything: one end never lies dormant, the other whenever it can.
@@ -97,16 +102,16 @@ tcp::options generous() {
 
 } // namespace
 
-TEST_CASE("dormant: bytes come back as they were") {
+TEST_CASE("dormant: words come back as they were") {
     tapir::random r(5);
     for (int n = 0; n < 2000; ++n) {
-        const std::size_t size = 8 * (1 + r.below(120));
+        const std::size_t size = 1 + r.below(150);
         const auto alike = r.below(101);
-        const auto plain = random_bytes(r, size, alike);
-        const auto common = random_bytes(r, size, alike);
-        std::vector<std::byte> folded(tcp::folded_at_most(size));
+        const auto plain = random_words(r, size, alike);
+        const auto common = random_words(r, size, alike);
+        std::vector<std::uint32_t> folded(tcp::folded_at_most(size));
         folded.resize(tcp::fold(plain, common, folded));
-        std::vector<std::byte> again(size);
+        std::vector<std::uint32_t> again(size);
         tcp::unfold(folded, common, again);
         REQUIRE(again == plain);
     }
@@ -114,14 +119,14 @@ TEST_CASE("dormant: bytes come back as they were") {
 
 TEST_CASE("dormant: what is in common takes no room") {
     tapir::random r(6);
-    const auto plain = random_bytes(r, 512, 0);
-    std::vector<std::byte> folded(tcp::folded_at_most(plain.size()));
-    CHECK(tcp::fold(plain, plain, folded) == 2);
+    const auto plain = random_words(r, 128, 0);
+    std::vector<std::uint32_t> folded(tcp::folded_at_most(plain.size()));
+    CHECK(tcp::fold(plain, plain, folded) == 4); // which of the words
     auto other = plain;
-    other[100] ^= std::byte{1};
-    CHECK(tcp::fold(other, plain, folded) == 2 + 2 + 2);
-    for (auto& b : other) b ^= std::byte{0xff};
-    CHECK(tcp::fold(other, plain, folded) <= tcp::folded_at_most(plain.size()));
+    other[100] ^= 1;
+    CHECK(tcp::fold(other, plain, folded) == 5);
+    for (auto& w : other) w = ~w;
+    CHECK(tcp::fold(other, plain, folded) == tcp::folded_at_most(plain.size()));
 }
 
 TEST_CASE("dormant: after a second of silence, until the next segment") {
@@ -234,6 +239,7 @@ TEST_CASE("dormant: neither the peer nor the user can tell") {
             r.below(2) == 0 ? tcp::congestion_algorithm::cubic : tcp::congestion_algorithm::new_reno;
         if (r.below(2) == 0) o.keepalive_idle = 20s;
         if (r.below(2) == 0) o.send_buffer = 20'000;
+        if (r.below(2) == 0) o.path_mtu = tcp::mtu_probing::always;
         twins t(seed % 2 == 0 ? 0 : 1000);
         t.establish(o, r.below(2) == 0 ? generous() : tcp_lab::default_options());
         t.agree();
