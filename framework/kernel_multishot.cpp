@@ -140,9 +140,8 @@ void receiver::received(std::uint16_t id, std::size_t size) {
 
 void receiver::ended(int outcome) {
     switch (-outcome) {
-    case ECANCELED: return;
+    case ECANCELED:
     case ENOBUFS: // all buffers were in use at once; those that came are being given back
-        if (waiting_ != nullptr && waiting_->got_ == 0 && unread_ == 0 && !was_let_go()) lasts(io());
         return;
     case EINVAL: // no such operation here
     case EOPNOTSUPP: shared().refuse(); return;

@@ -31,8 +31,9 @@ inline constexpr std::size_t receive_buffer = 4096; ///< bytes: a request or a m
 /// For all streams of a ring. More completions than that between two turns end receives, which then begin
 /// anew: a system call, not a loss.
 inline constexpr std::uint32_t receive_buffers = 256;
-inline constexpr std::size_t most_unread = 16;     ///< buffers of one stream
-inline constexpr std::size_t most_unaccepted = 16; ///< connections, beside those of the backlog
+inline constexpr std::size_t most_unread = 16; ///< buffers of one stream
+/// Connections, beside those of the kernel's backlog: more than a busy listener gets between two turns.
+inline constexpr std::size_t most_unaccepted = 256;
 
 class shared_by_sockets;
 
