@@ -63,8 +63,8 @@ struct tap_config {
     /// Frames that the kernel queues towards us, set when the device is opened; 0 leaves it as it is. A full
     /// window of 64 KiB segments from a few connections fits.
     std::size_t txqueuelen = 1024;
-    /// Buffers that wait for frames on the multishot path; 0: as many as txqueuelen, but 16 with offload,
-    /// when each has 64 KiB: those stay in a core's cache. Running out of them loses nothing.
+    /// Buffers that wait for frames on the multishot path; 0: as many as stay in a core's cache, 128, but 16
+    /// with offload, when each has 64 KiB. Running out of them loses nothing.
     std::size_t buffers = 0;
     /// No more frames than this are read by system calls before the rest of the program has its turn.
     std::size_t frames_per_turn = 256;

@@ -12,13 +12,12 @@
 namespace tapir {
 namespace {
 
-// At least txqueuelen: a burst that the kernel could queue then never has to wait for us. With offload as few
-// as keep the loop busy: they are filled in turn while as many again wait for their readers, and 64 of 64 KiB
-// push each other out of a core's cache. Waiting for one costs no frame.
+// As few as keep the loop busy: they are filled in turn while as many again wait for their readers, and all
+// of them have to stay in a core's cache. Waiting for one costs no frame.
 std::uint32_t ring_entries(const tap_device& device, const tap_config& config) {
-    constexpr std::size_t with_offload = 16; // of 64 KiB each
-    const std::size_t plain = device.offloads() ? with_offload : device.txqueuelen().value_or(1024);
-    const std::size_t wanted = config.buffers != 0 ? config.buffers : plain;
+    constexpr std::size_t large = 16, packets = 128; // of 64 KiB each, and of the MTU
+    const std::size_t few = device.offloads() ? large : packets;
+    const std::size_t wanted = config.buffers != 0 ? config.buffers : few;
     return static_cast<std::uint32_t>(std::bit_ceil(std::clamp<std::size_t>(wanted, 2, 8192)));
 }
 
