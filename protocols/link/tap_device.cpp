@@ -68,8 +68,11 @@ result<> ask(unsigned long what, ifreq& r) {
 // A device that outlives its users keeps what the last one asked of it: each says what it wants anew.
 result<tap_device> tap_device::open(const std::string& name, bool offload, tap_queue queue) {
     if (!device_name(name)) return make_error_code(tap_errc::bad_name);
-    if (offload)
-        if (auto able = attach(name, true, queue); able && able->offloads_) return able;
+    if (offload) {
+        auto able = attach(name, true, queue);
+        // Not the other way while it is busy: it may be free by then.
+        if (able ? able->offloads_ : able.error() == tap_errc::busy) return able;
+    }
     return attach(name, false, queue);
 }
 

@@ -85,10 +85,15 @@ task<std::unique_ptr<tap_network>> tap_network::open(const network_options& o, s
                        ": give it, with --peer, another host's address of the same network");
     tap_config how(o.tap, o.io());
     how.offload = o.tap_offload_name == "off" ? tap_offload::off : tap_offload::automatic;
-    if (of != nullptr) how.queue = first ? tap_queue::first : tap_queue::another;
+    if (of != nullptr) {
+        how.queue = first ? tap_queue::first : tap_queue::another;
+        if (!first) how.offload = of->offload();
+    }
     auto device = co_await open_tap(how);
     if (!device) co_return fail(o.tap + ": " + device.error().message());
     n->tap_ = std::move(*device);
+    if (of != nullptr && first)
+        of->offload() = n->tap_->offloads() ? tap_offload::automatic : tap_offload::off;
     if (first) {
         if (auto set = configure_kernel_side(o.tap, ip::prefix(*peer, own->length)); !set)
             co_return fail(o.tap + ": cannot set the kernel's address " + peer->to_string() + ": " +

@@ -12,6 +12,7 @@
 #include <tapir/protocols/ethernet/mac_address.hpp>
 #include <tapir/protocols/host/host.hpp>
 #include <tapir/protocols/ip/flow_share.hpp>
+#include <tapir/protocols/link/tap.hpp>
 
 #include <csignal>
 #include <cstddef>
@@ -53,6 +54,7 @@ class shard_group final : public control::other_hosts {
     siphash_key secret_;
     ethernet::mac_address mac_;
     std::shared_ptr<crossing> between_;
+    tap_offload offload_ = tap_offload::automatic; ///< written before the others are met
     std::vector<std::unique_ptr<shard>> members_;
 };
 
@@ -78,6 +80,9 @@ class shard {
     void raise(int signal);
     /// The next signal of the program.
     task<result<int>> next_signal();
+
+    /// All queues of a device have a virtio-net header or none: what the first shard found.
+    tap_offload& offload() const { return group_.offload_; }
 
     host* here = nullptr; ///< for the control socket, while there is one
 
