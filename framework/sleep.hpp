@@ -88,6 +88,8 @@ class deadline_stop : timer {
         on.timers().arm(*this, deadline);
     }
     stop_token token() { return source_.token(); }
+    /// Before the deadline.
+    void request_stop() { source_.request_stop(); }
     bool passed() const { return passed_; }
 
   private:

@@ -1,5 +1,4 @@
 #include <tapir/framework/log.hpp>
-#include <tapir/framework/promise.hpp>
 #include <tapir/framework/stall_detector.hpp>
 
 #include <csignal>
@@ -42,12 +41,6 @@ stall_detector::~stall_detector() {
     thread_.join();
 }
 
-void stall_detector::running(const promise_base& who) {
-    function_.store(who.origin().function_name(), std::memory_order_relaxed);
-    file_.store(who.at().file_name(), std::memory_order_relaxed);
-    line_.store(who.at().line(), std::memory_order_relaxed);
-}
-
 // Looks four times per limit: a turn that was busy at a first look and at the four that followed has lasted
 // at least as long as the limit.
 void stall_detector::watch() {
@@ -64,13 +57,14 @@ void stall_detector::watch() {
             continue;
         }
         if (++looks < 4 || reported) continue;
-        const char* function = function_.load(std::memory_order_relaxed);
-        if (function == nullptr) continue;
+        const std::source_location function = function_.load(std::memory_order_relaxed);
+        const std::source_location place = place_.load(std::memory_order_relaxed);
+        if (function.line() == 0) continue;
         reported = true;
         stalls_.fetch_add(1, std::memory_order_relaxed);
-        log::warn("stall: for " + std::to_string(limit_ / 1ms) + " ms nothing else could run; running: " +
-                  function + ", resumed at " + file_.load(std::memory_order_relaxed) + ":" +
-                  std::to_string(line_.load(std::memory_order_relaxed)));
+        log::warn("stall: for " + std::to_string(limit_ / 1ms) +
+                  " ms nothing else could run; running: " + function.function_name() + ", resumed at " +
+                  place.file_name() + ":" + std::to_string(place.line()));
     }
 }
 

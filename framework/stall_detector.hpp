@@ -2,17 +2,17 @@
 // reactor's turns from outside and says which coroutine holds it, with its source line, while it still does.
 #pragma once
 
+#include <tapir/framework/promise.hpp>
 #include <tapir/framework/time.hpp>
 
 #include <atomic>
 #include <condition_variable>
 #include <cstdint>
 #include <mutex>
+#include <source_location>
 #include <thread>
 
 namespace tapir {
-
-class promise_base;
 
 class stall_detector {
   public:
@@ -26,7 +26,10 @@ class stall_detector {
         busy_.store(true, std::memory_order_release);
     }
     void turn_ended() { busy_.store(false, std::memory_order_release); }
-    void running(const promise_base& who);
+    void running(const promise_base& who) {
+        function_.store(who.origin(), std::memory_order_relaxed);
+        place_.store(who.at(), std::memory_order_relaxed);
+    }
 
     /// How many turns were reported so far.
     std::uint64_t stalls() const { return stalls_.load(std::memory_order_relaxed); }
@@ -37,9 +40,10 @@ class stall_detector {
     const duration limit_;
     std::atomic<std::uint64_t> turn_ = 0;
     std::atomic<bool> busy_ = false;
-    std::atomic<const char*> function_ = nullptr;
-    std::atomic<const char*> file_ = nullptr;
-    std::atomic<std::uint32_t> line_ = 0;
+    // Each the size of a pointer to what lives as long as the program.
+    std::atomic<std::source_location> function_ = std::source_location();
+    std::atomic<std::source_location> place_ = std::source_location();
+    static_assert(std::atomic<std::source_location>::is_always_lock_free);
     std::atomic<std::uint64_t> stalls_ = 0;
     std::mutex mutex_;
     std::condition_variable ended_;

@@ -320,6 +320,7 @@ bool report::write_counters(std::string& to) {
         write_one(of_counters("ethernet", i->ethernet_counters()));
         write_one(of_counters("link", i->over().counters()));
     }
+    write(to, of_counters("reactor", host_.on().spun()));
     if (part_.first) write(to, of_counters("control", own_));
     next_stage();
     return true;

@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <exception>
 #include <memory>
+#include <optional>
 #include <span>
 #include <utility>
 #include <variant>
@@ -32,7 +33,7 @@ task<bool> connection::serve_requests() {
     while (keep_alive_) {
         arrival what = arrival::request;
         if (!next_is_here()) {
-            if (!co_await flush()) co_return false;
+            if (!write_at_once() && !co_await flush()) co_return false;
             if (!parser().begun()) co_return true;
             what = co_await receive();
         }
@@ -40,17 +41,36 @@ task<bool> connection::serve_requests() {
         if (what == arrival::refused) {
             keep_alive_ = false; // where the next request would begin is not known
             const response refusal = error_response(refusal_);
-            co_return co_await send(refusal, parser().get().method == "HEAD", 1);
+            const sending s = begin_sending(refusal, parser().get().method == "HEAD", 1);
+            co_return has_left(s) || co_await send_rest(refusal, s);
         }
         ++control_.count().requests;
         const request& asked = parser().get();
         keep_alive_ = parser().persists() && ++served_ < config_.max_requests;
-        task<response> answering = work_->out.empty() ? ask_handler() : ask_handler_and_flush();
-        const response answer = co_await std::move(answering);
+        // The handler of the second request may wait for what the client does once it has seen the first
+        // response. Without a wait the handler ends in this turn, and its response leaves with the others.
+        std::optional<flush_if_it_waits> flushing;
+        if (!work_->out.empty()) flushing.emplace(*this);
+        response answer;
+        try {
+            answer = co_await handler_(asked);
+            // Interim responses and protocol switches are not a handler's to send.
+            if (answer.status < 200 || answer.status > 599)
+                answer = handler_failed("it returned status " + std::to_string(answer.status));
+        } catch (const std::exception& e) {
+            answer = handler_failed(e.what());
+        } catch (...) {
+            answer = handler_failed("an exception of an unknown type");
+        }
+        if (flushing) {
+            flushing->unlink();
+            co_await flushing->running.join();
+        }
         if (stopped() || flushed_in_vain_) co_return false;
         // [RFC 9112 9.6] no request is read after one that said close; after a half-close there is none
         keep_alive_ = keep_alive_ && !control_.stopping() && !(eof_ && unread().empty());
-        if (!co_await send(answer, asked.method == "HEAD", asked.minor)) co_return false;
+        const sending s = begin_sending(answer, asked.method == "HEAD", asked.minor);
+        if (!has_left(s) && !co_await send_rest(answer, s)) co_return false;
     }
     co_return true;
 }
@@ -75,14 +95,30 @@ bool connection::next_is_here() {
 
 task<connection::arrival> connection::wait_for_request() {
     if (eof_) co_return arrival::nothing;
-    const auto n = co_await fill_when_idle(now() + config_.idle_time);
-    if (n) co_return eof_ ? arrival::nothing : arrival::begun;
-    if (n.error() == errc::deadline_exceeded) {
+    either_stop stop(self_->stop(), control_.stop_request());
+    idle_wait idle(self_->reactor(), now() + config_.idle_time, stop.token());
+    control_.became_idle(idle);
+    give_back_workspace();
+    const result<> readable = co_await io_.until_readable().under(idle.token());
+    std::error_code failed = readable ? std::error_code() : readable.error();
+    if (readable) {
+        lend_workspace();
+        end_ = io_.try_read(work_->in);
+        if (end_ == 0) {
+            const result<std::size_t> n = co_await io_.read(work_->in).under(idle.token());
+            if (n) end_ = *n;
+            eof_ = n && *n == 0;
+            if (!n) failed = n.error();
+        }
+    }
+    shed_ = idle.shed;
+    if (!failed) co_return eof_ ? arrival::nothing : arrival::begun;
+    if (failed == errc::cancelled && idle.passed()) {
         ++control_.count().idle_timeouts;
         co_return arrival::nothing;
     }
-    if (n.error() == errc::cancelled && !stopped()) co_return arrival::nothing;
-    co_return lost(n.error());
+    if (failed == errc::cancelled && !stopped()) co_return arrival::nothing;
+    co_return lost(failed);
 }
 
 task<connection::arrival> connection::receive() {
@@ -145,30 +181,6 @@ task<result<std::size_t>> connection::fill(instant deadline) {
     co_return n;
 }
 
-task<result<std::size_t>> connection::fill_when_idle(instant deadline) {
-    either_stop stop(self_->stop(), control_.stop_request());
-    idle_wait idle(stop.token());
-    control_.became_idle(idle);
-    give_back_workspace();
-    tapir::detail::deadline_stop late(self_->reactor(), deadline, idle.stop.token());
-    result<std::size_t> n = std::size_t{0};
-    const result<> readable = co_await io_.until_readable().under(late.token());
-    if (readable) {
-        lend_workspace();
-        n = co_await io_.read(work_->in).under(late.token());
-    } else {
-        n = readable.error();
-    }
-    shed_ = idle.shed;
-    if (n) {
-        end_ = *n;
-        eof_ = *n == 0;
-    } else if (n.error() == errc::cancelled && late.passed()) {
-        n = errc::deadline_exceeded;
-    }
-    co_return n;
-}
-
 connection::arrival connection::refuse(int status) {
     refusal_ = status;
     return arrival::refused;
@@ -181,42 +193,19 @@ connection::arrival connection::lost(std::error_code e) {
 
 // --- answering -----------------------------------------------------------------------------------------
 
-task<response> connection::ask_handler() {
-    std::string what;
-    try {
-        response r = co_await handler_(parser().get());
-        // Interim responses and protocol switches are not a handler's to send.
-        if (r.status >= 200 && r.status <= 599) co_return r;
-        what = "it returned status " + std::to_string(r.status);
-    } catch (const std::exception& e) {
-        what = e.what();
-    } catch (...) {
-        what = "an exception of an unknown type";
-    }
+response connection::handler_failed(const std::string& what) {
     ++control_.count().handler_failures;
     log::error("the handler of " + parser().get().method + " " + parser().get().target + " failed: " + what);
-    co_return error_response(500);
+    return error_response(500);
 }
 
-// The handler of the second request may wait for what the client does once it has seen the first response.
-// Without a wait the handler ends in this turn, and its response leaves with the others.
-task<response> connection::ask_handler_and_flush() {
-    promise_base& self = co_await this_coroutine;
-    scope flushing(self, scope::policy::fail_together);
-    struct at_turn_end : turn_hook {
-        at_turn_end(connection* c, scope& s) : turn_hook(&ended), of(c), in(s) {}
-        static void ended(turn_hook& h, instant) {
-            auto& hook = static_cast<at_turn_end&>(h);
-            hook.in.spawn([](connection* c) { return c->flush_meanwhile(); }, hook.of);
-        }
-        connection* of;
-        scope& in;
-    } hook(this, flushing);
-    self.reactor().at_turn_end(hook);
-    response r = co_await ask_handler();
-    hook.unlink();
-    co_await flushing.join();
-    co_return r;
+connection::flush_if_it_waits::flush_if_it_waits(connection& c)
+    : turn_hook([](turn_hook& h, instant) {
+          auto& self = static_cast<flush_if_it_waits&>(h);
+          self.running.spawn([](connection* served) { return served->flush_meanwhile(); }, self.of);
+      }),
+      of(&c), running(*c.self_, scope::policy::fail_together) {
+    c.self_->reactor().at_turn_end(*this);
 }
 
 task<> connection::flush_meanwhile() {
@@ -241,35 +230,50 @@ task<bool> connection::write(std::string_view text) {
     co_return false;
 }
 
-task<bool> connection::send(const response& r, bool to_head, int minor) {
+connection::sending connection::begin_sending(const response& r, bool to_head, int minor) {
     response_context context;
     context.to_head = to_head;
     context.request_minor = minor;
     context.keep_alive = keep_alive_;
     context.date = control_.date(config_);
     context.server = config_.server_name;
-    std::string& out = work_->out;
-    const response_plan plan = append_head(out, r, context);
-    keep_alive_ = plan.keep_alive;
+    sending s;
+    s.plan = append_head(work_->out, r, context);
+    keep_alive_ = s.plan.keep_alive;
     ++control_.count().responses[static_cast<std::size_t>(r.status / 100)];
+    if (s.plan.how == response_plan::body::text) s.text = r.text();
+    if (s.text.size() <= config_.send_buffer_bytes) { // one write for a small response
+        work_->out += s.text;
+        s.text = {};
+    }
+    return s;
+}
 
-    std::string_view text = plan.how == response_plan::body::text ? r.text() : std::string_view();
-    if (text.size() <= config_.send_buffer_bytes) { // one write for a small response
-        out += text;
-        text = {};
-        const bool whole = plan.how == response_plan::body::none || plan.how == response_plan::body::text;
-        // ... and for those of requests that have come together, while there is room
-        if (whole && keep_alive_ && !unread().empty() && out.size() < config_.send_buffer_bytes)
-            co_return true;
-    }
+bool connection::has_left(const sending& s) {
+    if (s.streamed() || !s.text.empty()) return false;
+    // Those of requests that have come together leave together, while there is room.
+    if (keep_alive_ && !unread().empty() && work_->out.size() < config_.send_buffer_bytes) return true;
+    if (!write_at_once()) return false;
+    if (!keep_alive_) io_.begin_finish(); // with the last of it
+    return true;
+}
+
+bool connection::write_at_once() {
+    std::string& out = work_->out;
+    if (out.empty()) return true;
+    out.erase(0, io_.try_write(as_bytes(out)));
+    return out.empty();
+}
+
+task<bool> connection::send_rest(const response& r, sending s) {
     if (!co_await flush()) co_return false;
-    while (!text.empty()) {
-        const std::size_t n = std::min(text.size(), config_.send_buffer_bytes);
-        if (!co_await write(text.substr(0, n))) co_return false;
-        text.remove_prefix(n);
+    while (!s.text.empty()) {
+        const std::size_t n = std::min(s.text.size(), config_.send_buffer_bytes);
+        if (!co_await write(s.text.substr(0, n))) co_return false;
+        s.text.remove_prefix(n);
     }
-    if (plan.how == response_plan::body::none || plan.how == response_plan::body::text) co_return true;
-    co_return co_await send_source(*r.source(), plan);
+    if (!s.streamed()) co_return true;
+    co_return co_await send_source(*r.source(), s.plan);
 }
 
 task<bool> connection::send_source(body_source& source, const response_plan& plan) {
@@ -306,18 +310,26 @@ task<bool> connection::send_source(body_source& source, const response_plan& pla
 // [RFC 9112 9.6] half-close first, then read on until the client has closed too: were the connection closed
 // with input unread, a reset could overtake the response.
 task<> connection::end() {
+    give_back_workspace();
     if (!eof_) {
-        const auto over = co_await race(drain(), finish_and_linger());
-        const result<>& outcome = over.index() == 0 ? std::get<0>(over) : std::get<1>(over);
-        if (!outcome || !eof_ || stopped()) co_return; // run() aborts
+        result<> drained = errc::deadline_exceeded;
+        const bool begun = io_.begin_finish();
+        if (begun) drained = co_await with_deadline(now() + config_.linger_time, drain());
+        if (!drained && drained.error() == errc::deadline_exceeded) {
+            const auto over = co_await race(drain(), finish_and_linger(begun ? 0s : config_.linger_time));
+            drained = over.index() == 0 ? std::get<0>(over) : std::get<1>(over);
+        }
+        if (!drained || !eof_ || stopped()) co_return; // run() aborts
     }
     (void)co_await io_.close(now() + config_.send_time);
 }
 
 task<result<>> connection::drain() {
-    lend_workspace();
     std::uint64_t left = config_.linger_bytes;
     for (;;) {
+        const result<> readable = co_await io_.until_readable();
+        if (!readable) co_return readable.error();
+        lend_workspace();
         const auto n = co_await io_.read(work_->in);
         if (!n) co_return n.error();
         if (*n == 0) {
@@ -329,10 +341,10 @@ task<result<>> connection::drain() {
     }
 }
 
-task<result<>> connection::finish_and_linger() {
+task<result<>> connection::finish_and_linger(duration linger) {
     const result<> finished = co_await with_deadline(now() + config_.send_time, io_.finish());
     if (!finished) co_return finished;
-    co_return co_await sleep_for(config_.linger_time);
+    co_return co_await sleep_for(linger);
 }
 
 } // namespace tapir::http::detail

@@ -3,6 +3,8 @@
 #pragma once
 
 #include <tapir/framework/error.hpp>
+#include <tapir/framework/reactor.hpp>
+#include <tapir/framework/scope.hpp>
 #include <tapir/framework/task.hpp>
 #include <tapir/framework/time.hpp>
 #include <tapir/protocols/http/message.hpp>
@@ -15,6 +17,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <string>
 #include <string_view>
 
 namespace tapir::http::detail {
@@ -43,33 +46,51 @@ class connection {
     };
     /// True when all of the next request has come with what was read before.
     bool next_is_here();
+    /// Reads the first bytes of one. Nothing is held while nothing comes; the wait ends when the server stops
+    /// or needs room.
     task<arrival> wait_for_request();
     task<arrival> receive();
     task<arrival> receive_head();
     task<arrival> receive_body();
-    /// Reads once into the buffer. `when_idle`: nothing is held while nothing comes, and the wait ends when
-    /// the server stops or needs room.
+    /// Reads once into the buffer.
     task<result<std::size_t>> fill(instant deadline);
-    task<result<std::size_t>> fill_when_idle(instant deadline);
     void parse();
     arrival refuse(int status);
     arrival lost(std::error_code e);
 
-    task<response> ask_handler();
-    /// The same when responses to requests before this one have not left: they wait for a handler that has
-    /// its response at once, and for no other.
-    task<response> ask_handler_and_flush();
+    response handler_failed(const std::string& what);
+    /// While responses to requests before this one have not left: they wait for a handler that has its
+    /// response at once, and for no other.
+    struct flush_if_it_waits : turn_hook {
+        explicit flush_if_it_waits(connection& c);
+        connection* of;
+        scope running;
+    };
     task<> flush_meanwhile();
 
-    /// False when the connection is of no more use; keep_alive_ says whether another request may follow.
-    task<bool> send(const response& r, bool to_head, int minor);
+    /// A response whose head is in workspace::out, and the body too if it is a small text.
+    struct sending {
+        response_plan plan;
+        std::string_view text; ///< of the body, what is not there
+        bool streamed() const {
+            return plan.how != response_plan::body::none && plan.how != response_plan::body::text;
+        }
+    };
+    /// keep_alive_ then says whether another request may follow.
+    sending begin_sending(const response& r, bool to_head, int minor);
+    /// What a small response comes to: it has left without a wait, or may wait for those behind it.
+    bool has_left(const sending& s);
+    /// What else it takes; false when the connection is of no more use.
+    task<bool> send_rest(const response& r, sending s);
+    /// True when nothing is left in workspace::out.
+    bool write_at_once();
     task<bool> send_source(body_source& source, const response_plan& plan);
     task<bool> flush();
     task<bool> write(std::string_view text);
 
     [[gnu::noinline]] task<> end(); // likewise
     task<result<>> drain();
-    task<result<>> finish_and_linger();
+    task<result<>> finish_and_linger(duration linger);
 
     void lend_workspace();
     void give_back_workspace();

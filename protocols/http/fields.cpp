@@ -1,3 +1,4 @@
+#include <tapir/protocols/http/characters.hpp>
 #include <tapir/protocols/http/fields.hpp>
 
 #include <algorithm>
@@ -10,15 +11,10 @@ char lower(char c) {
     return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c;
 }
 
-bool is_token_char(char c) {
+constexpr character_set token_characters([](char c) {
     if ((c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9')) return true;
     return std::string_view("!#$%&'*+-.^_`|~").find(c) != std::string_view::npos;
-}
-
-bool is_control(char c) {
-    const auto u = static_cast<unsigned char>(c);
-    return (u < 0x20 && c != '\t') || u == 0x7f;
-}
+});
 
 } // namespace
 
@@ -28,7 +24,7 @@ bool equal_without_case(std::string_view a, std::string_view b) {
 }
 
 bool is_token(std::string_view text) {
-    return !text.empty() && std::all_of(text.begin(), text.end(), is_token_char);
+    return !text.empty() && token_characters.has_all(text);
 }
 
 std::string_view trimmed(std::string_view text) {
@@ -39,7 +35,7 @@ std::string_view trimmed(std::string_view text) {
 
 void fields::add(std::string_view name, std::string_view value) {
     if (!is_token(name)) throw std::invalid_argument("the name of an HTTP field must be a token");
-    if (std::any_of(value.begin(), value.end(), is_control))
+    if (has_controls(value))
         throw std::invalid_argument("the value of an HTTP field must not hold control characters");
     if (text_.size() + name.size() + value.size() > UINT32_MAX)
         throw std::length_error("HTTP fields larger than 4 GiB");

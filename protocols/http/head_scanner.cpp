@@ -1,12 +1,25 @@
+#include <tapir/protocols/http/characters.hpp>
 #include <tapir/protocols/http/head_scanner.hpp>
+
+#include <algorithm>
 
 namespace tapir::http {
 
 std::size_t head_scanner::put(std::string_view in) {
     std::size_t n = 0;
     while (n < in.size() && state_ != state::done && failure_ == problem::none) {
-        failure_ = step(in[n++]);
+        if (state_ == state::line) n += within_line(in.substr(n));
+        if (n < in.size()) failure_ = step(in[n++]);
     }
+    return n;
+}
+
+// As step() would, for as many bytes as neither end the line nor come to a limit.
+std::size_t head_scanner::within_line(std::string_view in) {
+    std::size_t room = limits_.head_bytes - size_;
+    if (start_line_ == 0) room = std::min(room, limits_.request_line_bytes - (size_ - leading_));
+    const std::size_t n = printable_prefix(in.substr(0, room));
+    size_ += n;
     return n;
 }
 

@@ -1,3 +1,4 @@
+#include <tapir/protocols/http/characters.hpp>
 #include <tapir/protocols/http/parse.hpp>
 
 #include <boost/beast/http/basic_parser.hpp>
@@ -126,13 +127,56 @@ std::size_t line_of(std::string_view head) {
     return std::min(head.find("\r\n"), head.size() - 2) + 2;
 }
 
-bool is_host_char(char c) {
-    const auto u = static_cast<unsigned char>(c);
-    return u > 0x20 && u < 0x7f && std::string_view("/@?#,\"<>\\^`{|}").find(c) == std::string_view::npos;
+constexpr character_set plain_target_characters([](char c) {
+    if ((c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9')) return true;
+    return std::string_view("-._~%!$&'()*+,;=:@/?").find(c) != std::string_view::npos;
+});
+
+/// Whether a field means nothing to who parses: Beast looks into the values of these.
+bool is_plain(std::string_view name, std::string_view value) {
+    if (equal_without_case(name, "Connection"))
+        return equal_without_case(value, "keep-alive") || equal_without_case(value, "close");
+    return !equal_without_case(name, "Content-Length") && !equal_without_case(name, "Transfer-Encoding") &&
+           !equal_without_case(name, "Proxy-Connection") && !equal_without_case(name, "Upgrade");
 }
 
+/// A head in HTTP/1.1 as most are, without a body; all others are for Beast, and `out` is then as it was.
+bool take_plain_head(std::string_view head, request& out) {
+    constexpr std::string_view version = " HTTP/1.1";
+    const std::string_view line = head.substr(0, head.find("\r\n"));
+    const std::size_t method = line.find(' ');
+    if (method == std::string_view::npos || !line.ends_with(version)) return false;
+    if (line.size() <= method + 1 + version.size()) return false;
+    const std::string_view target = line.substr(method + 1, line.size() - version.size() - (method + 1));
+    if (!is_token(line.substr(0, method)) || !plain_target_characters.has_all(target)) return false;
+    std::string_view rest = head.substr(std::min(line.size() + 2, head.size()));
+    while (rest.size() > 2) {
+        const std::size_t end = rest.find("\r\n");
+        const std::size_t colon = rest.find(':');
+        if (end == std::string_view::npos || colon >= end) break;
+        const std::string_view name = rest.substr(0, colon);
+        const std::string_view value = trimmed(rest.substr(colon + 1, end - (colon + 1)));
+        if (!is_token(name) || has_controls(value) || !is_plain(name, value)) break;
+        out.fields.add(name, value);
+        rest.remove_prefix(end + 2);
+    }
+    if (rest != "\r\n") {
+        out.fields.clear();
+        return false;
+    }
+    out.method = line.substr(0, method);
+    out.target = target;
+    out.minor = 1;
+    return true;
+}
+
+constexpr character_set authority_characters([](char c) {
+    const auto u = static_cast<unsigned char>(c);
+    return u > 0x20 && u < 0x7f && std::string_view("/@?#,\"<>\\^`{|}").find(c) == std::string_view::npos;
+});
+
 bool is_authority(std::string_view text) {
-    return std::all_of(text.begin(), text.end(), is_host_char);
+    return authority_characters.has_all(text);
 }
 
 } // namespace
@@ -146,6 +190,7 @@ problem check_status_line(std::string_view line) {
 }
 
 problem parse_request_head(std::string_view head, request& out) {
+    if (take_plain_head(head, out)) return problem::none;
     return parse_text<true>(head, line_of(head), &out, nullptr);
 }
 

@@ -1,3 +1,4 @@
+#include <tapir/protocols/http/characters.hpp>
 #include <tapir/protocols/http/serialize.hpp>
 
 #include <algorithm>
@@ -7,12 +8,34 @@
 namespace tapir::http {
 namespace {
 
+/// Writes `size` bytes behind the end, for one look at the room there is: write(char*) returns their end.
+template <class Write>
+void append(std::string& out, std::size_t size, Write write) {
+    const std::size_t before = out.size();
+    out.resize_and_overwrite(before + size, [&](char* to, std::size_t) {
+        return static_cast<std::size_t>(write(to + before) - to);
+    });
+}
+
+char* copy(std::string_view text, char* to) {
+    return std::copy(text.begin(), text.end(), to);
+}
+
 void append_field(std::string& out, std::string_view name, std::string_view value) {
-    out.append(name).append(": ").append(value).append("\r\n");
+    append(out, name.size() + value.size() + 4, [&](char* to) {
+        to = copy(": ", copy(name, to));
+        return copy("\r\n", copy(value, to));
+    });
+}
+
+/// As text, for as long as `digits` is.
+std::string_view number(std::array<char, 20>& digits, std::uint64_t value) {
+    return {digits.data(), std::to_chars(digits.data(), digits.data() + digits.size(), value).ptr};
 }
 
 void append_length(std::string& out, std::uint64_t length) {
-    append_field(out, "Content-Length", std::to_string(length));
+    std::array<char, 20> digits;
+    append_field(out, "Content-Length", number(digits, length));
 }
 
 /// The fields that belong to the server; a handler's are passed over.
@@ -24,10 +47,7 @@ bool is_servers_own(std::string_view name) {
 }
 
 bool is_printable(std::string_view text) {
-    return std::none_of(text.begin(), text.end(), [](char c) {
-        const auto u = static_cast<unsigned char>(c);
-        return (u < 0x20 && c != '\t') || u == 0x7f;
-    });
+    return !has_controls(text);
 }
 
 bool is_number(std::string_view text) {
@@ -45,11 +65,12 @@ response_plan append_head(std::string& out, const response& r, const response_co
     std::string_view reason = r.reason;
     if (reason.empty() || !is_printable(reason)) reason = reason_of(r.status);
     // [RFC 9110 6.2] the server's own highest version, also to an HTTP/1.0 request
-    out += "HTTP/1.1 ";
-    out += std::to_string(r.status);
-    out += ' ';
-    out += reason;
-    out += "\r\n";
+    std::array<char, 20> digits;
+    const std::string_view status = number(digits, static_cast<std::uint64_t>(r.status));
+    append(out, 12 + status.size() + reason.size(), [&](char* to) {
+        to = copy(" ", copy(status, copy("HTTP/1.1 ", to)));
+        return copy("\r\n", copy(reason, to));
+    });
     if (!context.date.empty()) append_field(out, "Date", context.date); // [RFC 9110 6.6.1]
     if (!context.server.empty() && !r.fields.find("Server")) append_field(out, "Server", context.server);
     for (const field each : r.fields)

@@ -46,7 +46,7 @@ task<result<>> server_control::wait_for_room(std::size_t limit) {
             longest.shed = true;
             ++shedding_;
             ++counters_.shed;
-            longest.stop.request_stop();
+            longest.request_stop();
         }
         changed_.reset();
         (void)co_await wait_for(changed_).under(stop.token());

@@ -106,11 +106,10 @@ struct server_counters {
 
 namespace detail {
 
-/// A connection that waits for its next request; `stop` ends the wait.
-class idle_wait : public list_hook<> {
+/// A connection that waits for its next request, until its deadline or until it is stopped.
+class idle_wait : public list_hook<>, public tapir::detail::deadline_stop {
   public:
-    explicit idle_wait(stop_token parent) : stop(parent) {}
-    stop_source stop;
+    using deadline_stop::deadline_stop;
     bool shed = false; ///< stopped to make room for another connection
 };
 
@@ -186,12 +185,14 @@ template <stream_listener L>
 task<result<>> serve(L& listener, handler h, server_config config, server_control& control) {
     result<> ended;
     auto accept_all = [&](scope& connections) -> task<> {
+        either_stop stop(connections.token(), control.stop_request());
         for (;;) {
-            either_stop stop(connections.token(), control.stop_request());
             auto accepted = co_await detail::accept_from(&listener).under(stop.token());
             if (accepted) {
-                const result<> room = co_await control.wait_for_room(config.max_connections);
-                if (!room) break;
+                if (stop.token().stop_requested()) break;
+                if (control.connections() >= config.max_connections &&
+                    !co_await control.wait_for_room(config.max_connections))
+                    break;
                 control.connection_began();
                 using over = transport_over<detail::accepted_by<L>>;
                 connections.spawn(serve_connection,

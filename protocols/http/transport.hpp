@@ -27,6 +27,13 @@ class transport {
     virtual task<result<>> finish() = 0;
     virtual task<result<close_report>> close(instant deadline) = 0;
     virtual void abort() = 0;
+
+    // At once, where the stream can; else nothing, and the calls above are for it.
+    /// How many bytes; 0 says nothing about what read() or write() would come to.
+    virtual std::size_t try_read(mutable_bytes) { return 0; }
+    virtual std::size_t try_write(bytes) { return 0; }
+    /// What finish() then waits for: the end of the stream is queued behind the data, and may leave with it.
+    virtual bool begin_finish() { return false; }
 };
 
 /// `S` is a stream, or a reference to one.
@@ -54,7 +61,24 @@ class transport_over final : public transport {
     }
     void abort() override { stream_.abort(); }
 
+    std::size_t try_read(mutable_bytes to) override {
+        if constexpr (tries) return stream_.try_read(to);
+        return 0;
+    }
+    std::size_t try_write(bytes from) override {
+        if constexpr (tries) return stream_.try_write(from);
+        return 0;
+    }
+    bool begin_finish() override {
+        if constexpr (tries) (void)stream_.finish();
+        return tries;
+    }
+
   private:
+    static constexpr bool tries = requires(std::remove_reference_t<S>& s, mutable_bytes in, bytes out) {
+        s.try_read(in);
+        s.try_write(out);
+    };
     S stream_;
 };
 

@@ -8,6 +8,7 @@
 #include <tapir/framework/error.hpp>
 
 #include <array>
+#include <bit>
 #include <compare>
 #include <cstddef>
 #include <cstdint>
@@ -37,10 +38,10 @@ class address {
     }
 
     constexpr const std::array<std::uint8_t, 16>& octets() const { return octets_; }
-    constexpr bool is_v4() const {
-        for (std::size_t i = 0; i < 10; ++i)
-            if (octets_[i] != 0) return false;
-        return octets_[10] == 0xff && octets_[11] == 0xff;
+    constexpr bool is_v4() const { // asked of every packet, several times
+        const auto words = std::bit_cast<std::array<std::uint32_t, 4>>(octets_);
+        constexpr auto mapped = std::bit_cast<std::uint32_t>(std::array<std::uint8_t, 4>{0, 0, 0xff, 0xff});
+        return (words[0] | words[1]) == 0 && words[2] == mapped;
     }
     /// The IPv4 address as a number in host order; meaningful only if is_v4().
     constexpr std::uint32_t v4_value() const {

@@ -43,6 +43,7 @@ std::expected<datagram, drop> judged(const view& v, bool to_link_group, const ro
     if (local.is_own(source)) return std::unexpected(drop::own_source);
 
     const ip::address destination = v.destination();
+    if (!to_link_group && local.is_own(destination)) return datagram{.packet = v}; // nearly all there is
     if (local.is_broadcast(destination, link)) return datagram{.packet = v, .broadcast = true};
     if (local.is_broadcast(destination)) return std::unexpected(drop::directed_broadcast);
     if (is_martian(destination)) return std::unexpected(drop::bad_destination);

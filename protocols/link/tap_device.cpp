@@ -112,12 +112,6 @@ result<std::size_t> tap_device::mtu() const {
     return static_cast<std::size_t>(r.ifr_mtu);
 }
 
-result<std::size_t> tap_device::txqueuelen() const {
-    ifreq r = request_for(name_);
-    if (auto asked = ask(SIOCGIFTXQLEN, r); !asked) return asked.error();
-    return static_cast<std::size_t>(r.ifr_qlen);
-}
-
 result<std::size_t> tap_device::open_queues(const std::string& name) {
     const result<unsigned> index = device_index(name);
     if (!index) return index.error();

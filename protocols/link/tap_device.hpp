@@ -47,13 +47,12 @@ class tap_device {
 
     /// Largest network-layer packet.
     result<std::size_t> mtu() const;
-    /// How many frames the kernel queues towards us.
-    result<std::size_t> txqueuelen() const;
     /// How many queues of that device are open, if it may have several.
     static result<std::size_t> open_queues(const std::string& name);
     /// Whether its kernel side is administratively up.
     result<bool> up() const;
     result<> set_mtu(std::size_t value);
+    /// How many frames the kernel queues towards us.
     result<> set_txqueuelen(std::size_t value);
     /// No larger frame is handed over.
     result<> set_gso_max_size(std::size_t value);

@@ -248,6 +248,10 @@ read_chunk_awaiter readable_handle::read() {
     return read_chunk_awaiter(core_, reading_error());
 }
 
+std::size_t readable_handle::try_read(mutable_bytes to) {
+    return !core_ || core_->reading || core_->read_over ? 0 : core_->endpoint().read(to);
+}
+
 condition_awaiter readable_handle::until_readable() {
     return condition_awaiter(
         core_, [](const endpoint& e) { return e.readable() > 0 || e.peer_finished(); }, "tcp read",
@@ -303,6 +307,9 @@ connection::~connection() {
 detail::write_awaiter connection::write(bytes data) {
     return detail::write_awaiter(core_, data, detail::handle_error(core_));
 }
+std::size_t connection::try_write(bytes data) {
+    return !core_ || core_->writer != nullptr ? 0 : core_->endpoint().write(data);
+}
 detail::write_chunk_awaiter connection::write(chunk data) {
     return detail::write_chunk_awaiter(core_, std::move(data), detail::handle_error(core_));
 }
@@ -327,8 +334,8 @@ void connection::abort() {
     if (core_) core_->endpoint().abort(core_->now());
 }
 
-std::span<const edge> connection::transitions() const {
-    return core_ ? core_->endpoint().edges() : std::span<const edge>{};
+edge_list connection::transitions() const {
+    return core_ ? core_->endpoint().edges() : edge_list{};
 }
 
 detail::until_awaiter connection::until(tcp::state s) {

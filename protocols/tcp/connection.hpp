@@ -305,6 +305,8 @@ class readable_handle {
     condition_awaiter peer_finished();
     /// Bytes that read() would give at once.
     std::size_t readable() const { return core_ ? core_->endpoint().readable() : 0; }
+    /// read() for who has no need to wait: 0 when it would, also for the peer's FIN or an error.
+    std::size_t try_read(mutable_bytes to);
 
   protected:
     readable_handle() = default;
@@ -332,6 +334,9 @@ class connection : public detail::readable_handle {
     /// `data` must stay valid until then.
     detail::write_awaiter write(bytes data);
     detail::write_awaiter write(std::string_view text) { return write(as_bytes(text)); }
+    /// write() for who has no need to wait: queues what there is room for, and says how much. 0 also when
+    /// another write waits, or none would succeed.
+    std::size_t try_write(bytes data);
     /// Queues a chunk without copying it, unless it is small.
     detail::write_chunk_awaiter write(chunk data);
     /// Done when everything written so far is acknowledged. Cancelling it changes nothing.
@@ -353,7 +358,7 @@ class connection : public detail::readable_handle {
     }
     tcp::state state() const { return core_ ? core_->endpoint().state() : state::closed; }
     /// Every edge so far: {from, to, cause, time}.
-    std::span<const edge> transitions() const;
+    edge_list transitions() const;
     /// Done at once if `s` was ever entered; errc::unreachable_state when it cannot be any more. By the time
     /// the waiter runs, state() may be further.
     detail::until_awaiter until(tcp::state s);

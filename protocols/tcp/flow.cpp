@@ -13,6 +13,15 @@ std::string flow_key::to_string() const {
 }
 
 std::uint64_t hash_flow(const siphash_key& secret, const flow_key& flow, hash_purpose purpose) {
+    if (flow.local.is_v4() && flow.remote.is_v4()) { // the same in a third, of a length that no other has
+        std::array<std::byte, 13> message{};
+        store_be32(message, 0, flow.local.v4_value());
+        store_be32(message, 4, flow.remote.v4_value());
+        store_be16(message, 8, flow.local_port);
+        store_be16(message, 10, flow.remote_port);
+        store_u8(message, 12, static_cast<std::uint8_t>(purpose));
+        return siphash(secret, message);
+    }
     std::array<std::byte, 37> message{};
     const std::span all(message);
     copy_bytes(all, std::as_bytes(std::span(flow.local.octets())));

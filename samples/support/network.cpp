@@ -31,6 +31,9 @@ network_options::network_options(command_line& line, std::uint16_t default_port,
                 "whether the kernel cuts large segments and sums checksums")
         .one_of({"auto", "off"});
     line.flag("--ecn", ecn, "let routers mark packets in place of dropping them, if the peer is willing");
+    line.option("--spin", spin_us,
+                "microseconds for which it looks for work before it sleeps: answers sooner, for a CPU's time")
+        .within(0, 1'000'000);
     line.option("--pcap", pcap, "write every frame to this file, for Wireshark (shard 1: to FILE.1 ...)");
     if (serves) line.option("--shards", shards, "threads that share out the connections").within(1, 64);
 }
@@ -212,12 +215,12 @@ int logging_what_it_throws(const std::function<int()>& program) {
 
 } // namespace
 
-int run_program(const std::function<task<int>()>& program) {
-    return logging_what_it_throws([&] { return new_reactor()->run(program()); });
+int run_program(const std::function<task<int>()>& program, duration spin) {
+    return logging_what_it_throws([&] { return new_reactor(spin)->run(program()); });
 }
 
-int run_shards(std::size_t count, const std::function<task<int>(shard&)>& program) {
-    return logging_what_it_throws([&] { return shard_group(count).run(program); });
+int run_shards(std::size_t count, const std::function<task<int>(shard&)>& program, duration spin) {
+    return logging_what_it_throws([&] { return shard_group(count, spin).run(program); });
 }
 
 } // namespace samples

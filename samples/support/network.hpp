@@ -76,9 +76,11 @@ struct network_options {
     std::string pcap;
     bool ecn = false;
     std::uint16_t shards = 1;
+    std::uint32_t spin_us = 0;
     control_options control;
 
     tap_io io() const;
+    duration spin() const { return std::chrono::microseconds(spin_us); }
 };
 
 /// SIGINT or SIGTERM has come, or the coroutine was stopped.
@@ -176,9 +178,10 @@ task<int> open_and_run(const network_options& options, F work, shard* of = nullp
 }
 
 /// Runs `program` on a reactor over io_uring; its value is the exit status. What it throws is logged: 1.
-int run_program(const std::function<task<int>()>& program);
+int run_program(const std::function<task<int>()>& program, duration spin = duration::zero());
 /// The same on a reactor for each shard.
-int run_shards(std::size_t count, const std::function<task<int>(shard&)>& program);
+int run_shards(std::size_t count, const std::function<task<int>(shard&)>& program,
+               duration spin = duration::zero());
 
 /// Runs work(network) -> task<int>; its value is the program's exit status.
 template <class F>
@@ -188,11 +191,12 @@ int run(const network_options& options, F work) {
         return 1;
     }
     if (options.stack == "kernel")
-        return run_program([&] { return open_and_run<kernel_network>(options, work); });
+        return run_program([&] { return open_and_run<kernel_network>(options, work); }, options.spin());
     if (options.shards > 1)
-        return run_shards(options.shards,
-                          [&](shard& of) { return open_and_run<tap_network>(options, work, &of); });
-    return run_program([&] { return open_and_run<tap_network>(options, work); });
+        return run_shards(
+            options.shards, [&](shard& of) { return open_and_run<tap_network>(options, work, &of); },
+            options.spin());
+    return run_program([&] { return open_and_run<tap_network>(options, work); }, options.spin());
 }
 
 /// Serves every connection with a coroutine of its own; one that fails ends alone.

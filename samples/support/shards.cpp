@@ -12,15 +12,16 @@ ethernet::mac_address random_mac(std::uint64_t draw) {
     return {0x02, octet(0), octet(1), octet(2), octet(3), octet(4)};
 }
 
-std::unique_ptr<reactor> new_reactor() {
+std::unique_ptr<reactor> new_reactor(duration spin) {
     reactor_config config;
     config.seed = os_seed();
+    config.spin = spin;
     return std::make_unique<reactor>(make_uring_backend(), config);
 }
 
-shard_group::shard_group(std::size_t count)
-    : threads_(count, new_reactor), flows_(os_secret()), secret_(os_secret()), mac_(random_mac(os_seed())),
-      between_(std::make_shared<crossing>(count, shard_link::ring_size)) {
+shard_group::shard_group(std::size_t count, duration spin)
+    : threads_(count, [spin] { return new_reactor(spin); }), flows_(os_secret()), secret_(os_secret()),
+      mac_(random_mac(os_seed())), between_(std::make_shared<crossing>(count, shard_link::ring_size)) {
     for (std::size_t i = 0; i < count; ++i) members_.push_back(std::make_unique<shard>(*this, i));
 }
 

@@ -32,12 +32,12 @@ class shard;
 /// A locally administered one.
 ethernet::mac_address random_mac(std::uint64_t draw);
 /// Over io_uring, seeded from the operating system.
-std::unique_ptr<reactor> new_reactor();
+std::unique_ptr<reactor> new_reactor(duration spin);
 
 /// What the shards of one program share; made before their threads are.
 class shard_group final : public control::other_hosts {
   public:
-    explicit shard_group(std::size_t count);
+    shard_group(std::size_t count, duration spin);
 
     /// Runs program(shard) on each thread. The first status that is not 0.
     int run(const std::function<task<int>(shard&)>& program);

@@ -307,6 +307,41 @@ TEST_CASE("the same seed gives the same HTTP twice") {
         CHECK(http_over_a_bad_network(seed_run(seed)).hash == http_over_a_bad_network(seed_run(seed)).hash);
 }
 
+TEST_CASE("the FIN is in the segment of the last response, and who stays behind it is cut off") {
+    for (const bool closes : {true, false}) {
+        CAPTURE(closes);
+        world w(1, world::options());
+        visit v;
+        v.in = &w.net();
+        http::server_control control;
+        auto ask_once = [&](scope& s) -> task<> {
+            auto listening = w.server().listen(w.server_at(port));
+            REQUIRE(listening);
+            auto serve = [&]() -> task<> {
+                (void)co_await http::serve(*listening, site, patient_server(), control);
+            };
+            s.spawn(serve);
+            auto c = co_await connect(&w);
+            REQUIRE(c);
+            co_await get(&*c, "/text/1000", false, &v);
+            const instant answered = w.on().now();
+            if (closes) co_await end_in_order(&*c, &v);
+            while (control.connections() != 0) (void)co_await sleep_for(1s);
+            const duration stayed = w.on().now() - answered;
+            if (closes)
+                CHECK(stayed <= 2s);
+            else
+                CHECK((stayed >= patience && stayed <= patience + 2s));
+            control.stop(w.on().now());
+        };
+        w.run(with_scope(ask_once));
+        // SYN|ACK; response and FIN; the ACK of the client's FIN, or the RST.
+        CHECK(w.server().tcp().counted().segments_out == 3);
+        CHECK(w.net().wrong() == "");
+        CHECK(w.quiet() == "");
+    }
+}
+
 TEST_CASE("files of a directory arrive whole over bad networks") {
     const std::filesystem::path root =
         std::filesystem::temp_directory_path() / ("tapir-simulation-" + std::to_string(getpid()));

@@ -140,6 +140,44 @@ TEST_CASE("http: lines end with CRLF, and nothing else does") {
     CHECK(outcome("GET / HTTP/1.1\r\nHost: x\r\n\rA: b\r\n\r\n") == "bad_line_ending");
 }
 
+TEST_CASE("http: a plain head is read without Beast, and comes to the same as with it") {
+    const auto same = [&](const std::string& line, const std::string& fields) {
+        std::string with_it = outcome(line + "\r\n" + fields + "Upgrade: h2c\r\n\r\n", 1'000);
+        if (const auto at = with_it.find("|Upgrade=h2c"); at != std::string::npos) with_it.erase(at, 12);
+        CHECK(outcome(line + "\r\n" + fields + "\r\n", 1'000) == with_it);
+    };
+    const std::vector<std::string> connection = {"close", "Keep-Alive", "close, x", ",",
+                                                 "x;y",   "",           " close "};
+    for (const std::string& value : connection)
+        same("GET /a?b=c HTTP/1.1", "Host: a\r\nCONNECTION:" + value + "\r\n");
+    for (int c = 1; c < 256; ++c) {
+        CAPTURE(c);
+        const std::string one(1, static_cast<char>(c));
+        same("GET /" + one + "x HTTP/1.1", "Host: a\r\n");
+        same("G" + one + "T / HTTP/1.1", "Host: a\r\n");
+        same("GET / HTTP/1." + one, "Host: a\r\n");
+        same("GET / HTTP/1.1", "Host: a\r\nX" + one + "y: z\r\n");
+        same("GET / HTTP/1.1", "Host: a\r\nX: " + one + "z" + one + "\r\n");
+    }
+}
+
+TEST_CASE("http: every byte is judged alike wherever in a line it stands") {
+    for (int c = 0; c < 256; ++c) {
+        if (c == '\r' || c == '\n' || c == ' ' || c == '\t') continue; // at the ends of a value they go
+        const bool control = c < 0x20 || c == 0x7f;
+        for (std::size_t at = 0; at < 18; ++at) {
+            std::string value(17, 'v');
+            value.insert(at, 1, static_cast<char>(c));
+            const std::string request = in_request("A: " + value + "\r\nContent-Length: 0\r\n");
+            CAPTURE(c);
+            CAPTURE(at);
+            const std::string whole = outcome(request, request.size());
+            CHECK(whole == outcome(request, 1));
+            CHECK(whole.ends_with(control ? "control_character" : "none"));
+        }
+    }
+}
+
 TEST_CASE("http: fields against the grammar are refused") {
     const std::string get = "GET / HTTP/1.1\r\nHost: x\r\n";
     CHECK(outcome(get + "A : b\r\n\r\n") == "bad_field"); // [RFC 9112 5.1] no space before the colon
