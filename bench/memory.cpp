@@ -3,23 +3,23 @@
 // cheaply as can be, so that both figures are of one end alone.
 //
 //     memory states       bytes of heap for each connection (true sizes, malloc's own included): half-open,
-//     established
-//                         and idle, CLOSE_WAIT, TIME_WAIT; with the endpoint's handle, without a coroutine
-//                         that waits
+//                         established and idle, CLOSE_WAIT, TIME_WAIT (of short connections, a few at a
+//                         time); with the endpoint's handle, without a coroutine that waits
 //     memory segments     CPU nanoseconds for a segment that arrives, is read and acknowledged; and for one
-//     that is
-//                         written, sent and acknowledged: at 1, 1000, 100 000 and 1 000 000 connections,
-//                         which take turns
+//                         that is written, sent and acknowledged: at 1, 1000, 100 000 and 1 000 000
+//                         connections, which take turns; and, beside them, for the cache misses alone
 //
 // A line for each: "contender value metric".
 
 #include <tapir/framework/buffer.hpp>
+#include <tapir/framework/prefetch.hpp>
 #include <tapir/framework/random.hpp>
 #include <tapir/framework/timer_wheel.hpp>
 #include <tapir/protocols/ip/checksum.hpp>
 #include <tapir/protocols/tcp/stack.hpp>
 
 #include <algorithm>
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <cstdio>
@@ -64,7 +64,7 @@ using flags = tcp::flags;
 constexpr std::uint16_t first_port = 10'000;
 constexpr std::uint32_t ports = 50'000; ///< of each peer; then comes the next address
 constexpr std::size_t text = 1448;
-constexpr std::size_t batch = 32;
+constexpr std::uint32_t batch = 32;
 
 std::uint64_t cpu_ns() {
     timespec t{};
@@ -102,17 +102,22 @@ class crowd final : public tcp::output_sink {
     }
 
     void establish() {
+        for (std::uint32_t first = 0; first < size(); first += batch) establish(first, behind(first));
+    }
+
+    /// Short connections, a batch after the other, that we end first.
+    void come_and_go() {
         for (std::uint32_t first = 0; first < size(); first += batch) {
-            const std::uint32_t end = std::min(size(), first + static_cast<std::uint32_t>(batch));
-            for (std::uint32_t i = first; i < end; ++i) ask(i);
-            flush();
-            for (std::uint32_t i = first; i < end; ++i) {
-                arrive(i, from(i, flags::ack, 1));
-                endpoints_[i] = listener_->accept();
-                if (endpoints_[i] == nullptr) throw std::runtime_error("no connection came about");
+            establish(first, behind(first));
+            for (std::uint32_t i = first; i < behind(first); ++i) {
+                endpoints_[i]->finish(now_);
+                flush();
+                arrive(i, from(i, flags::fin | flags::ack, 1));
+                endpoints_[i].reset();
+                flush();
             }
-            flush();
         }
+        if (stack_.time_waits() != size()) throw std::runtime_error("not all are in TIME_WAIT");
     }
 
     void peers_finish() {
@@ -125,17 +130,6 @@ class crowd final : public tcp::output_sink {
     }
 
     /// We close first, the peers after us: TIME_WAIT, and nobody has a handle any more.
-    void we_finish() {
-        for (std::uint32_t i = 0; i < size(); ++i) {
-            endpoints_[i]->finish(now_);
-            flush();
-            arrive(i, from(i, flags::fin | flags::ack, 1));
-            endpoints_[i].reset();
-            flush();
-        }
-        if (stack_.time_waits() != size()) throw std::runtime_error("not all are in TIME_WAIT");
-    }
-
     /// Each for the next connection, in an order that a cache does not foresee.
     double receive(std::uint64_t segments) {
         const std::uint64_t began = cpu_ns();
@@ -228,6 +222,18 @@ class crowd final : public tcp::output_sink {
         return s;
     }
 
+    std::uint32_t behind(std::uint32_t first) const { return std::min(size(), first + batch); }
+    void establish(std::uint32_t first, std::uint32_t end) {
+        for (std::uint32_t i = first; i < end; ++i) ask(i);
+        flush();
+        for (std::uint32_t i = first; i < end; ++i) {
+            arrive(i, from(i, flags::ack, 1));
+            endpoints_[i] = listener_->accept();
+            if (endpoints_[i] == nullptr) throw std::runtime_error("no connection came about");
+        }
+        flush();
+    }
+
     void ask(std::uint32_t i) {
         tcp::segment s = from(i, flags::syn, 0);
         s.header.options.mss = 1460;
@@ -281,9 +287,59 @@ void states(std::uint32_t count) {
     c.fall_silent();
     print(c.bytes_each(), "CLOSE_WAIT, bytes");
     crowd other(count);
-    other.establish();
-    other.we_finish();
+    other.come_and_go();
     print(other.bytes_each(), "TIME_WAIT, bytes");
+}
+
+/// What a segment for one of so many cannot do without, and nothing else: a slot of a hash table leads to
+/// four cache lines, which lead to three; all are read, and most written. Nobody comes below `alone` who
+/// takes one segment after the other, nor below `side_by_side` who fetches beforehand what a whole batch will
+/// want.
+struct cache_misses {
+    double alone = 0;
+    double side_by_side = 0;
+    cache_misses(std::uint32_t connections, std::uint64_t visits);
+};
+
+cache_misses::cache_misses(std::uint32_t connections, std::uint64_t visits) {
+    using line = std::array<std::uint64_t, 8>;
+    struct alignas(64) folded {
+        std::array<line, 3> lines{};
+    };
+    struct alignas(64) user {
+        std::array<line, 3> lines{};
+        folded* then = nullptr; // in the fourth
+    };
+    struct slot {
+        std::uint64_t hash = 0;
+        user* then = nullptr;
+    };
+    std::vector<folded> third(connections);
+    std::vector<user> second(connections);
+    std::vector<slot> first(2 * std::size_t{connections});
+    for (std::uint32_t i = 0; i < connections; ++i)
+        second[i].then = &third[i * std::uint64_t{104'729} % connections];
+    for (std::size_t i = 0; i < first.size(); ++i) first[i].then = &second[i * 7'919 % connections];
+    std::uint64_t seen = 0;
+    const auto place = [&](std::uint64_t n) -> slot& { return first[n * 2'654'435'761u % first.size()]; };
+    const auto visit = [&](slot& s) {
+        for (line& l : s.then->lines) seen += l[0]++;
+        for (line& l : s.then->then->lines) seen += l[0]++;
+    };
+    const auto each = [&](auto f) {
+        const std::uint64_t began = cpu_ns();
+        for (std::uint64_t n = 0; n + batch <= visits; n += batch) f(n);
+        return static_cast<double>(cpu_ns() - began) / static_cast<double>(visits);
+    };
+    alone = each([&](std::uint64_t n) { // each waits for the one before: a protocol has much to do in between
+        for (std::uint64_t k = n; k < n + batch; ++k) visit(place(k + (seen & 1)));
+    });
+    side_by_side = each([&](std::uint64_t n) {
+        for (std::uint64_t k = n; k < n + batch; ++k) prefetch(&place(k));
+        for (std::uint64_t k = n; k < n + batch; ++k) prefetch(place(k).then, sizeof(user));
+        for (std::uint64_t k = n; k < n + batch; ++k) prefetch(place(k).then->then, sizeof(folded));
+        for (std::uint64_t k = n; k < n + batch; ++k) visit(place(k));
+    });
 }
 
 void segments(std::uint64_t count, std::uint32_t most) {
@@ -296,6 +352,9 @@ void segments(std::uint64_t count, std::uint32_t most) {
         print(c->receive(count), "segment received, " + among);
         c->send(batch * 100);
         print(c->send(count), "segment sent, " + among);
+        const cache_misses least(connections, count);
+        print(least.alone, "eight cache misses in three steps, " + among);
+        print(least.side_by_side, "those of a batch side by side, " + among);
     }
 }
 

@@ -249,14 +249,14 @@ tcp_row report::of_listener(const tcp::listening_endpoint& l) const {
 
 tcp_row report::of_half_open(const tcp::flow_key& flow, const tcp::half_open_entry& e) const {
     tcp_row r = describe(flow, tcp::state::syn_received);
-    r.state_ago_us = microseconds(now() - e.arrived);
+    r.state_ago_us = microseconds(now() - e.arrived());
     // As half_open_table waits: doubled after each retransmission.
     const tcp::config& c = host_.tcp().configuration();
     duration wait = c.initial_rto;
     for (unsigned i = 0; i < e.retransmits && wait < c.max_rto; ++i) wait *= 2;
     timer_row& timer = r.timer.emplace();
     timer.name = "syn_ack";
-    timer.in_us = microseconds(e.last_sent() + std::min(wait, c.max_rto) - now());
+    timer.in_us = microseconds(e.last_sent.at() + std::min(wait, c.max_rto) - now());
     timer.count = e.retransmits;
     return r;
 }
@@ -284,7 +284,7 @@ tcp_row report::of_time_wait(const tcp::flow_key& flow, const tcp::time_wait_ent
     tcp_row r = describe(flow, tcp::state::time_wait);
     timer_row& timer = r.timer.emplace();
     timer.name = "time_wait";
-    timer.in_us = microseconds(e.expires - now());
+    timer.in_us = microseconds(e.expires.at() - now());
     if (e.user != nullptr) tell_owner(r, *e.user);
     return r;
 }

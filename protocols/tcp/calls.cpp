@@ -31,15 +31,15 @@ void tcb::open_passive(const half_open_entry& e, std::uint32_t ts_offset) {
     rcv_scale_ = e.scaled ? window_scale_for(most_receive_buffer()) : std::uint8_t{0};
     timestamps_ = e.timestamps;
     ts_recent_ = e.ts_recent;
-    ts_recent_at_ = second_of(e.arrived);
+    ts_recent_at_ = second_of(e.arrived());
     sack_permitted_ = e.sack_permitted;
     ecn_ = e.ecn ? ecn_use::offered : ecn_use::off;
     from_cookie_ = e.from_cookie;
     if (from_cookie_) return; // nobody knows when its SYN|ACK went, so the first sample is the first data's
     // The SYN|ACK gives the first round-trip sample, unless it was sent twice. [RFC 6298 3]
-    board_.sent(iss_, iss_ + 1, e.last_sent());
+    board_.sent(iss_, iss_ + 1, e.last_sent.at());
     syn_retransmitted_ = e.retransmits != 0 || e.repeated;
-    if (syn_retransmitted_) board_.resent(iss_, iss_ + 1, e.last_sent());
+    if (syn_retransmitted_) board_.resent(iss_, iss_ + 1, e.last_sent.at());
 }
 
 bool tcb::may_queue() const {

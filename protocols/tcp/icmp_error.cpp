@@ -30,15 +30,17 @@ bool stack::icmp_error(icmp_kind kind, const ip::address& local, const ip::addre
     }
     const flow_key flow(local, load_be16(quoted, 0), remote, load_be16(quoted, 2));
     const seq about(load_be32(quoted, 4));
-    const flow_ref found = find(flow, hash_of(flow));
+    const std::uint64_t hash = hash_of(flow);
     const bool ends = kind != icmp_kind::time_exceeded && kind != icmp_kind::packet_too_big;
 
-    if (found.kind == flow_kind::half_open && half_open_[found.index].iss == about && ends) {
+    if (const std::uint32_t i = find_half_open(flow, hash);
+        i != half_open_table::none && half_open_[i].iss == about && ends) {
         ++counters_.icmp_hard;
-        half_open_ends(found.index, event::unreachable, now);
+        half_open_ends(i, event::unreachable, now);
         return true;
     }
-    tcb* const of = found.kind == flow_kind::connection ? found.connection->tcb_ : nullptr;
+    const endpoint* const user = find_connection(flow, hash);
+    tcb* const of = user == nullptr ? nullptr : user->tcb_;
     if (of == nullptr || !of->is_outstanding(about)) { // who is dormant has sent nothing lately
         ++counters_.icmp_ignored;                      // [RFC 5927 4.1]
         return false;

@@ -23,7 +23,7 @@ std::vector<half_open_connection> listening_endpoint::half_open_connections() co
     stack_->half_open_.for_each([&](std::uint32_t, const half_open_entry& e) {
         if (e.listener != index_) return;
         const flow_key flow = stack_->flow_of(e);
-        all.emplace_back(flow.local_endpoint(), flow.remote_endpoint(), e.arrived, e.retransmits);
+        all.emplace_back(flow.local_endpoint(), flow.remote_endpoint(), e.arrived(), e.retransmits);
     });
     return all;
 }

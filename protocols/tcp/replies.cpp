@@ -86,14 +86,15 @@ void stack::reply_ack(const half_open_entry& e, instant now) {
 }
 
 void stack::reply_ack(const time_wait_entry& e, instant now) {
-    if (!may_reply_ack(flow_of(e), now)) return;
+    const flow_key flow = flow_of(e);
+    if (!may_reply_ack(flow, now)) return;
     header h;
     h.source_port = e.local_port;
     h.destination_port = e.remote_port;
     h.seq = e.snd_nxt;
     h.ack = e.rcv_nxt;
     h.flags = flags::ack;
-    if (e.timestamps != 0) h.options.ts = timestamps{timestamp(now) + e.ts_offset, e.ts_recent};
+    if (e.timestamps != 0) h.options.ts = timestamps{timestamp(now) + timestamp_offset(flow), e.ts_recent};
     queue_reply(path_of(e), h);
 }
 

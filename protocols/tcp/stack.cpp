@@ -1,4 +1,5 @@
 #include <tapir/framework/prefetch.hpp>
+#include <tapir/protocols/ip/checksum.hpp>
 #include <tapir/protocols/tcp/stack.hpp>
 #include <tapir/protocols/tcp/tcb.hpp>
 
@@ -17,8 +18,9 @@ stack::stack(const tcp::config& c, const siphash_key& secret, tapir::random r, b
              timer_wheel& wheel, trace_sink* trace)
     : config_(c), secret_(secret), random_(r), pool_(pool), wheel_(wheel), trace_(trace),
       half_open_(std::max(c.max_half_open, 1u),
-                 c.syn_ack_timeout > duration{0} ? c.syn_ack_timeout : c.initial_rto, c.max_rto),
-      time_wait_(c.max_time_wait),
+                 c.syn_ack_timeout > duration{0} ? c.syn_ack_timeout : c.initial_rto, c.max_rto,
+                 [this](const half_open_entry& e) { return hash_of(flow_of(e)); }),
+      time_wait_(c.max_time_wait, [this](const time_wait_entry& e) { return hash_of(flow_of(e)); }),
       half_open_timer_(
           *this, [](timer& t, instant now) { static_cast<table_timer&>(t).owner->half_open_timeout(now); }),
       time_wait_timer_(
@@ -81,7 +83,7 @@ result<std::uint16_t> stack::pick_port(const path& p, std::uint16_t remote_port)
         const auto port = static_cast<std::uint16_t>(first + (next_port_++ + offset) % count);
         const flow_key flow(p.local, port, p.remote, remote_port);
         if (!config_.share.owns(flow.local_endpoint(), flow.remote_endpoint())) continue;
-        if (!find(flow, hash_of(flow)) && find_listener(p.local, port) == nullptr) return port;
+        if (!is_taken(flow) && find_listener(p.local, port) == nullptr) return port;
     }
     return errc::no_ports;
 }
@@ -117,25 +119,39 @@ flow_key stack::flow_of(const time_wait_entry& e) const {
 }
 
 path stack::path_of(const half_open_entry& e) const {
-    return {locals_[e.local_index], e.remote, e.pseudo_header_sum, e.link_mtu, e.network_header};
+    const ip::address& local = locals_[e.local_index];
+    return {local, e.remote, ip::pseudo_header_sum(local, e.remote, ip::protocol::tcp), e.link_mtu,
+            static_cast<std::uint16_t>(e.network_header_20s * 20)};
 }
 
 path stack::path_of(const time_wait_entry& e) const {
-    return {locals_[e.local_index], e.remote, e.pseudo_header_sum};
+    const ip::address& local = locals_[e.local_index];
+    return {local, e.remote, ip::pseudo_header_sum(local, e.remote, ip::protocol::tcp)};
 }
 
-flow_ref stack::find(const flow_key& flow, std::uint64_t hash) const {
-    return demux_.find(hash, [&](const flow_ref& ref) {
-        switch (ref.kind) {
-        case flow_kind::connection:
-            prefetch(ref.connection, sizeof(endpoint));
-            return ref.connection->flow() == flow;
-        case flow_kind::half_open: return flow_of(half_open_[ref.index]) == flow;
-        case flow_kind::time_wait: return flow_of(time_wait_[ref.index]) == flow;
-        case flow_kind::none: break;
-        }
-        return false;
+endpoint* stack::find_connection(const flow_key& flow, std::uint64_t hash) const {
+    return demux_.find(hash, [&](const endpoint& e) {
+        prefetch(&e, sizeof e);
+        return e.flow() == flow;
     });
+}
+
+std::uint32_t stack::find_half_open(const flow_key& flow, std::uint64_t hash) const {
+    return half_open_.find(hash, [&](const half_open_entry& e) {
+        return e.remote_port == flow.remote_port && flow_of(e) == flow;
+    });
+}
+
+std::uint32_t stack::find_time_wait(const flow_key& flow, std::uint64_t hash) const {
+    return time_wait_.find(hash, [&](const time_wait_entry& e) {
+        return e.remote_port == flow.remote_port && flow_of(e) == flow;
+    });
+}
+
+bool stack::is_taken(const flow_key& flow) const {
+    const std::uint64_t hash = hash_of(flow);
+    return find_connection(flow, hash) != nullptr || find_half_open(flow, hash) != half_open_table::none ||
+           find_time_wait(flow, hash) != time_wait_table::none;
 }
 
 listening_endpoint* stack::find_listener(const ip::address& local, std::uint16_t port) const {
@@ -166,14 +182,13 @@ result<std::unique_ptr<endpoint>> stack::connect(const path& p, std::uint16_t re
     }
     const flow_key flow(p.local, local_port, p.remote, remote_port);
     if (!config_.share.owns(flow.local_endpoint(), flow.remote_endpoint())) return errc::address_unavailable;
-    const std::uint64_t hash = hash_of(flow);
-    if (find(flow, hash)) return errc::address_in_use; // [RFC 9293 3.10.1]
+    if (is_taken(flow)) return errc::address_in_use; // [RFC 9293 3.10.1]
 
     std::unique_ptr<endpoint> user(new endpoint(*this, memory_, flow, state::closed, next_id_++));
     user->last_call_ = now;
     tcb* c = make_tcb(*user, p, options);
     user->tcb_ = c;
-    demux_.insert(hash, flow_ref(user.get()));
+    demux_.insert(hash_of(flow), *user);
     all_.push_back(*user);
     ++connection_count_;
     c->open_active(initial_sequence(flow, now), timestamp_offset(flow), now);
@@ -273,7 +288,7 @@ void stack::forget(tcb& c) {
     endpoint& user = c.user();
     for (walk& w : walks_)
         if (w.at_ == &user) w.at_ = behind(user);
-    demux_.erase(hash_of(user.flow_), flow_ref(&user));
+    demux_.erase(hash_of(user.flow_), user);
     if (latest_.connection == &c) latest_.connection = nullptr;
     if (c.opening_ == opening::fast && !c.syn_acked_) fast_opening_ends(c);
     user.last_info_ = std::make_unique<info>(c.info());
@@ -296,10 +311,8 @@ void stack::enter_time_wait(tcb& c, instant now) {
     e.snd_nxt = c.snd_nxt_;
     e.rcv_nxt = c.rcv_nxt_;
     e.ts_recent = c.ts_recent_;
-    e.ts_offset = c.ts_offset_;
     e.local_port = user.flow_.local_port;
     e.remote_port = user.flow_.remote_port;
-    e.pseudo_header_sum = c.pseudo_header_sum_;
     e.local_index = *local_index(user.flow_.local) & 0x3fff;
     e.timestamps = c.timestamps_ ? 1 : 0;
     if (c.ack_now_ || c.acks_owed_ != 0) {
@@ -311,9 +324,7 @@ void stack::enter_time_wait(tcb& c, instant now) {
         ++counters_.time_wait_evicted;
         erase_time_wait(time_wait_.oldest(), event::time_wait_expired, now);
     }
-    const std::uint32_t i = time_wait_.insert(e);
-    user.time_wait_ = i;
-    demux_.insert(hash_of(user.flow_), flow_ref(flow_kind::time_wait, i));
+    user.time_wait_ = time_wait_.insert(e, hash_of(user.flow_));
     ++counters_.time_wait_entered;
     arm_tables();
 }
@@ -321,8 +332,7 @@ void stack::enter_time_wait(tcb& c, instant now) {
 void stack::erase_time_wait(std::uint32_t i, event cause, instant now) {
     const time_wait_entry e = time_wait_[i];
     const flow_key flow = flow_of(e);
-    demux_.erase(hash_of(flow), flow_ref(flow_kind::time_wait, i));
-    time_wait_.erase(i);
+    time_wait_.erase(i, hash_of(flow));
     const edge last = change_state(flow, state::time_wait, cause, opening::active, now);
     if (e.user == nullptr) return;
     e.user->time_wait_ = endpoint::no_time_wait;
@@ -333,8 +343,7 @@ void stack::erase_time_wait(std::uint32_t i, event cause, instant now) {
 void stack::erase_half_open(std::uint32_t i) {
     const half_open_entry& e = half_open_[i];
     --listeners_[e.listener]->half_open_;
-    demux_.erase(hash_of(flow_of(e)), flow_ref(flow_kind::half_open, i));
-    half_open_.erase(i);
+    half_open_.erase(i, hash_of(flow_of(e)));
 }
 
 void stack::half_open_ends(std::uint32_t i, event cause, instant now) {

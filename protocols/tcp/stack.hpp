@@ -274,7 +274,10 @@ class stack {
     void reply_ack(const time_wait_entry& e, instant now);
 
     // demultiplexing
-    flow_ref find(const flow_key& flow, std::uint64_t hash) const;
+    endpoint* find_connection(const flow_key& flow, std::uint64_t hash) const;
+    std::uint32_t find_half_open(const flow_key& flow, std::uint64_t hash) const;
+    std::uint32_t find_time_wait(const flow_key& flow, std::uint64_t hash) const;
+    bool is_taken(const flow_key& flow) const;
     std::uint64_t hash_of(const flow_key& flow) const {
         if (!hashed_ || hashed_->first != flow)
             hashed_.emplace(flow, hash_flow(secret_, flow, hash_purpose::demultiplexing));

@@ -76,7 +76,7 @@ std::optional<half_open_entry> stack::cookie_in(listening_endpoint& l, const pat
     e.peer_mss = kept->mss;
     e.timestamps = kept->timestamps;
     e.scaled = kept->scaled;
-    e.peer_scale = kept->scale;
+    e.peer_scale = kept->scale & 15;
     e.sack_permitted = kept->sack_permitted;
     e.ecn = kept->ecn;
     e.from_cookie = true;

@@ -68,15 +68,19 @@ void stack::arrives(const path& p, const segment& s, const flow_key& flow, insta
         arrives_at_connection(*latest_.connection, p, s, now);
         return;
     }
-    const flow_ref found = find(flow, hash_of(flow));
-    switch (found.kind) {
-    case flow_kind::connection:
-        latest_ = {flow, found.connection->awake()};
+    const std::uint64_t hash = hash_of(flow);
+    if (endpoint* const user = find_connection(flow, hash)) {
+        latest_ = {flow, user->awake()};
         arrives_at_connection(*latest_.connection, p, s, now);
         return;
-    case flow_kind::half_open: arrives_at_half_open(found.index, p, s, flow, now); return;
-    case flow_kind::time_wait: arrives_at_time_wait(found.index, p, s, flow, now); return;
-    case flow_kind::none: break;
+    }
+    if (const std::uint32_t i = find_half_open(flow, hash); i != half_open_table::none) {
+        arrives_at_half_open(i, p, s, flow, now);
+        return;
+    }
+    if (const std::uint32_t i = find_time_wait(flow, hash); i != time_wait_table::none) {
+        arrives_at_time_wait(i, p, s, flow, now);
+        return;
     }
     if (listening_endpoint* l = find_listener(flow.local, flow.local_port); l != nullptr && !stopped_)
         arrives_at_listener(*l, p, s, flow, std::nullopt, now);
@@ -134,9 +138,8 @@ void stack::arrives_at_listener(listening_endpoint& l, const path& p, const segm
     }
     e.iss = initial_sequence(flow, now);
     if (above && e.iss <= *above) e.iss = *above + 1 + (random_.next_u32() >> 12);
-    const std::uint32_t i = half_open_.insert(e);
+    const std::uint32_t i = half_open_.insert(e, hash_of(flow));
     ++l.half_open_;
-    demux_.insert(hash_of(flow), flow_ref(flow_kind::half_open, i));
     change_state(flow, state::listen, event::rcv_syn, opening::passive, now);
     reply_syn_ack(half_open_[i], now);
     arm_tables();
@@ -172,23 +175,20 @@ half_open_entry stack::entry_for(const listening_endpoint& l, const path& p, con
     const header& h = s.header;
     half_open_entry e;
     e.remote = p.remote;
-    e.arrived = s.arrived;
     e.irs = h.seq;
     e.remote_port = h.source_port;
-    e.local_index = local_index;
+    e.local_index = local_index & 0x3fff;
     e.listener = l.index_;
     e.peer_mss = h.options.mss.value_or(config_.default_mss);
     e.link_mtu = p.link_mtu;
-    e.pseudo_header_sum = p.pseudo_header_sum;
-    e.network_header = static_cast<std::uint8_t>(p.network_header);
+    e.network_header_20s = p.network_header / 20 & 3;
     e.scaled = config_.use_window_scale && h.options.window_scale.has_value();
-    e.peer_scale = std::min<std::uint8_t>(h.options.window_scale.value_or(0), 14);
+    e.peer_scale = std::min<std::uint8_t>(h.options.window_scale.value_or(0), 14) & 15;
     e.timestamps = config_.use_timestamps && h.options.ts.has_value();
     e.ts_recent = h.options.ts.value_or(timestamps{}).value;
     e.sack_permitted = config_.use_sack && h.options.sack_permitted; // [RFC 2018 2]
     e.ecn = l.options_.accepted.ecn && has(h.flags, ecn_setup);      // [RFC 3168 6.1.1]
-    const auto waited = std::chrono::duration_cast<std::chrono::microseconds>(now - s.arrived).count();
-    e.sent_after_us = static_cast<std::uint32_t>(std::clamp<std::int64_t>(waited, 0, UINT32_MAX));
+    e.sent(s.arrived, now);
     return e;
 }
 
@@ -259,7 +259,7 @@ void stack::arrives_at_half_open(std::uint32_t i, const path& p, const segment& 
             return;
         }
         done = *by_cookie;
-        done.arrived = e.arrived;
+        done.sent(e.arrived(), now);
     }
     if (accept_queue_full(l)) {
         // Our SYN|ACK will go again, the peer's ACK will come again: later there may be room.
@@ -289,11 +289,11 @@ void stack::establish(const half_open_entry& e, const path& p, const segment& s,
 tcb& stack::open_accepted(listening_endpoint& l, const half_open_entry& e, const path& p,
                           const flow_key& flow) {
     std::unique_ptr<endpoint> user(new endpoint(*this, memory_, flow, state::listen, next_id_++));
-    user->last_call_ = e.arrived;
-    user->path_.append(state::syn_received, event::rcv_syn, e.arrived);
+    user->last_call_ = e.arrived();
+    user->path_.append(state::syn_received, event::rcv_syn, e.arrived());
     tcb* c = make_tcb(*user, p, l.options_.accepted);
     user->tcb_ = c;
-    demux_.insert(hash_of(flow), flow_ref(user.get()));
+    demux_.insert(hash_of(flow), *user);
     all_.push_back(*user);
     ++connection_count_;
     ++l.counters_.established;

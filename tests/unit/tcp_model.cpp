@@ -482,11 +482,11 @@ void machine::absorb_party(std::uint64_t& h, const machine& m, const party& p) {
     }
     auto& stack = const_cast<tcp::stack&>(p.stack); // looking
     stack.for_each_half_open([&](const tcp::flow_key&, const tcp::half_open_entry& e) {
-        add(2, e.retransmits, e.repeated, coarse(m.now_ - e.last_sent()), e.iss - p.isn,
+        add(2, e.retransmits, e.repeated, coarse(m.now_ - e.last_sent.at()), e.iss - p.isn,
             e.irs - m.other(p).isn);
     });
     stack.for_each_time_wait([&](const tcp::flow_key&, const tcp::time_wait_entry& e) {
-        add(3, coarse(e.expires - m.now_), e.snd_nxt - p.isn, e.rcv_nxt - m.other(p).isn);
+        add(3, coarse(e.expires.at() - m.now_), e.snd_nxt - p.isn, e.rcv_nxt - m.other(p).isn);
     });
 }
 

@@ -99,7 +99,7 @@ specimen::specimen(const specimen_kind& kind, const numbers& n, bool timestamps,
 
     scripted_ = false;
     stack_.for_each_time_wait(
-        [this](const tcp::flow_key&, const tcp::time_wait_entry& e) { time_wait_expires_ = e.expires; });
+        [this](const tcp::flow_key&, const tcp::time_wait_entry& e) { time_wait_expires_ = e.expires.at(); });
     edges_.clear();
     answers_.clear();
     dropped_.clear();
@@ -374,7 +374,7 @@ std::string specimen::differences(const oracle::outcome& expected) {
     }
     if (kind_.state == tcp::state::time_wait)
         stack_.for_each_time_wait([&](const tcp::flow_key&, const tcp::time_wait_entry& e) {
-            const bool anew = e.expires > time_wait_expires_;
+            const bool anew = e.expires.at() > time_wait_expires_;
             if (anew != expected.restarts_time_wait)
                 out += anew ? "TIME_WAIT starts anew; " : "TIME_WAIT does not start anew; ";
         });
