@@ -118,8 +118,8 @@ seed_outcome fifty_days_over_a_bad_network(const seed_run& run) {
     if (draw.below(2) == 0) {
         for (tcp::config* c : {&o.client, &o.server}) {
             c->connections.keepalive_idle = 2h;
-            // On the worst of these networks a fifth of the probes or their answers gets lost: nine in a row are,
-            // once in some ten thousand seeds, and then it is right to give up.
+            // On the worst of these networks a fifth of the probes or their answers gets lost: nine in a row
+            // are, once in some ten thousand seeds, and then it is right to give up.
             c->connections.keepalive_probes = 40;
         }
     }
