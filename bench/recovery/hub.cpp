@@ -36,7 +36,23 @@ void hub::received(std::size_t from, frame&& f) {
     constexpr std::size_t source = ethernet::mac_address::size;
     if (f.size() >= link_capabilities::ethernet_header)
         stations_[ethernet::mac_address::load(f.data(), source)] = from;
-    if (above_ != nullptr) above_->receive(std::move(f));
+    ports_[from]->came.push_back(std::move(f));
+    ++waiting_;
+    on_.at_turn_end(*this);
+}
+
+void hub::merge() {
+    for (; waiting_ != 0; --waiting_) {
+        std::uint32_t nth = chance_.below(static_cast<std::uint32_t>(waiting_));
+        const auto from = std::ranges::find_if(ports_, [&nth](const auto& p) {
+            if (nth < p->came.size()) return true;
+            nth -= static_cast<std::uint32_t>(p->came.size());
+            return false;
+        });
+        frame f = std::move((*from)->came.front());
+        (*from)->came.pop_front();
+        if (above_ != nullptr) above_->receive(std::move(f));
+    }
 }
 
 void hub::send(frame&& f) {

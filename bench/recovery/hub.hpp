@@ -1,17 +1,20 @@
 // Several senders beside each other in front of one bottleneck: a learning hub, which is one link made of
 // many, and a bridge, which joins two links as a cable would.
 //
-//     hub left;                                       // a link: what any port receives comes up
+//     hub left(r, seed);                              // a link: what any port receives comes up
 //     left.add(kernel_tap); left.add(tapir_wire.left());
 //     impair path(r, right_tap, faults);
 //     bridge joined(r, left, path);                   // left's ports <-> path <-> right_tap
 #pragma once
 
+#include <tapir/framework/random.hpp>
 #include <tapir/framework/reactor.hpp>
 #include <tapir/protocols/ethernet/mac_address.hpp>
 #include <tapir/protocols/link/link.hpp>
 
 #include <cstddef>
+#include <cstdint>
+#include <deque>
 #include <map>
 #include <memory>
 #include <utility>
@@ -21,8 +24,16 @@ namespace bench {
 
 /// What is sent goes to the port at which its destination was seen, to all if it was not. Ports do not see
 /// each other's frames. They must outlive the hub.
-class hub final : public tapir::link {
+///
+/// What several ports receive in one turn came at the same time, as far as anyone can tell: it goes up at the
+/// turn's end, each port's in order, merged by chance. A port that always came first would have all the room
+/// of a short queue.
+class hub final : public tapir::link, tapir::turn_hook {
   public:
+    hub(tapir::reactor& on, std::uint64_t seed)
+        : turn_hook([](turn_hook& h, tapir::instant) { static_cast<hub&>(h).merge(); }), on_(on),
+          chance_(seed) {}
+
     void add(tapir::link& below) {
         ports_.push_back(std::make_unique<port>(*this, below, ports_.size()));
         below.attach(ports_.back().get());
@@ -48,9 +59,14 @@ class hub final : public tapir::link {
         hub& of;
         tapir::link& below;
         std::size_t number;
+        std::deque<tapir::frame> came;
     };
     void received(std::size_t from, tapir::frame&& f);
+    void merge();
 
+    tapir::reactor& on_;
+    tapir::random chance_;
+    std::size_t waiting_ = 0; ///< frames that came in this turn, at all ports
     std::vector<std::unique_ptr<port>> ports_;
     std::map<tapir::ethernet::mac_address, std::size_t> stations_;
     tapir::frame_receiver* above_ = nullptr;

@@ -174,7 +174,7 @@ task<int> carry(const options* o) {
     signal_set signals(SIGINT, SIGTERM);
 
     std::vector<std::unique_ptr<tapir::tap>> taps;
-    bench::hub left;
+    bench::hub left(on, o->seed);
     for (const std::string& name : o->left) {
         taps.push_back(co_await open_in_namespace(&name));
         if (!taps.back()) co_return 1;
