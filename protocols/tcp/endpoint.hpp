@@ -15,6 +15,7 @@
 #include <tapir/framework/bytes.hpp>
 #include <tapir/framework/error.hpp>
 #include <tapir/framework/intrusive_list.hpp>
+#include <tapir/framework/recycled.hpp>
 #include <tapir/framework/stream.hpp>
 #include <tapir/framework/time.hpp>
 #include <tapir/protocols/tcp/congestion/control.hpp>
@@ -155,7 +156,8 @@ struct info {
     timer_id next_timer_id = timer_id::retransmit; ///< what for; meaningful unless it is `never`
 };
 
-class endpoint : public list_hook<> { // stack::writers_, or stack::unaccepted_
+class endpoint : public list_hook<>, // stack::writers_, or stack::unaccepted_
+                 public recycled<endpoint> {
   public:
     endpoint(const endpoint&) = delete;
     endpoint& operator=(const endpoint&) = delete;

@@ -19,6 +19,7 @@
 #pragma once
 
 #include <tapir/framework/intrusive_list.hpp>
+#include <tapir/framework/recycled.hpp>
 #include <tapir/framework/time.hpp>
 #include <tapir/framework/timer_wheel.hpp>
 #include <tapir/protocols/tcp/config.hpp>
@@ -70,7 +71,8 @@ struct held_ahead : reassembly, list_hook<> {
 class tcb : public list_hook<stack::dirty_tag>,
             public list_hook<stack::all_tag>,
             public list_hook<stack::holder_tag>,
-            public timer {
+            public timer,
+            public recycled<tcb> {
   public:
     tcb(stack& s, endpoint& user, const path& p, const connection_options& options);
 
