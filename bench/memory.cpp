@@ -19,6 +19,7 @@
 #include <tapir/protocols/ip/checksum.hpp>
 #include <tapir/protocols/tcp/stack.hpp>
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <cstdio>
@@ -94,26 +95,24 @@ class crowd final : public tcp::output_sink {
 
     void half_open() {
         for (std::uint32_t i = 0; i < size(); ++i) {
-            tcp::segment s = from(i, flags::syn, 0);
-            s.header.options.mss = 1460;
-            s.header.options.sack_permitted = true;
-            s.header.options.window_scale = 10;
-            s.header.options.ts = tcp::timestamps{1, 0};
-            arrive(i, s);
+            ask(i);
             if (i % batch == 0) flush();
         }
         flush();
     }
 
     void establish() {
-        half_open();
-        for (std::uint32_t i = 0; i < size(); ++i) {
-            arrive(i, from(i, flags::ack, 1));
-            endpoints_[i] = listener_->accept();
-            if (endpoints_[i] == nullptr) throw std::runtime_error("no connection came about");
-            if (i % batch == 0) flush();
+        for (std::uint32_t first = 0; first < size(); first += batch) {
+            const std::uint32_t end = std::min(size(), first + static_cast<std::uint32_t>(batch));
+            for (std::uint32_t i = first; i < end; ++i) ask(i);
+            flush();
+            for (std::uint32_t i = first; i < end; ++i) {
+                arrive(i, from(i, flags::ack, 1));
+                endpoints_[i] = listener_->accept();
+                if (endpoints_[i] == nullptr) throw std::runtime_error("no connection came about");
+            }
+            flush();
         }
-        flush();
     }
 
     void peers_finish() {
@@ -182,6 +181,9 @@ class crowd final : public tcp::output_sink {
         wheel_.advance(now_);
         flush();
     }
+    void fall_silent() {
+        for (int i = 0; i < 5; ++i) pass(1s);
+    }
     std::uint32_t size() const { return static_cast<std::uint32_t>(peers_.size()); }
     double bytes_each() const { return static_cast<double>(heap - before_) / size(); }
 
@@ -226,6 +228,15 @@ class crowd final : public tcp::output_sink {
         return s;
     }
 
+    void ask(std::uint32_t i) {
+        tcp::segment s = from(i, flags::syn, 0);
+        s.header.options.mss = 1460;
+        s.header.options.sack_permitted = true;
+        s.header.options.window_scale = 10;
+        s.header.options.ts = tcp::timestamps{1, 0};
+        arrive(i, s);
+    }
+
     void arrive(std::uint32_t i, tcp::segment s) {
         const ip::address remote = ip::address::v4(first_peer.v4_value() + i / ports);
         s.arrived = now_;
@@ -258,12 +269,16 @@ void states(std::uint32_t count) {
     }
     crowd c(count);
     c.establish();
+    print(c.bytes_each(), "established just now, bytes");
+    c.fall_silent();
     print(c.bytes_each(), "established and idle, bytes");
     c.receive(count);
     c.send(count);
-    c.pass(1s);
+    print(c.bytes_each(), "that had a segment each way just now, bytes");
+    c.fall_silent();
     print(c.bytes_each(), "idle after a segment each way, bytes");
     c.peers_finish();
+    c.fall_silent();
     print(c.bytes_each(), "CLOSE_WAIT, bytes");
     crowd other(count);
     other.establish();

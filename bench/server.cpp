@@ -4,6 +4,7 @@
 //
 // Prints "ready" when all four listen. SIGTERM ends it; it then prints what it took of the kernel.
 
+#include <tapir/framework/buffer.hpp>
 #include <tapir/framework/scope.hpp>
 #include <tapir/framework/stream.hpp>
 #include <tapir/framework/uring_backend.hpp>
@@ -21,21 +22,44 @@ namespace {
 
 constexpr std::size_t piece = 64 * 1024; // what one read or write of the bulk services moves at most
 
+/// A stream that takes and hands out its own buffers: what goes through as chunks is copied by nobody but the
+/// kernel.
+template <class S>
+concept chunk_stream = stream<S> && requires(S& s, chunk c) {
+    s.write(c);
+    { std::declval<detail::awaited<decltype(s.read())>>() } -> std::convertible_to<result<chunk>>;
+};
+
 template <stream S>
 task<> source(S peer) {
-    const std::vector<std::byte> zeros(piece);
-    while (co_await peer.write(bytes(zeros))) {
+    if constexpr (chunk_stream<S>) {
+        buffer_pool pool;
+        const chunk zeros = chunk(pool.copy_of(std::vector<std::byte>(piece)));
+        while (co_await peer.write(zeros)) {
+        }
+    } else {
+        const std::vector<std::byte> zeros(piece);
+        while (co_await peer.write(bytes(zeros))) {
+        }
     }
     peer.abort();
 }
 
 template <stream S>
 task<> sink(S peer) {
-    std::vector<std::byte> buffer(piece);
-    for (;;) {
-        const auto n = co_await peer.read(mutable_bytes(buffer));
-        if (!n) co_return;
-        if (*n == 0) break;
+    if constexpr (chunk_stream<S>) {
+        for (;;) {
+            const auto got = co_await peer.read();
+            if (!got) co_return;
+            if (got->empty()) break;
+        }
+    } else {
+        std::vector<std::byte> buffer(piece);
+        for (;;) {
+            const auto n = co_await peer.read(mutable_bytes(buffer));
+            if (!n) co_return;
+            if (*n == 0) break;
+        }
     }
     (void)co_await peer.close();
 }
@@ -105,7 +129,7 @@ int main(int argc, char** argv) {
     if (const auto status = line.parse(argc, argv)) return *status;
     auto work = [&options, buffer](auto& network) -> task<int> {
         promise_base& self = co_await this_coroutine;
-        signal_set signals(SIGINT, SIGTERM);
+        samples::program_signals signals(network.own_shard());
         using listener_type = std::remove_cvref_t<decltype(*listen(network, options.port, buffer))>;
         std::vector<listener_type> open;
         for (std::uint16_t i = 0; i < 4; ++i) {
@@ -122,12 +146,16 @@ int main(int argc, char** argv) {
                                          std::move(open[3])};
         std::string io = "kernel sockets";
         if constexpr (requires { network.our_host(); }) io = network.tap_path();
-        std::printf("ready %s\n", io.c_str());
+        if (!co_await network.meet()) co_return 1;
+        if (network.is_first()) std::printf("ready %s\n", io.c_str());
         std::fflush(stdout);
         http::server_control control;
         co_await race(serve_all(&all, &control), samples::interrupt(&signals));
-        std::printf("enters %llu accepted %llu requests %llu\n",
+        const spin_counters& spun = self.reactor().spun();
+        std::printf("enters %llu spins %llu found %llu spent_ns %llu accepted %llu requests %llu\n",
                     static_cast<unsigned long long>(self.reactor().io().uring()->enters()),
+                    static_cast<unsigned long long>(spun.spins), static_cast<unsigned long long>(spun.found),
+                    static_cast<unsigned long long>(spun.spent_ns),
                     static_cast<unsigned long long>(control.counters().accepted),
                     static_cast<unsigned long long>(control.counters().requests));
         co_return 0;

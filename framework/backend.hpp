@@ -14,21 +14,23 @@ namespace tapir {
 class io_operation {
   public:
     enum class kind : std::uint8_t {
-        nop,            ///< completes at the next turn
-        read,           ///< fd, address, length, offset (-1: the file position)
-        write,          ///< fd, address, length, offset (-1: the file position)
-        writev,         ///< fd, address (iovec[]), length (how many), offset (-1: the file position)
-        recv,           ///< fd, address, length, flags (MSG_*)
-        send,           ///< fd, address, length, flags (MSG_*)
-        accept,         ///< fd, flags (SOCK_*)
-        connect,        ///< fd, address (sockaddr), length
-        shutdown,       ///< fd, flags (SHUT_*)
-        poll,           ///< fd, flags (POLL*); result: the events
-        poll_multishot, ///< the same, completes again and again while `more` is set
-        read_multishot, ///< fd, buffer_group; result: bytes in the buffer named by `buffer_id` (uring only)
-        open,           ///< address (path), flags (O_*), length (mode); fd is the directory (AT_FDCWD)
-        statx,          ///< fd, address (struct statx)
-        close,          ///< fd
+        nop,              ///< completes at the next turn
+        read,             ///< fd, address, length, offset (-1: the file position)
+        write,            ///< fd, address, length, offset (-1: the file position)
+        writev,           ///< fd, address (iovec[]), length (how many), offset (-1: the file position)
+        recv,             ///< fd, address, length, flags (MSG_*)
+        recv_multishot,   ///< fd, buffer_group; as read_multishot; 0: the end (uring only)
+        send,             ///< fd, address, length, flags (MSG_*)
+        accept,           ///< fd, flags (SOCK_*)
+        accept_multishot, ///< the same, completes again and again while `more` is set (uring only)
+        connect,          ///< fd, address (sockaddr), length
+        shutdown,         ///< fd, flags (SHUT_*)
+        poll,             ///< fd, flags (POLL*); result: the events
+        poll_multishot,   ///< the same, completes again and again while `more` is set
+        read_multishot,   ///< fd, buffer_group; result: bytes in the buffer named by `buffer_id` (uring only)
+        open,             ///< address (path), flags (O_*), length (mode); fd is the directory (AT_FDCWD)
+        statx,            ///< fd, address (struct statx)
+        close,            ///< fd
     };
 
     /// What the kernel (or the simulator) answered.
@@ -70,6 +72,8 @@ class backend {
     /// Sleeps until something completes or `deadline` comes (a deadline that has passed: only looks). Returns
     /// false when nothing can ever happen any more: no operation in flight and no deadline.
     virtual bool wait(instant deadline) = 0;
+    /// Whether dispatch() has something to do, without sleeping; cheap enough to be asked again and again.
+    virtual bool look() = 0;
     /// Calls `complete` for what has completed.
     virtual void dispatch() = 0;
 

@@ -29,7 +29,7 @@ enum class errc {
     finished,            ///< write after finish() or close()
     closed,              ///< the object is closed, or a moved-from handle
     address_in_use,      ///< listen: the port is taken; connect: the 4-tuple is
-    address_unavailable, ///< the address is not one of this host's
+    address_unavailable, ///< the address is not one of this host's, or the port or flow another shard's
     no_ports,            ///< every ephemeral port to that destination is in use
     no_memory,           ///< a bounded table or buffer budget is full
     invalid_argument,    ///< an empty span, a port of 0, an option out of range

@@ -1,4 +1,5 @@
 #include <tapir/framework/io_await.hpp>
+#include <tapir/framework/kernel_multishot.hpp>
 #include <tapir/framework/kernel_stream.hpp>
 #include <tapir/framework/sleep.hpp>
 
@@ -6,6 +7,7 @@
 #include <array>
 #include <cerrno>
 #include <linux/sockios.h>
+#include <memory>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <optional>
@@ -60,16 +62,21 @@ namespace detail {
 
 /// Shared by the handle and the calls that are under way, so that the descriptor's number is not used again
 /// while an operation that names it may still have to be submitted.
-struct stream_socket {
+struct stream_socket : std::enable_shared_from_this<stream_socket> {
     stream_socket(int descriptor, bool is_tcp)
         : fd(descriptor), tcp(is_tcp), local(name_of(fd, &::getsockname)),
-          remote(name_of(fd, &::getpeername)) {}
+          remote(name_of(fd, &::getpeername)), in(descriptor) {}
     stream_socket(const stream_socket&) = delete;
     stream_socket& operator=(const stream_socket&) = delete;
     ~stream_socket() { release(); }
 
+    /// When nobody uses the descriptor any more, the kernel included.
     void release() {
-        if (fd >= 0) ::close(std::exchange(fd, -1));
+        if (in.in_flight) {
+            if (!in.was_let_go()) in.let_go(shared_from_this());
+        } else if (fd >= 0) {
+            ::close(std::exchange(fd, -1));
+        }
     }
     bool idle() const { return !reading && !writing && !closing; }
 
@@ -95,15 +102,31 @@ struct stream_socket {
         return ::getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &size) == 0 ? int{info.tcpi_state}
                                                                           : int{TCP_CLOSE};
     }
+    /// As far as the kernel has told us.
+    std::error_code failed() {
+        if (!failure && in.error() != 0) failure = outcome_of(errno_code(in.error()));
+        return failure;
+    }
     /// An error that the kernel reports once is kept for all who ask later.
     std::error_code error() {
         int value = 0;
         socklen_t size = sizeof value;
-        if (!failure && ::getsockopt(fd, SOL_SOCKET, SO_ERROR, &value, &size) == 0 && value != 0)
+        if (!failed() && ::getsockopt(fd, SOL_SOCKET, SO_ERROR, &value, &size) == 0 && value != 0)
             failure = outcome_of(errno_code(value));
         return failure;
     }
 
+    /// What the kernel takes at once. The first write of a turn is cheaper so, by a turn of the loop; several
+    /// are cheaper together.
+    result<std::uint32_t> send_now(bytes from, reactor& on) const {
+        shared_by_sockets* const shared = shared_by_sockets::of(on.io());
+        if (shared == nullptr || !shared->first_write_of(on.now())) return 0U;
+        const ssize_t n = ::send(fd, from.data(), from.size(), MSG_DONTWAIT | MSG_NOSIGNAL);
+        if (n >= 0) return static_cast<std::uint32_t>(n);
+        if (errno == EAGAIN || errno == EINTR) return 0U;
+        return errno_code(errno);
+    }
+    std::size_t unread() const { return in.unread() + asked(fd, FIONREAD); }
     /// What has become of the bytes written so far. The FIN counts as one in the kernel's answers.
     void count_unacknowledged(close_report& report) const {
         if (!tcp) return;
@@ -121,6 +144,7 @@ struct stream_socket {
     const bool tcp;
     const address local;
     const address remote;
+    receiver in;
     std::error_code failure;
     bool reading = false;
     bool writing = false;
@@ -130,8 +154,8 @@ struct stream_socket {
     bool closed = false;
 };
 
-struct listening_socket {
-    listening_socket(int descriptor, const address& at) : fd(descriptor), local(at) {
+struct listening_socket : std::enable_shared_from_this<listening_socket> {
+    listening_socket(int descriptor, const address& at) : fd(descriptor), local(at), accepts(descriptor) {
         if (const std::string path = local.path(); !path.empty()) (void)::lstat(path.c_str(), &bound);
     }
     listening_socket(const listening_socket&) = delete;
@@ -144,10 +168,13 @@ struct listening_socket {
         if (std::exchange(closed, true)) return;
         remove_path();
         ::shutdown(fd, SHUT_RDWR); // waiting accepts end with EINVAL
+        accepts.drop_unaccepted();
+        if (accepts.in_flight) accepts.let_go(shared_from_this());
     }
 
     const int fd;
     const address local;
+    acceptor accepts;
     struct stat bound{}; ///< what bind() has put at the path
     bool closed = false;
 
@@ -195,15 +222,26 @@ std::error_code why_not(const socket_ptr& s) {
     return {};
 }
 
-task<result<std::size_t>> read_from(socket_ptr s, mutable_bytes to) {
-    if (const std::error_code no = why_not(s)) co_return no;
+/// For `closing` the socket is busy, and wants to know whether anything comes.
+task<result<std::size_t>> read_from(socket_ptr s, mutable_bytes to, bool closing = false) {
+    if (const std::error_code no = why_not(s); no && !closing) co_return no;
     if (to.empty()) co_return errc::invalid_argument;
     if (s->reading) co_return errc::busy;
-    if (s->failure) co_return s->failure;
+    promise_base& self = co_await this_coroutine;
     const under_way mark(*s, s->reading);
+    for (;;) {
+        if (const std::size_t n = s->in.take(to); n != 0) co_return n;
+        if (const std::error_code failed = s->failed()) co_return failed;
+        if (s->in.over()) co_return std::size_t{0};
+        if (!s->in.lasts(self.reactor().io())) break;
+        const result<std::size_t> n = co_await s->in.next(to);
+        if (s->aborted) co_return errc::aborted;
+        if (!n || *n != 0) co_return n;
+    }
     const auto n = co_await io::recv(s->fd, to);
     if (s->aborted) co_return errc::aborted;
     if (!n) co_return outcome_of(n.error());
+    s->in.read_alone(*n);
     if (*n == 0 && s->failure) co_return s->failure; // the kernel has told somebody else, and tells once
     co_return std::size_t{*n};
 }
@@ -211,11 +249,20 @@ task<result<std::size_t>> read_from(socket_ptr s, mutable_bytes to) {
 task<result<>> readable(socket_ptr s) {
     if (const std::error_code no = why_not(s)) co_return no;
     if (s->reading) co_return errc::busy;
-    if (s->failure) co_return s->failure;
+    promise_base& self = co_await this_coroutine;
     const under_way mark(*s, s->reading);
-    const auto events = co_await io::poll(s->fd, POLLIN);
-    if (s->aborted) co_return errc::aborted;
-    if (!events) co_return outcome_of(events.error());
+    if (const std::error_code failed = s->failed(); failed && s->in.unread() == 0) co_return failed;
+    while (s->in.unread() == 0 && !s->in.over()) {
+        if (!s->in.lasts(self.reactor().io())) {
+            const auto events = co_await io::poll(s->fd, POLLIN);
+            if (s->aborted) co_return errc::aborted;
+            if (!events) co_return outcome_of(events.error());
+            break;
+        }
+        const result<std::size_t> come = co_await s->in.next({});
+        if (s->aborted) co_return errc::aborted;
+        if (!come) co_return come.error();
+    }
     co_return result<>();
 }
 
@@ -223,14 +270,21 @@ task<write_result> write_to(socket_ptr s, bytes from) {
     if (const std::error_code no = why_not(s)) co_return write_result(no, 0);
     if (s->finished) co_return write_result(errc::finished, 0);
     if (s->writing) co_return write_result(errc::busy, 0);
-    if (s->failure) co_return write_result(s->failure, 0);
+    if (const std::error_code failed = s->failed()) co_return write_result(failed, 0);
+    promise_base& self = co_await this_coroutine;
     const under_way mark(*s, s->writing);
     std::size_t taken = 0;
-    while (taken < from.size()) {
-        const auto n = co_await io::send(s->fd, from.subspan(taken));
+    result<std::uint32_t> n = 0U;
+    if (!self.stop().stop_requested()) n = s->send_now(from, self.reactor());
+    for (;;) {
         if (n) taken += *n;
         if (s->aborted) co_return write_result(errc::aborted, taken);
-        if (!n) co_return write_result(outcome_of(n.error()), taken);
+        if (!n) {
+            const std::error_code failed = s->failed();
+            co_return write_result(failed ? failed : outcome_of(n.error()), taken);
+        }
+        if (taken >= from.size()) break;
+        n = co_await io::send(s->fd, from.subspan(taken));
     }
     co_return write_result(taken);
 }
@@ -270,15 +324,9 @@ task<result<>> fin_acknowledged(socket_ptr s, bool both, instant deadline) {
 task<result<>> finish_writing(socket_ptr s) {
     if (const std::error_code no = why_not(s)) co_return no;
     if (s->writing) co_return errc::busy;
-    if (s->failure) co_return s->failure;
+    if (const std::error_code failed = s->failed()) co_return failed;
     if (const std::error_code failed = send_fin(*s)) co_return failed;
     co_return co_await fin_acknowledged(s, false, never);
-}
-
-task<result<std::size_t>> receive(detail::stream_socket* s, mutable_bytes to) {
-    const auto n = co_await io::recv(s->fd, to);
-    if (!n) co_return outcome_of(n.error());
-    co_return std::size_t{*n};
 }
 
 ending how_it_failed(std::error_code e) {
@@ -298,16 +346,16 @@ task<result<close_report>> close_both(socket_ptr s, std::optional<instant> until
     std::error_code failed;
     {
         const under_way mark(*s, s->closing);
-        report.unread = asked(s->fd, FIONREAD);
+        report.unread = s->unread();
         if (report.unread != 0) {
             report.how = ending::unread_data; // [RFC 2525 2.17]
         } else if (failed = send_fin(*s); !failed) {
             std::array<std::byte, 64> late{};
-            const result<std::size_t> n = co_await with_deadline(deadline, receive(s.get(), late));
+            const result<std::size_t> n = co_await with_deadline(deadline, read_from(s, late, true));
             if (!n) {
                 failed = n.error();
             } else if (*n != 0) {
-                report.unread = *n + asked(s->fd, FIONREAD);
+                report.unread = *n + s->unread();
                 report.how = ending::data_after_close; // [RFC 9293 3.6.1 SHLD-3]
             } else if (const result<> both = co_await fin_acknowledged(s, true, deadline); !both) {
                 failed = both.error();
@@ -330,9 +378,14 @@ task<result<close_report>> close_both(socket_ptr s, std::optional<instant> until
 }
 
 task<result<socket_ptr>> accept_from(std::shared_ptr<detail::listening_socket> s) {
+    promise_base& self = co_await this_coroutine;
     for (;;) {
         if (s == nullptr || s->closed) co_return errc::closed;
-        const auto fd = co_await io::accept(s->fd);
+        result<std::uint32_t> fd = errc::closed;
+        if (s->accepts.lasts(self.reactor().io()))
+            fd = co_await s->accepts.next();
+        else
+            fd = co_await io::accept(s->fd);
         if (fd) co_return std::make_shared<detail::stream_socket>(static_cast<int>(*fd), !s->local.is_unix());
         if (s->closed) co_return errc::closed;
         // accept(2): a network error that was pending on the new socket is no fault of the listener.
@@ -393,7 +446,7 @@ address stream::remote() const {
     return socket_ ? socket_->remote : address();
 }
 result<credentials> stream::peer() const {
-    if (!socket_ || socket_->fd < 0) return errc::closed;
+    if (!socket_ || socket_->ended() || socket_->aborted) return errc::closed;
     if (socket_->tcp) return errc::not_supported;
     ucred who{};
     socklen_t size = sizeof who;

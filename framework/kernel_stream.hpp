@@ -1,5 +1,7 @@
 // Stream sockets of the kernel (TCP over IPv4, and AF_UNIX) on tapir's reactor: the second model of the
-// stream concept. A server written against the concept runs over either; this one is plain and untuned.
+// stream concept. A server written against the concept runs over either. A listener accepts, and a stream
+// that waits receives, by one operation for many completions (kernel_multishot.hpp); a write is tried at
+// once.
 //
 //     auto listener = tapir::kernel::listen(*tapir::kernel::address::parse("127.0.0.1:7"));
 //     auto peer = co_await listener->accept();

@@ -20,7 +20,8 @@ void promise_base::start(tapir::reactor& on, promise_base* parent, stop_token st
 
 reactor::reactor(std::unique_ptr<backend> io, reactor_config config)
     : io_(std::move(io)), config_(config), timers_(io_->timer_resolution(), io_->now()), random_(config.seed),
-      now_(io_->now()), thread_(std::this_thread::get_id()) {
+      now_(io_->now()), spin_(io_->simulated() ? duration::zero() : config.spin),
+      thread_(std::this_thread::get_id()) {
     if (!io_->simulated() && config_.stall_after > duration::zero())
         stalls_ = std::make_unique<stall_detector>(config_.stall_after);
 }
@@ -69,6 +70,33 @@ void reactor::run_posted() {
     }
 }
 
+bool reactor::wait_idle() {
+    const instant deadline = timers_.next();
+    if (spin_ == duration::zero()) return io_->wait(deadline);
+    if (sleeps_due_ != 0) {
+        --sleeps_due_;
+        return io_->wait(deadline);
+    }
+    const instant begin = io_->now();
+    const instant until = std::min(begin + spin_, deadline);
+    instant at = begin;
+    bool found = false;
+    do {
+        found = io_->look(); // a post shows there, too
+        at = io_->now();
+    } while (!found && at < until);
+    ++spins_.spins;
+    spins_.spent_ns += static_cast<std::uint64_t>((at - begin).count());
+    if (found) ++spins_.found;
+    if (found || at >= deadline) {
+        sleeps_due_ = sleeps_after_vain_ = 0;
+        return true;
+    }
+    sleeps_after_vain_ = std::min(2 * sleeps_after_vain_ + 1, reactor_config::most_sleeps_between_spins);
+    sleeps_due_ = sleeps_after_vain_;
+    return io_->wait(deadline);
+}
+
 bool reactor::turn(const promise_base& root) {
     run_posted();
     run_ready();
@@ -83,7 +111,7 @@ bool reactor::turn(const promise_base& root) {
     const bool idle =
         !root.ended() && ready_.empty() && hooks_.empty() && !has_posted_.load(std::memory_order_relaxed);
     if (stalls_) stalls_->turn_ended();
-    const bool alive = io_->wait(idle ? timers_.next() : now_);
+    const bool alive = idle ? wait_idle() : io_->wait(now_);
     now_ = std::max(now_, io_->now());
     if (stalls_) stalls_->turn_began();
     io_->dispatch();

@@ -2,7 +2,7 @@
 // on the same thread. Blocks are exactly as large as the class (frame_pool.hpp rounds up, and idle
 // connections would pay for it), and no more than `most_kept` are kept.
 //
-//     class tcb : public recycled<tcb> { ... };
+//     class endpoint : public recycled<endpoint> { ... };
 //
 // Under AddressSanitizer every object is its own allocation, or use after free would go unseen.
 #pragma once

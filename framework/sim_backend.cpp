@@ -32,6 +32,8 @@ class sim_backend final : public backend {
         return true;
     }
 
+    bool look() override { return !queue_.empty() && queue_.top().at <= now_; }
+
     void dispatch() override {
         while (!queue_.empty() && queue_.top().at <= now_) {
             const entry due = queue_.top();

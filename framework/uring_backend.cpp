@@ -32,9 +32,11 @@ int opcode_of(io_operation::kind what) {
     case kind::read: return IORING_OP_READ;
     case kind::write: return IORING_OP_WRITE;
     case kind::writev: return IORING_OP_WRITEV;
-    case kind::recv: return IORING_OP_RECV;
+    case kind::recv:
+    case kind::recv_multishot: return IORING_OP_RECV;
     case kind::send: return IORING_OP_SEND;
-    case kind::accept: return IORING_OP_ACCEPT;
+    case kind::accept:
+    case kind::accept_multishot: return IORING_OP_ACCEPT;
     case kind::connect: return IORING_OP_CONNECT;
     case kind::shutdown: return IORING_OP_SHUTDOWN;
     case kind::poll:
@@ -60,8 +62,14 @@ void prepare(io_uring_sqe* sqe, io_operation& op) {
         io_uring_prep_writev(sqe, op.fd, static_cast<const iovec*>(op.address), op.length, op.offset);
         break;
     case kind::recv: io_uring_prep_recv(sqe, op.fd, memory, op.length, flags); break;
+    case kind::recv_multishot:
+        io_uring_prep_recv_multishot(sqe, op.fd, nullptr, 0, flags);
+        sqe->flags |= IOSQE_BUFFER_SELECT;
+        sqe->buf_group = op.buffer_group;
+        break;
     case kind::send: io_uring_prep_send(sqe, op.fd, memory, op.length, flags); break;
     case kind::accept: io_uring_prep_accept(sqe, op.fd, nullptr, nullptr, flags); break;
+    case kind::accept_multishot: io_uring_prep_multishot_accept(sqe, op.fd, nullptr, nullptr, flags); break;
     case kind::connect:
         io_uring_prep_connect(sqe, op.fd, static_cast<const sockaddr*>(op.address), op.length);
         break;
@@ -90,7 +98,8 @@ int read_sysctl() {
 }
 
 bool makes_descriptor(io_operation::kind what) {
-    return what == io_operation::kind::accept || what == io_operation::kind::open;
+    using kind = io_operation::kind;
+    return what == kind::accept || what == kind::accept_multishot || what == kind::open;
 }
 
 } // namespace
@@ -110,11 +119,15 @@ struct uring_backend::state {
     std::uint64_t enters = 0;
     std::uint16_t next_group = 0;
     std::vector<std::uint16_t> free_groups;
+    bool multishot_sockets = true;
+    std::shared_ptr<void> companion;
 
     int wake_fd = -1;
     std::uint64_t wake_count = 0;
     std::atomic<bool> woken = false;
     io_operation wake_read{io_operation::kind::read, nullptr};
+
+    bool arrived() const { return !stash.empty() || io_uring_cq_ready(&ring) != 0; }
 
     void entered(int outcome) {
         ++enters;
@@ -199,9 +212,8 @@ void uring_backend::state::drain() noexcept {
             while (!stash.empty()) {
                 const arrival a = stash.front();
                 stash.pop_front();
-                if (a.what.more) continue;
-                ended(*a.operation);
                 if (makes_descriptor(a.operation->what) && a.what.result >= 0) ::close(a.what.result);
+                if (!a.what.more) ended(*a.operation);
             }
         }
     } catch (const std::system_error&) { // the ring is gone, and with it what was in flight
@@ -210,6 +222,7 @@ void uring_backend::state::drain() noexcept {
 
 uring_backend::uring_backend(uring_config config) : state_(std::make_unique<state>()) {
     state& s = *state_;
+    s.multishot_sockets = config.multishot_sockets;
     // The best first; an older kernel refuses with EINVAL what it does not know.
     constexpr unsigned common = IORING_SETUP_CQSIZE | IORING_SETUP_CLAMP;
     constexpr std::array<unsigned, 3> setups{
@@ -255,6 +268,7 @@ uring_backend::uring_backend(uring_config config) : state_(std::make_unique<stat
 
 uring_backend::~uring_backend() {
     state_->drain();
+    state_->companion.reset();
     io_uring_queue_exit(&state_->ring);
     ::close(state_->wake_fd);
 }
@@ -271,7 +285,7 @@ duration uring_backend::timer_resolution() const {
 
 bool uring_backend::wait(instant deadline) {
     state& s = *state_;
-    const bool arrived = !s.stash.empty() || io_uring_cq_ready(&s.ring) != 0;
+    const bool arrived = s.arrived();
     if (!arrived && deadline == never) {
         s.entered(io_uring_submit_and_wait(&s.ring, 1));
         return true;
@@ -283,13 +297,19 @@ bool uring_backend::wait(instant deadline) {
         s.entered(io_uring_submit_and_wait_timeout(&s.ring, &cqe, 1, &timeout, nullptr));
         return true;
     }
-    // Only a look. The kernel posts deferred completions when it is entered and raises a flag when it has
+    look();
+    return true;
+}
+
+bool uring_backend::look() {
+    state& s = *state_;
+    // The kernel posts deferred completions when it is entered and raises a flag when it has
     // some: no flag and nothing to submit means nothing to see.
     const bool flagged =
         (s.ring.flags & IORING_SETUP_TASKRUN_FLAG) == 0 ||
         (io_uring_smp_load_acquire(s.ring.sq.kflags) & (IORING_SQ_TASKRUN | IORING_SQ_CQ_OVERFLOW)) != 0;
     if (flagged || io_uring_sq_ready(&s.ring) != 0) s.entered(io_uring_submit_and_get_events(&s.ring));
-    return true;
+    return s.arrived();
 }
 
 void uring_backend::dispatch() {
@@ -378,6 +398,14 @@ std::uint16_t uring_backend::register_buffer_ring(void* memory, std::uint32_t en
 void uring_backend::unregister_buffer_ring(std::uint16_t group) {
     io_uring_unregister_buf_ring(&state_->ring, group);
     state_->free_groups.push_back(group);
+}
+
+bool uring_backend::multishot_sockets() const {
+    return state_->multishot_sockets;
+}
+
+std::shared_ptr<void>& uring_backend::companion() {
+    return state_->companion;
 }
 
 std::size_t uring_backend::in_flight() const {

@@ -25,6 +25,8 @@ struct uring_config {
     /// How many of the known ways to set up a ring are passed over, the best first: what an older kernel
     /// refuses. For tests.
     std::uint32_t skip_setups = 0;
+    /// False: kernel sockets make do without multishot operations and shared buffers. For tests.
+    bool multishot_sockets = true;
 };
 
 class uring_backend final : public backend {
@@ -39,6 +41,8 @@ class uring_backend final : public backend {
     duration timer_resolution() const override;
     /// Always true: another thread may post, a signal may come.
     bool wait(instant deadline) override;
+    /// A system call only to submit, or to collect what the kernel says it has.
+    bool look() override;
     void dispatch() override;
     void submit(io_operation& operation) override;
     void cancel(io_operation& operation) override;
@@ -54,6 +58,11 @@ class uring_backend final : public backend {
     /// `memory`, and returns its buffer group. Throws std::system_error. Used by buffer_ring.
     std::uint16_t register_buffer_ring(void* memory, std::uint32_t entries);
     void unregister_buffer_ring(std::uint16_t group);
+
+    bool multishot_sockets() const;
+    /// Of those who share something on this ring (kernel sockets): destroyed when nothing is in flight any
+    /// more, and before the ring.
+    std::shared_ptr<void>& companion();
 
     std::size_t in_flight() const;
     /// System calls made so far: what a benchmark counts.

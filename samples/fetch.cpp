@@ -10,7 +10,7 @@ using namespace tapir;
 
 int main(int argc, char** argv) {
     samples::command_line line("fetch: gets one page over tapir's TCP");
-    samples::network_options options(line, 80);
+    samples::network_options options(line, 80, false);
     std::string server;
     std::string target = "/";
     unsigned seconds = 30;

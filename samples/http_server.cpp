@@ -8,6 +8,8 @@
 #include <tapir/protocols/http/server.hpp>
 #include <tapir/protocols/http/static_files.hpp>
 
+#include <atomic>
+#include <cstdint>
 #include <filesystem>
 
 #include "samples/support/network.hpp"
@@ -19,7 +21,8 @@ namespace {
 constexpr duration stop_within = 3s;
 
 /// First signal: stop in order. Second: stop now. SIGUSR1: print what every coroutine waits for.
-task<> control_by_signals(signal_set* signals, http::server_control* control, event* now_at_once) {
+task<> control_by_signals(samples::program_signals* signals, http::server_control* control,
+                          event* now_at_once, bool speaks) {
     promise_base& self = co_await this_coroutine;
     for (;;) {
         const auto signal = co_await signals->next();
@@ -27,7 +30,7 @@ task<> control_by_signals(signal_set* signals, http::server_control* control, ev
         if (*signal == SIGUSR1) {
             log::info("coroutines:\n" + coroutine_tree(self.reactor()));
         } else if (!control->stopping()) {
-            log::info("ending; once more to end at once");
+            if (speaks) log::info("ending; once more to end at once");
             control->stop(self.reactor().now() + stop_within);
         } else {
             now_at_once->set();
@@ -40,23 +43,33 @@ task<> wait_for(event* e) {
     (void)co_await e->wait();
 }
 
+/// Of all shards.
+struct served {
+    std::atomic<std::uint64_t> requests = 0;
+    std::atomic<std::uint64_t> connections = 0;
+};
+
 /// Serves until a signal has ended it.
-template <class Listener>
-task<result<>> serve_until_stopped(Listener* listener, http::handler site, http::server_config config) {
-    signal_set signals(SIGINT, SIGTERM, SIGUSR1);
+template <class Network, class Listener>
+task<result<>> serve_until_stopped(Network* network, Listener* listener, http::handler site,
+                                   http::server_config config, served* all) {
+    samples::program_signals signals(network->own_shard());
     http::server_control control;
     event now_at_once;
     result<> outcome;
     auto body = [&](scope& s) -> task<> {
-        s.spawn(control_by_signals, &signals, &control, &now_at_once);
+        s.spawn(control_by_signals, &signals, &control, &now_at_once, network->is_first());
         auto ended = co_await race(http::serve(*listener, site, config, control), wait_for(&now_at_once));
         if (ended.index() == 0) outcome = std::get<0>(ended);
         s.request_stop();
     };
     co_await with_scope(body);
-    const auto& n = control.counters();
-    log::info("served " + std::to_string(n.requests) + " requests on " + std::to_string(n.accepted) +
-              " connections");
+    all->requests += control.counters().requests;
+    all->connections += control.counters().accepted;
+    (void)co_await network->meet();
+    if (network->is_first())
+        log::info("served " + std::to_string(all->requests) + " requests on " +
+                  std::to_string(all->connections) + " connections");
     co_return outcome;
 }
 
@@ -68,6 +81,7 @@ int main(int argc, char** argv) {
     std::string root = ".";
     line.option("--root", root, "the directory to serve");
     if (const auto status = line.parse(argc, argv)) return *status;
+    served all;
     auto work = [&](auto& network) -> task<int> {
         http::handler site;
         try {
@@ -85,12 +99,17 @@ int main(int argc, char** argv) {
         http::server_config config;
         config.wall_clock = unix_time;
         const std::string port = options.port == 80 ? "" : ":" + std::to_string(options.port);
-        std::printf("serving %s at http://%s%s/ over %s TCP; Ctrl-C ends it\n", root.c_str(),
-                    network.address().c_str(), port.c_str(),
-                    options.stack == "kernel" ? "the kernel's" : "tapir's own");
-        std::fflush(stdout);
+        if (!co_await network.meet()) co_return 1;
+        if (network.is_first()) {
+            std::printf("serving %s at http://%s%s/ over %s TCP; Ctrl-C ends it\n", root.c_str(),
+                        network.address().c_str(), port.c_str(),
+                        options.stack == "kernel" ? "the kernel's" : "tapir's own");
+            std::fflush(stdout);
+        }
         using listener_type = std::remove_cvref_t<decltype(*listener)>;
-        const auto ended = co_await serve_until_stopped<listener_type>(&*listener, site, config);
+        using network_type = std::remove_cvref_t<decltype(network)>;
+        const auto ended = co_await serve_until_stopped<network_type, listener_type>(&network, &*listener,
+                                                                                     site, config, &all);
         if (!ended) {
             log::error("serving failed: " + ended.error().message());
             co_return 1;

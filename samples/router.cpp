@@ -179,13 +179,13 @@ task<int> route(side* left, side* right, const impairment_options* bad, moving i
     samples::control_socket control;
     if (!co_await control.open(*seen)) co_return 1;
 
-    signal_set signals(SIGINT, SIGTERM);
+    samples::program_signals signals(nullptr);
     std::printf("routing between %s on %s and %s on %s%s; Ctrl-C ends it\n", left->address.c_str(),
                 left->tap.c_str(), right->address.c_str(), right->tap.c_str(),
                 bad->any() ? ", over a bad network" : "");
     std::fflush(stdout);
     auto body = [&](scope& s) -> task<> {
-        s.spawn([&] { return control.serve(&router); });
+        s.spawn([&] { return control.serve(&router, nullptr); });
         co_await samples::interrupt(&signals);
         s.request_stop();
     };

@@ -49,18 +49,15 @@ void print(const smtp::message& m, std::uint64_t number) {
     std::fflush(stdout);
 }
 
-task<> next(signal_set* signals) {
-    (void)co_await signals->next();
-}
 task<> pause(duration d) {
     (void)co_await sleep_for(d);
 }
 
 /// The first signal ends it in order, within a few seconds; the second at once.
-task<> until_signals(signal_set* signals, smtp::server_control* control) {
-    co_await next(signals);
+task<> until_signals(samples::program_signals* signals, smtp::server_control* control) {
+    co_await samples::interrupt(signals);
     control->stop();
-    co_await race(next(signals), pause(stop_within));
+    co_await race(samples::interrupt(signals), pause(stop_within));
 }
 
 } // namespace
@@ -76,15 +73,19 @@ int main(int argc, char** argv) {
     if (const auto status = line.parse(argc, argv)) return *status;
     config.message_bytes = limit;
     auto work = [&](auto& network) -> task<int> {
-        signal_set signals(SIGINT, SIGTERM);
+        samples::program_signals signals(network.own_shard());
         auto listener = network.listen(options.port);
         if (!listener) {
             log::error("cannot listen on port " + std::to_string(options.port) + ": " +
                        listener.error().message());
             co_return 1;
         }
-        std::printf("taking mail on %s port %u; Ctrl-C ends it\n", network.address().c_str(), options.port);
-        std::fflush(stdout);
+        if (!co_await network.meet()) co_return 1;
+        if (network.is_first()) {
+            std::printf("taking mail on %s port %u; Ctrl-C ends it\n", network.address().c_str(),
+                        options.port);
+            std::fflush(stdout);
+        }
         std::uint64_t taken = 0;
         auto keep = [&taken](const smtp::message& m) -> task<result<>> {
             print(m, ++taken);

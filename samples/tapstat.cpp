@@ -89,10 +89,14 @@ class printer {
         } else if (const auto* t = std::get_if<control::tcp_row>(&r)) {
             print(control::columns_of(*t, of_, wishes_.columns));
         } else if (const auto* c = std::get_if<control::counters_row>(&r)) {
-            print(control::text_of(*c, wishes_.all));
+            sums_.add(*c);
         } else if (wishes_.counters && std::holds_alternative<control::process_row>(r)) {
             print(control::text_of(of_));
         }
+    }
+    /// What can be told only when all is known.
+    void end() const {
+        for (const control::counters_row& sum : sums_.rows()) print(control::text_of(sum, wishes_.all));
     }
     bool is_meant() const { return wishes_.pid == 0 || of_.pid == wishes_.pid; }
 
@@ -101,6 +105,7 @@ class printer {
     const wishes& wishes_;
     bool& titled_;
     control::process_row of_;
+    control::counter_sums sums_; ///< over the shards of the program
 };
 
 /// Paths are names that others may have given.
@@ -130,6 +135,7 @@ task<int> show(const wishes* w) {
         };
         const auto done =
             co_await control::ask(socket.path, w->request(), each, control::ask_limits(), socket.owner);
+        out.end();
         if (done) {
             if (out.is_meant()) ++answered;
         } else if (named || done.error().problem != control::ask_problem::nobody) {

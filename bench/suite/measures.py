@@ -142,6 +142,8 @@ def everything():
                  "round trip", Setting(same_cpu=True))
     yield Served("pingpong", "the same over two CPUs, each of which sleeps meanwhile", clients.pingpong, EVERYBODY,
                  "round trip")
+    yield Served("pingpong-polling", "the same, the server looks for 200 us before it sleeps (the kernel's sleeps)",
+                 clients.pingpong, ("kernel", "framework", "tapir", "null"), "round trip", Setting(spin=200))
     yield Printed("runtime", "what coroutines, timers and fibers cost, in one thread",
                   {"runtime": ["--rounds", "1"], "asio_runtime": ["--rounds", "1"]}, 4)
     yield Printed("segments", "TCP alone, in memory: CPU for each segment, by connections",

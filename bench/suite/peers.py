@@ -21,10 +21,11 @@ ALL = frozenset({"http", "source", "sink", "echo"})
 class Setting:
     """What a measure asks of the network, and of the programs."""
 
-    def __init__(self, mtu=1500, offload=True, same_cpu=False):
+    def __init__(self, mtu=1500, offload=True, same_cpu=False, spin=0):
         self.mtu = mtu
         self.offload = offload
         self.same_cpu = same_cpu
+        self.spin = spin  # microseconds for which the server looks before it sleeps; who cannot, sleeps
 
     def __str__(self):
         return f"MTU {self.mtu}, offload {'on' if self.offload else 'off'}" + (", one CPU" if self.same_cpu else "")
@@ -121,11 +122,12 @@ def _tapir(setting, options, _):
     path = program("server")
     offload = ["--tap-offload", "auto" if setting.offload else "off"] if knows(path, "--tap-offload") else []
     return [path, "--stack", "tap", "--tap", DEVICE, "--tap-io", options.tap_io, "--buffer", str(options.buffer),
-            "--no-control", *offload, "--address", "{address}/24", "--port", str(PORT)]
+            "--no-control", *offload, "--spin", str(setting.spin), "--address", "{address}/24", "--port", str(PORT)]
 
 
-def _framework(*_):
-    return [program("server"), "--stack", "kernel", "--address", "{address}/24", "--port", str(PORT)]
+def _framework(setting, *_):
+    return [program("server"), "--stack", "kernel", "--spin", str(setting.spin), "--address", "{address}/24", "--port",
+            str(PORT)]
 
 
 def _kernel(*_):
@@ -134,7 +136,7 @@ def _kernel(*_):
 
 def _null(setting, *_):
     return [program("null_tcp"), "--tap", DEVICE, "--offload", "on" if setting.offload else "off",
-            "--address", "{address}/24", "--port", str(PORT)]
+            *(["--spin"] if setting.spin else []), "--address", "{address}/24", "--port", str(PORT)]
 
 
 def _lwip(setting, *_):

@@ -106,6 +106,7 @@ std::string timer(const std::optional<timer_row>& t) {
 std::string owner_line(const tcp_row& r) {
     std::string text = "\t" + std::string(netstat_name(printable(r.state)));
     if (r.state_ago_us) text += " for " + age(*r.state_ago_us);
+    if (r.shard) text += " on shard " + std::to_string(*r.shard);
     if (r.owner) {
         text += "; opened " + age(r.owner->opened_ago_us) + " ago at " + printable(r.owner->opened_at);
         text += "; last call " + age(r.owner->last_call_ago_us) + " ago at " +
@@ -223,6 +224,24 @@ std::string columns_of(const udp_row& r, const process_row& of, const column_opt
 
 std::string text_of(const process_row& r) {
     return std::to_string(r.pid) + "/" + printable(r.program) + "\n";
+}
+
+void counter_sums::add(const counters_row& r) {
+    const auto known = std::ranges::find_if(
+        rows_, [&](const counters_row& sum) { return sum.layer == r.layer && sum.interface == r.interface; });
+    if (known == rows_.end()) {
+        rows_.push_back(r);
+        rows_.back().shard.reset();
+        return;
+    }
+    for (const auto& [name, value] : r.values) {
+        const auto sum = std::ranges::find(known->values, name, &named_counts::value_type::first);
+        if (sum != known->values.end()) {
+            sum->second += value;
+        } else {
+            known->values.emplace_back(name, value);
+        }
+    }
 }
 
 std::string text_of(const counters_row& r, bool zeros) {

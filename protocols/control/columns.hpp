@@ -13,6 +13,7 @@
 #include <functional>
 #include <string>
 #include <string_view>
+#include <vector>
 
 namespace tapir::control {
 
@@ -36,6 +37,16 @@ std::string columns_of(const udp_row& r, const process_row& of, const column_opt
 std::string text_of(const process_row& r);
 /// "tcp:\n    17 segments_in\n ..."; counters that are zero only if `zeros`.
 std::string text_of(const counters_row& r, bool zeros);
+
+/// The counters of one program: those of its shards added up, in the order in which they came first.
+class counter_sums {
+  public:
+    void add(const counters_row& r);
+    const std::vector<counters_row>& rows() const { return rows_; }
+
+  private:
+    std::vector<counters_row> rows_;
+};
 
 /// netstat's spelling of a state: "SYN_RECV" for "SYN_RECEIVED", "FIN_WAIT1" for "FIN_WAIT_1".
 std::string_view netstat_name(std::string_view state);

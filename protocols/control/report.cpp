@@ -117,8 +117,8 @@ std::string name_of(const ipv4::routes& routes, std::size_t link) {
 
 } // namespace
 
-report::report(host& of, const counters& own, const request& what, process_row who)
-    : host_(of), own_(own), what_(what), who_(std::move(who)) {}
+report::report(host& of, const counters& own, const request& what, process_row who, report_part part)
+    : host_(of), own_(own), what_(what), who_(std::move(who)), part_(part), rows_(part.rows) {}
 
 bool report::append(std::string& to, std::size_t rows, std::size_t places) {
     while (rows > 0 && places > 0) {
@@ -135,6 +135,12 @@ bool report::append(std::string& to, std::size_t rows, std::size_t places) {
 
 bool report::write(std::string& to, row r) {
     if (!std::holds_alternative<process_row>(r) && !std::holds_alternative<end_row>(r)) ++rows_;
+    if (const auto& share = host_.share(); !share.is_all())
+        std::visit(
+            [&]<class Row>(Row& any) {
+                if constexpr (requires { any.shard; }) any.shard = share.number();
+            },
+            r);
     to += to_json(r);
     to += '\n';
     return true;
@@ -160,10 +166,7 @@ bool report::step_through(std::size_t positions, Look look) {
 bool report::step(std::string& to) {
     tcp::stack& tcp = host_.tcp();
     switch (stage_) {
-    case stage::process:
-        write(to, who_);
-        next_stage();
-        return true;
+    case stage::process: next_stage(); return part_.first && write(to, who_);
     case stage::listeners:
         return step_through(tcp.listener_positions(), [&](std::size_t at) {
             const tcp::listening_endpoint* l = tcp.listener_at(at);
@@ -206,6 +209,7 @@ bool report::step(std::string& to) {
     case stage::counters: return write_counters(to);
     case stage::end: break;
     }
+    if (!part_.last) return false;
     end_row end;
     end.rows = rows_;
     return write(to, end);
@@ -316,7 +320,8 @@ bool report::write_counters(std::string& to) {
         write_one(of_counters("ethernet", i->ethernet_counters()));
         write_one(of_counters("link", i->over().counters()));
     }
-    write(to, of_counters("control", own_));
+    write(to, of_counters("reactor", host_.on().spun()));
+    if (part_.first) write(to, of_counters("control", own_));
     next_stage();
     return true;
 }

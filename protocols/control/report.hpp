@@ -23,14 +23,22 @@
 
 namespace tapir::control {
 
+/// Of the answer of a program with several hosts (shards): one after the other tells its own.
+struct report_part {
+    bool first = true;      ///< with the line of the process, and what the control socket counted
+    bool last = true;       ///< with the last line
+    std::uint64_t rows = 0; ///< of the parts before
+};
+
 class report {
   public:
     /// `of` and `own` (what the control socket itself counted) must outlive it.
-    report(host& of, const counters& own, const request& what, process_row who);
+    report(host& of, const counters& own, const request& what, process_row who, report_part part = {});
 
     /// Appends lines: at most `rows`, and no more than `places` empty places of a table passed over. False:
     /// these were the last.
     bool append(std::string& to, std::size_t rows, std::size_t places);
+    /// With those of the parts before.
     std::uint64_t rows() const { return rows_; }
 
   private:
@@ -67,11 +75,12 @@ class report {
     const counters& own_;
     request what_;
     process_row who_;
+    report_part part_;
     stage stage_ = stage::process;
     std::size_t position_ = 0; ///< in the table of this stage
     std::optional<tcp::stack::walk> walk_;
     std::optional<ip::endpoint> last_udp_;
-    std::uint64_t rows_ = 0;
+    std::uint64_t rows_;
 };
 
 } // namespace tapir::control

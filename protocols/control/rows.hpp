@@ -232,8 +232,9 @@ struct tcp_row {
     std::optional<std::string> soft_error;    ///< the last ICMP error, in words
     std::optional<timer_row> timer;
     std::optional<queues_row> queues;
-    std::optional<owner_row> owner; ///< when asked for
-    std::optional<info_row> info;   ///< when asked for, of a connection with a TCB
+    std::optional<std::uint64_t> shard; ///< that has it, of a host that is split
+    std::optional<owner_row> owner;     ///< when asked for
+    std::optional<info_row> info;       ///< when asked for, of a connection with a TCB
 
     template <class Self, class F>
     static void visit(Self& r, F f) {
@@ -247,6 +248,7 @@ struct tcp_row {
         f("soft_error", r.soft_error);
         f("timer", r.timer);
         f("queues", r.queues);
+        f("shard", r.shard);
         f("owner", r.owner);
         f("info", r.info);
     }
@@ -257,10 +259,11 @@ struct tcp_row {
 struct udp_row {
     static constexpr std::string_view type = "udp";
     std::string local;
-    std::optional<std::string> remote; ///< of a connected one
-    std::uint64_t recv_q = 0;          ///< bytes of memory that waiting datagrams keep
-    std::uint64_t datagrams = 0;       ///< that wait to be received
-    named_counts counters;             ///< those of udp::binding
+    std::optional<std::string> remote;  ///< of a connected one
+    std::uint64_t recv_q = 0;           ///< bytes of memory that waiting datagrams keep
+    std::uint64_t datagrams = 0;        ///< that wait to be received
+    std::optional<std::uint64_t> shard; ///< that has it, of a host that is split
+    named_counts counters;              ///< those of udp::binding
 
     template <class Self, class F>
     static void visit(Self& r, F f) {
@@ -268,6 +271,7 @@ struct udp_row {
         f("remote", r.remote);
         f("recv_q", r.recv_q);
         f("datagrams", r.datagrams);
+        f("shard", r.shard);
         f("counters", r.counters);
     }
     bool operator==(const udp_row&) const = default;
@@ -278,12 +282,14 @@ struct counters_row {
     static constexpr std::string_view type = "counters";
     std::string layer;                    ///< "tcp", "ipv4", "reassembly", "icmp", "host", "arp", ...
     std::optional<std::string> interface; ///< of what each interface has: its first address, "192.0.2.2/24"
+    std::optional<std::uint64_t> shard;   ///< whose they are, of a host that is split
     named_counts values;
 
     template <class Self, class F>
     static void visit(Self& r, F f) {
         f("layer", r.layer);
         f("interface", r.interface);
+        f("shard", r.shard);
         f("values", r.values);
     }
     bool operator==(const counters_row&) const = default;

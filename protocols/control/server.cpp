@@ -11,4 +11,34 @@ std::string objection_to(const result<kernel::credentials>& who) {
            std::to_string(::geteuid()) + " whose program this is";
 }
 
+foreign_report::foreign_report(other_hosts& others, std::size_t number, const request& what,
+                               const config& limits, const counters& own, report_part part)
+    : others_(others), number_(number), what_(what), limits_(limits), own_(own), part_(part) {}
+
+// A report looks into its host, and ends where it does.
+foreign_report::~foreign_report() {
+    others_.visit(number_, [s = shared_](host*) { s->rows_to_tell.reset(); });
+}
+
+task<result<bool>> foreign_report::next_piece(std::string* piece) {
+    promise_base& self = co_await this_coroutine;
+    shared_->ready.reset();
+    others_.visit(number_, [s = shared_, home = &self.reactor(), what = what_, part = part_,
+                            &limits = limits_, &own = own_](host* of) {
+        s->piece.clear();
+        s->gone = of == nullptr;
+        if (of != nullptr) {
+            if (!s->rows_to_tell) s->rows_to_tell.emplace(*of, own, what, process_row(), part);
+            s->over = !s->rows_to_tell->append(s->piece, limits.rows_per_piece, limits.places_per_piece);
+            s->rows = s->rows_to_tell->rows();
+        }
+        home->post([s] { s->ready.set(); });
+    });
+    const result<> waited = co_await shared_->ready.wait();
+    if (!waited) co_return waited.error();
+    if (shared_->gone) co_return errc::host_stopped;
+    *piece = std::move(shared_->piece);
+    co_return !shared_->over;
+}
+
 } // namespace tapir::control::detail

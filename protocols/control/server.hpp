@@ -13,6 +13,7 @@
 #pragma once
 
 #include <tapir/framework/error.hpp>
+#include <tapir/framework/event.hpp>
 #include <tapir/framework/kernel_stream.hpp>
 #include <tapir/framework/scope.hpp>
 #include <tapir/framework/semaphore.hpp>
@@ -20,17 +21,65 @@
 #include <tapir/framework/stream.hpp>
 #include <tapir/framework/task.hpp>
 #include <tapir/protocols/control/config.hpp>
+#include <tapir/protocols/control/report.hpp>
 #include <tapir/protocols/control/session.hpp>
 #include <tapir/protocols/host/host.hpp>
 
 #include <array>
 #include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
 #include <string>
 #include <utility>
 
 namespace tapir::control {
 
+/// Further hosts of this program, on threads of their own: the other shards.
+class other_hosts {
+  public:
+    virtual std::size_t count() const = 0;
+    /// Runs `job` on the thread of host `number`, with null when it is gone. Jobs keep their order.
+    virtual void visit(std::size_t number, std::move_only_function<void(host*)> job) = 0;
+
+  protected:
+    ~other_hosts() = default;
+};
+
 namespace detail {
+
+/// What another host tells, made piece by piece on its thread and sent by ours.
+class foreign_report {
+  public:
+    foreign_report(other_hosts& others, std::size_t number, const request& what, const config& limits,
+                   const counters& own, report_part part);
+    foreign_report(const foreign_report&) = delete;
+    foreign_report& operator=(const foreign_report&) = delete;
+    ~foreign_report();
+
+    /// False: it is over. errc::host_stopped, errc::cancelled.
+    task<result<bool>> next_piece(std::string* piece);
+    std::uint64_t rows() const { return shared_->rows; } ///< with those of the parts before
+
+  private:
+    /// The host's thread writes to it while ours waits for `ready`, and never else.
+    struct state {
+        std::optional<report> rows_to_tell; ///< the host's thread alone
+        std::string piece;
+        std::uint64_t rows = 0;
+        bool over = false;
+        bool gone = false;
+        event ready;
+    };
+    other_hosts& others_;
+    std::size_t number_;
+    request what_;
+    const config& limits_;
+    const counters& own_;
+    report_part part_;
+    std::shared_ptr<state> shared_ = std::make_shared<state>();
+};
 
 /// Why a client is not answered; empty if it is.
 std::string objection_to(const result<kernel::credentials>& who);
@@ -51,7 +100,7 @@ task<result<>> receive_request(S* peer, session* s) {
 }
 
 template <stream S>
-task<result<>> send_answer(S* peer, session* s) {
+task<result<>> send_answer(S* peer, session* s, other_hosts* others, const config* limits, counters* count) {
     std::string piece;
     while (s->next_piece(piece)) {
         if (!piece.empty()) {
@@ -61,6 +110,23 @@ task<result<>> send_answer(S* peer, session* s) {
         // Not before the next turn: others have theirs between two pieces, however fast this client reads.
         const result<> waited = co_await sleep_for(duration(0));
         if (!waited) co_return waited.error();
+    }
+    if (others == nullptr || !s->asked()) co_return result<>();
+    std::uint64_t rows = s->rows();
+    for (std::size_t i = 0; i < others->count(); ++i) {
+        const report_part part{.first = false, .last = i + 1 == others->count(), .rows = rows};
+        foreign_report more(*others, i, *s->asked(), *limits, *count, part);
+        for (;;) {
+            const result<bool> goes_on = co_await more.next_piece(&piece);
+            if (!goes_on) co_return goes_on.error();
+            if (!piece.empty()) {
+                const write_result sent = co_await peer->write(as_bytes(piece));
+                if (!sent) co_return sent.error();
+            }
+            if (!*goes_on) break;
+        }
+        count->rows += more.rows() - rows;
+        rows = more.rows();
     }
     co_return result<>();
 }
@@ -80,10 +146,11 @@ task<result<>> drain(S* peer, std::size_t left) {
 }
 
 template <stream S>
-task<> serve_client(S peer, semaphore::permit, host* of, const config* limits, counters* count) {
+task<> serve_client(S peer, semaphore::permit, host* of, const config* limits, counters* count,
+                    other_hosts* others) {
     promise_base& self = co_await this_coroutine;
     ++count->clients;
-    session s(*of, *limits, *count);
+    session s(*of, *limits, *count, others != nullptr && others->count() > 0);
     if constexpr (requires { peer.peer(); }) {
         if (const std::string why = objection_to(peer.peer()); !why.empty()) {
             ++count->refused;
@@ -100,8 +167,8 @@ task<> serve_client(S peer, semaphore::permit, host* of, const config* limits, c
         }
         co_return;
     }
-    const result<> sent =
-        co_await with_deadline(self.reactor().now() + limits->answer_time, send_answer(&peer, &s));
+    const result<> sent = co_await with_deadline(self.reactor().now() + limits->answer_time,
+                                                 send_answer(&peer, &s, others, limits, count));
     if (!sent) {
         if (sent.error() == errc::deadline_exceeded) {
             ++count->answer_timeouts;
@@ -119,9 +186,10 @@ task<> serve_client(S peer, semaphore::permit, host* of, const config* limits, c
 } // namespace detail
 
 /// Answers whoever connects until it is stopped, or the listener is closed (errc::closed). All arguments must
-/// outlive it.
+/// outlive it. `others`: behind what this host tells comes what they do.
 template <stream_listener L>
-task<result<>> serve(L& listener, host& of, const config& limits, counters& count) {
+task<result<>> serve(L& listener, host& of, const config& limits, counters& count,
+                     other_hosts* others = nullptr) {
     semaphore places(limits.max_clients);
     result<> ended;
     auto accept_all = [&](scope& clients) -> task<> {
@@ -132,7 +200,7 @@ task<result<>> serve(L& listener, host& of, const config& limits, counters& coun
             if (peer) {
                 using client = typename decltype(peer)::value_type;
                 clients.spawn(detail::serve_client<client>, std::move(*peer), std::move(*place), &of, &limits,
-                              &count);
+                              &count, others);
                 continue;
             }
             if (peer.error() == errc::cancelled) break;

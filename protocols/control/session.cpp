@@ -9,8 +9,8 @@
 
 namespace tapir::control {
 
-session::session(host& of, const config& limits, counters& count)
-    : host_(of), config_(limits), counters_(count) {}
+session::session(host& of, const config& limits, counters& count, bool others_follow)
+    : host_(of), config_(limits), counters_(count), others_follow_(others_follow) {}
 
 void session::put(bytes received) {
     if (answering_) return;
@@ -39,6 +39,7 @@ void session::refuse(const std::string& why) {
     error.error = why;
     error_ = to_json(error) + "\n";
     report_.reset();
+    asked_.reset();
     answering_ = true;
 }
 
@@ -50,7 +51,8 @@ void session::answer(std::string_view line) {
     who.pid = static_cast<std::uint64_t>(::getpid());
     who.program = config_.program.empty() ? program_invocation_short_name : config_.program;
     who.host = host_.name();
-    report_.emplace(host_, counters_, *what, who);
+    asked_ = *what;
+    report_.emplace(host_, counters_, *what, who, report_part{.last = !others_follow_});
     answering_ = true;
 }
 
@@ -67,7 +69,8 @@ bool session::next_piece(std::string& piece) {
     }
     if (!report_) return false;
     if (!report_->append(piece, config_.rows_per_piece, config_.places_per_piece)) {
-        counters_.rows += report_->rows();
+        rows_ = report_->rows();
+        counters_.rows += rows_;
         report_.reset();
     }
     return true;

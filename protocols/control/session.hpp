@@ -20,8 +20,8 @@ namespace tapir::control {
 
 class session {
   public:
-    /// All three must outlive it.
-    session(host& of, const config& limits, counters& count);
+    /// All three must outlive it. `others_follow`: the answer is without its last line.
+    session(host& of, const config& limits, counters& count, bool others_follow = false);
 
     /// A request is still to come, or its end.
     bool wants_input() const { return !answering_; }
@@ -36,6 +36,9 @@ class session {
     /// Puts the next part of the answer into `piece`, which may be nothing yet when there are many empty
     /// places to pass over; false: it is over.
     bool next_piece(std::string& piece);
+    /// What was asked, unless the answer is an error.
+    const std::optional<request>& asked() const { return asked_; }
+    std::uint64_t rows() const { return rows_; } ///< told, when it is over
 
   private:
     void answer(std::string_view line);
@@ -48,6 +51,9 @@ class session {
     std::string error_;
     std::optional<report> report_;
     bool answering_ = false;
+    bool others_follow_;
+    std::optional<request> asked_;
+    std::uint64_t rows_ = 0;
 };
 
 } // namespace tapir::control

@@ -22,6 +22,11 @@ random udp_random(const siphash_key& secret) {
     return random(siphash(secret, as_bytes("udp")));
 }
 
+host_config shared_out(host_config c) {
+    c.tcp.share = c.udp.share = c.share;
+    return c;
+}
+
 // One line when something begins and one when it ends, whatever the number of segments between.
 void log_listener_event(const std::string& name, const tcp::listening_endpoint& l,
                         const tcp::listener_event& e) {
@@ -39,11 +44,11 @@ void log_listener_event(const std::string& name, const tcp::listening_endpoint& 
 // The draws are statements of their own: the order in which arguments are evaluated differs between
 // compilers, and would make their runs differ.
 host::host(reactor& on, host_config config)
-    : reactor_(on), config_(std::move(config)), ip_input_(config_.forwarding),
+    : reactor_(on), config_(shared_out(std::move(config))), ip_input_(config_.forwarding),
       reassembly_(pool_, config_.reassembly), icmp_(config_.icmp),
       context_(std::make_shared<tcp::detail::connection_context>(on)),
       secret_(config_.secret ? *config_.secret : drawn_secret(on.rng())), random_(on.rng().fork()),
-      output_(on, pool_, routes_, interfaces_, config_.path_mtu, secret_, random_.fork()),
+      output_(on, pool_, routes_, interfaces_, config_.path_mtu, secret_, config_.share, random_.fork()),
       forwarder_(output_), tcp_(config_.tcp, secret_, random_, pool_, on.timers(), config_.trace),
       udp_(config_.udp, udp_random(secret_), pool_, *this) {
     tcp_.on_want_flush([](void* self) { static_cast<host*>(self)->want_flush(); }, this);

@@ -24,6 +24,7 @@
 #include <tapir/protocols/host/output.hpp>
 #include <tapir/protocols/icmp/responder.hpp>
 #include <tapir/protocols/ip/address.hpp>
+#include <tapir/protocols/ip/flow_share.hpp>
 #include <tapir/protocols/ipv4/input.hpp>
 #include <tapir/protocols/ipv4/path_mtu.hpp>
 #include <tapir/protocols/ipv4/reassembly.hpp>
@@ -67,6 +68,9 @@ struct host_config {
     /// Keys initial sequence numbers, timestamps, ports and hash tables. Without one it is drawn from the
     /// reactor's seeded source: right for tests, guessable on a real network. Programs pass os_secret().
     std::optional<siphash_key> secret;
+    /// The flows that are this host's, if it is one of several shards (shard_link.hpp): all by default. The
+    /// shards of one host share a secret: a client of any has the Fast Open cookie of all.
+    ip::flow_share share;
     tcp::trace_sink* trace = nullptr;
 };
 
@@ -118,6 +122,7 @@ class host final : private interface_owner, private tcp::output_sink, private ud
 
     reactor& on() const { return reactor_; }
     const std::string& name() const { return config_.name; }
+    const ip::flow_share& share() const { return config_.share; }
     buffer_pool& pool() { return pool_; }
     tcp::stack& tcp() { return tcp_; }
     udp::stack& udp() { return udp_; }

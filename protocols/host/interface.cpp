@@ -61,6 +61,13 @@ void interface::send(frame packet, ip::address next_hop, instant now) {
     run_arp();
 }
 
+void interface::pass_on(const frame& packet) {
+    frame own(pool_.allocate(frame::default_headroom + packet.size()), frame::default_headroom);
+    copy_bytes(own.push_back(packet.size()), packet.data());
+    own.arrived = packet.arrived;
+    transmit(std::move(own), mac_, ethernet::ether_type::ipv4);
+}
+
 // The bounds of the queues are for packets: a large segment waits as what it means.
 void interface::wait(frame packet, ip::address next_hop, instant now) {
     if (packet.meta.gso_type == segmentation::none) {

@@ -46,6 +46,8 @@ class interface final : private frame_receiver {
 
     /// Sends a frame that begins with an IPv4 header to a station on this link, now or when ARP has found it.
     void send(frame packet, ip::address next_hop, instant now);
+    /// Sends a packet for us to our own station: to the shard that has its flow, if there are several.
+    void pass_on(const frame& packet);
     bool ready() const { return link_.ready(); }
     /// Lets go out what was sent in this turn.
     void flush(instant now);

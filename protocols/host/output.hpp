@@ -39,9 +39,10 @@ class ip_output {
     using interface_list = std::vector<std::unique_ptr<interface>>;
 
     ip_output(reactor& on, buffer_pool& pool, const ipv4::routes& routes, const interface_list& links,
-              const ipv4::path_mtu_config& paths, const siphash_key& secret, random r)
-        : reactor_(on), pool_(pool), routes_(routes), links_(links), paths_(paths), identification_(secret),
-          random_(r) {}
+              const ipv4::path_mtu_config& paths, const siphash_key& secret, const ip::flow_share& share,
+              random r)
+        : reactor_(on), pool_(pool), routes_(routes), links_(links), paths_(paths),
+          identification_(secret, share), random_(r) {}
 
     /// `h` with its source set, by route() if need be; `payload` with 34 bytes of headroom.
     /// errc::network_unreachable without a route, errc::too_large for more than 65,515 bytes, or for more

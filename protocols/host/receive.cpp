@@ -1,6 +1,7 @@
 // From the links up: what arrives is for us, or on its way through, or a fragment of either; then the
 // protocol number decides.
 #include <tapir/protocols/host/host.hpp>
+#include <tapir/protocols/host/steering.hpp>
 #include <tapir/protocols/ip/checksum.hpp>
 #include <tapir/protocols/ipv4/header.hpp>
 
@@ -48,6 +49,8 @@ void host::on_ipv4(interface& from, frame&& packet, bool to_group) {
     f.arrived = packet.arrived;
     const auto v = ipv4::view::parse(f.data());
     assert(v);
+    const steered where = steer_packet(f.data(), config_.share);
+    if (where.to == steered::kind::one && where.host != config_.share.number()) return from.pass_on(f);
     deliver(f, {.packet = *v, .broadcast = accepted->broadcast});
 }
 

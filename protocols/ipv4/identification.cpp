@@ -11,7 +11,7 @@ std::uint16_t identification::next(const ip::address& source, const ip::address&
     const std::uint64_t h = siphash(secret_, pair);
     std::uint16_t& counter = counters_[(h >> 16) % counters_.size()];
     counter = static_cast<std::uint16_t>(counter + 1 + r.below(4));
-    return static_cast<std::uint16_t>(h + counter);
+    return static_cast<std::uint16_t>((h + counter) * stride_ + first_);
 }
 
 } // namespace tapir::ipv4

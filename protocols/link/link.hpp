@@ -54,6 +54,11 @@ struct link_counters {
     std::uint64_t segments_out = 0; ///< in so many packets
     std::uint64_t bad_offload = 0;  ///< came with a malformed virtio-net header
     std::uint64_t errors = 0;       ///< a read or write that failed otherwise
+    // Of a host that is split in shards; zero for others.
+    std::uint64_t handed_over = 0;   ///< came in here, for a flow of another shard
+    std::uint64_t given_to_all = 0;  ///< came in here, kept, and copied to each other shard
+    std::uint64_t taken_over = 0;    ///< came in at another shard
+    std::uint64_t handover_full = 0; ///< lost, since the ring to another shard was full
 
     template <class Self, class F>
     static constexpr void visit(Self& c, F f) {
@@ -70,6 +75,10 @@ struct link_counters {
         f("segments_out", c.segments_out);
         f("bad_offload", c.bad_offload);
         f("errors", c.errors);
+        f("handed_over", c.handed_over);
+        f("given_to_all", c.given_to_all);
+        f("taken_over", c.taken_over);
+        f("handover_full", c.handover_full);
     }
 };
 static_assert(visits_every_counter<link_counters>());

@@ -7,6 +7,7 @@
 
 #include <cassert>
 #include <cerrno>
+#include <new>
 #include <poll.h>
 #include <unistd.h>
 
@@ -22,8 +23,19 @@ tap::watch::watch(tap& t)
     flags = POLLOUT;
 }
 
-tap::tap(reactor& on, tap_device device)
-    : reactor_(on), device_(std::move(device)), mtu_(device_.mtu().value_or(1500)), watch_(*this) {
+tap::poll_in::poll_in(tap& t)
+    : io_operation(kind::poll,
+                   [](io_operation& op, const completion& c) {
+                       if (c.result != -ECANCELED) static_cast<poll_in&>(op).owner.readable();
+                   }),
+      owner(t) {
+    fd = t.fd();
+    flags = POLLIN;
+}
+
+tap::tap(reactor& on, tap_device device, const tap_config& config)
+    : reactor_(on), device_(std::move(device)), frames_per_turn_(config.frames_per_turn),
+      mtu_(device_.mtu().value_or(1500)), next_(pool_.allocate(buffer_size())), watch_(*this) {
     up_ = device_.up().value_or(true);
     if (!up_) watch_output();
 }
@@ -151,6 +163,38 @@ void tap::deliver(frame&& f) {
     if (receiver_ != nullptr) receiver_->receive(std::move(f));
 }
 
+void tap::read_batch() {
+    constexpr std::uint64_t bytes_per_turn = 512 * 1024;
+    const std::uint64_t before = counters_.bytes_in;
+    for (std::size_t n = 0; n < frames_per_turn_ && counters_.bytes_in - before < bytes_per_turn; ++n)
+        if (!read_one()) return;
+}
+
+/// False when there is nothing more to read now.
+bool tap::read_one() {
+    const ssize_t got = ::read(fd(), next_.data(), buffer_size());
+    if (got < 0) {
+        if (errno == EINTR) return true;
+        if (errno != EAGAIN) (void)read_failed(errno);
+        return false;
+    }
+    const auto size = static_cast<std::size_t>(got);
+    frame f;
+    try {
+        if (small(size)) {
+            f = copied(bytes(next_.span()).first(size));
+        } else {
+            buffer fresh = pool_.allocate(buffer_size()); // first: without one, this frame is the one to go
+            f = frame(std::exchange(next_, std::move(fresh)), 0, size);
+        }
+    } catch (const std::bad_alloc&) {
+        no_memory();
+        return true;
+    }
+    deliver(std::move(f));
+    return true;
+}
+
 void tap::writable_again() {
     if (receiver_ != nullptr) receiver_->writable();
 }
@@ -216,11 +260,11 @@ task<result<std::unique_ptr<tap>>> open_tap(tap_config config) {
 
     const instant give_up = on.now() + config.busy_for;
     const bool offload = config.offload == tap_offload::automatic;
-    result<tap_device> device = tap_device::open(config.name, offload);
+    result<tap_device> device = tap_device::open(config.name, offload, config.queue);
     while (!device && device.error() == tap_errc::busy && on.now() < give_up) {
         const result<> slept = co_await sleep_for(10ms);
         if (!slept) co_return slept.error();
-        device = tap_device::open(config.name, offload);
+        device = tap_device::open(config.name, offload, config.queue);
     }
     if (!device) co_return device.error();
     // Asked, not required: whoever uses a device that root made may not change it.

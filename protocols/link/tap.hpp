@@ -7,7 +7,7 @@
 // Two ways of moving frames behind one interface, chosen by trial, not by kernel version. `poll`: wait until
 // it is readable, read(2) until it is empty, write(2); the reference, on every kernel. `multishot`: one
 // io_uring read that fills buffers of ours for as long as it lasts, writes that ride on the loop's system
-// call.
+// call; while large segments come faster than they are taken, it reads as `poll` does.
 //
 // The kernel's side being set down shows as carrier(false), being set up again as carrier(true). When the
 // device is deleted, failure() is set, carrier(false) follows, and nothing more is read.
@@ -56,15 +56,17 @@ struct tap_config {
     std::string name = "tapir0";
     tap_io io = tap_io::automatic;
     tap_offload offload = tap_offload::automatic;
+    /// Which of the device's queues, where each shard of a host has its own.
+    tap_queue queue = tap_queue::only;
     /// Set when the device is opened; 0 leaves it as it is. Buffers are sized for it once.
     std::size_t mtu = 0;
     /// Frames that the kernel queues towards us, set when the device is opened; 0 leaves it as it is. A full
     /// window of 64 KiB segments from a few connections fits.
     std::size_t txqueuelen = 1024;
-    /// Buffers that wait for frames on the multishot path; 0: as many as txqueuelen, but 64 with offload,
-    /// when each has 64 KiB. Running out of them loses nothing, and more than 64 showed no gain.
+    /// Buffers that wait for frames on the multishot path; 0: as many as stay in a core's cache, 128, but 16
+    /// with offload, when each has 64 KiB. Running out of them loses nothing.
     std::size_t buffers = 0;
-    /// The poll path reads no more frames than this before the rest of the program has its turn.
+    /// No more frames than this are read by system calls before the rest of the program has its turn.
     std::size_t frames_per_turn = 256;
     /// How long a busy device is tried again: after a process that used it through io_uring has ended, it can
     /// stay busy for tens of milliseconds.
@@ -98,7 +100,7 @@ class tap : public link {
   protected:
     static constexpr std::size_t vlan_tag = 4;
 
-    tap(reactor& on, tap_device device);
+    tap(reactor& on, tap_device device, const tap_config& config);
 
     reactor& on() const { return reactor_; }
     const tap_device& device() const { return device_; }
@@ -133,6 +135,15 @@ class tap : public link {
     frame copied(bytes read);
     /// What was read, the virtio-net header in front.
     void deliver(frame&& f);
+    /// One look whether there is something to be read, when readable() is called.
+    struct poll_in : io_operation {
+        explicit poll_in(tap& t);
+        tap& owner;
+    };
+    virtual void readable() = 0;
+    /// Reads and delivers until the device is empty, or a turn's share is used up: frames_per_turn, or as
+    /// many bytes as stay in a core's cache until they have been looked at.
+    void read_batch();
     void no_memory() { ++counters_.errors; } ///< for a frame that came in
     void no_room() { ++counters_.dropped_full; }
     void writable_again();
@@ -145,6 +156,7 @@ class tap : public link {
         explicit watch(tap& t);
         tap& owner;
     };
+    bool read_one();
     void put_header(frame& f);
     bool take_header(frame& f);
     void watch_output();
@@ -155,7 +167,9 @@ class tap : public link {
     reactor& reactor_;
     tap_device device_;
     buffer_pool pool_;
+    std::size_t frames_per_turn_;
     std::size_t mtu_;
+    buffer next_; ///< where read_one() will read to
     frame_receiver* receiver_ = nullptr;
     link_counters counters_;
     std::error_code failure_;

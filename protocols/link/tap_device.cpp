@@ -6,10 +6,12 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstdint>
+#include <cstring>
 #include <fcntl.h>
 #include <linux/if_tun.h>
 #include <linux/rtnetlink.h>
 #include <net/if.h>
+#include <optional>
 #include <span>
 #include <string_view>
 #include <sys/ioctl.h>
@@ -64,20 +66,25 @@ result<> ask(unsigned long what, ifreq& r) {
 } // namespace
 
 // A device that outlives its users keeps what the last one asked of it: each says what it wants anew.
-result<tap_device> tap_device::open(const std::string& name, bool offload) {
+result<tap_device> tap_device::open(const std::string& name, bool offload, tap_queue queue) {
     if (!device_name(name)) return make_error_code(tap_errc::bad_name);
-    if (offload)
-        if (auto able = attach(name, true); able && able->offloads_) return able;
-    return attach(name, false);
+    if (offload) {
+        auto able = attach(name, true, queue);
+        // Not the other way while it is busy: it may be free by then.
+        if (able ? able->offloads_ : able.error() == tap_errc::busy) return able;
+    }
+    return attach(name, false, queue);
 }
 
-result<tap_device> tap_device::attach(const std::string& name, bool offload) {
+result<tap_device> tap_device::attach(const std::string& name, bool offload, tap_queue queue) {
     const int fd = ::open("/dev/net/tun", O_RDWR | O_NONBLOCK | O_CLOEXEC);
     if (fd < 0) return opening_error(errno);
     tap_device device(fd, name);
     ifreq r = request_for(name);
-    r.ifr_flags = static_cast<short>(IFF_TAP | IFF_NO_PI | (offload ? IFF_VNET_HDR : 0));
+    r.ifr_flags = static_cast<short>(IFF_TAP | IFF_NO_PI | (offload ? IFF_VNET_HDR : 0) |
+                                     (queue != tap_queue::only ? IFF_MULTI_QUEUE : 0));
     if (::ioctl(fd, TUNSETIFF, &r) < 0) return attaching_error(errno);
+    if (queue == tap_queue::first && device.queues().value_or(1) != 1) return make_error_code(tap_errc::busy);
     if (!offload) {
         (void)::ioctl(fd, TUNSETOFFLOAD, 0UL);
         return device;
@@ -101,10 +108,25 @@ result<std::size_t> tap_device::mtu() const {
     return static_cast<std::size_t>(r.ifr_mtu);
 }
 
-result<std::size_t> tap_device::txqueuelen() const {
-    ifreq r = request_for(name_);
-    if (auto asked = ask(SIOCGIFTXQLEN, r); !asked) return asked.error();
-    return static_cast<std::size_t>(r.ifr_qlen);
+result<std::size_t> tap_device::queues() const {
+    const result<unsigned> index = device_index(name_);
+    if (!index) return index.error();
+    netlink_request r(RTM_GETLINK);
+    ifinfomsg about{};
+    about.ifi_family = AF_UNSPEC;
+    about.ifi_index = static_cast<int>(*index);
+    r.body(about);
+    const auto told = r.ask();
+    if (!told) return told.error();
+    std::optional<bytes> found;
+    if (told->size() > sizeof about)
+        found = find_attribute(bytes(*told).subspan(sizeof about), IFLA_LINKINFO);
+    if (found) found = find_attribute(*found, IFLA_INFO_DATA);
+    if (found) found = find_attribute(*found, IFLA_TUN_NUM_QUEUES);
+    std::uint32_t number = 0;
+    if (!found || found->size() != sizeof number) return errc::not_supported;
+    std::memcpy(&number, found->data(), sizeof number);
+    return number;
 }
 
 result<bool> tap_device::up() const {

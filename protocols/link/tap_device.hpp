@@ -12,13 +12,23 @@
 
 namespace tapir {
 
+/// Of a device that several threads read and write (host/shard_link.hpp), each opens a queue of its own.
+enum class tap_queue : std::uint8_t {
+    only,   ///< the device has just this one
+    first,  ///< it may have more; tap_errc::busy if somebody has opened one before
+    another ///< of a device whose first queue is open
+};
+
 class tap_device {
   public:
     /// One attempt; the error is a tap_errc where there is one, else the system's. It does not wait while the
     /// device is busy.
     /// `offload`: with a virtio-net header, and the kernel hands over large segments and partial checksums;
     /// where it cannot, without: offloads() tells.
-    static result<tap_device> open(const std::string& name, bool offload = false);
+    /// What the kernel sends comes by one of several queues: by that which wrote to the same flow last, as
+    /// long as it remembers.
+    static result<tap_device> open(const std::string& name, bool offload = false,
+                                   tap_queue queue = tap_queue::only);
 
     tap_device(tap_device&& other) noexcept
         : fd_(std::exchange(other.fd_, -1)), name_(std::move(other.name_)), offloads_(other.offloads_) {}
@@ -37,18 +47,19 @@ class tap_device {
 
     /// Largest network-layer packet.
     result<std::size_t> mtu() const;
-    /// How many frames the kernel queues towards us.
-    result<std::size_t> txqueuelen() const;
+    /// How many queues are open, if it may have several.
+    result<std::size_t> queues() const;
     /// Whether its kernel side is administratively up.
     result<bool> up() const;
     result<> set_mtu(std::size_t value);
+    /// How many frames the kernel queues towards us.
     result<> set_txqueuelen(std::size_t value);
     /// No larger frame is handed over.
     result<> set_gso_max_size(std::size_t value);
 
   private:
     tap_device(int fd, std::string name) : fd_(fd), name_(std::move(name)) {}
-    static result<tap_device> attach(const std::string& name, bool offload);
+    static result<tap_device> attach(const std::string& name, bool offload, tap_queue queue);
     result<> set_link(std::uint16_t attribute, std::size_t value);
 
     int fd_;

@@ -27,9 +27,8 @@ class category final : public std::error_category {
             return "that is no name for a network device: use 1 to 15 characters, without '/', ':', '%' or "
                    "spaces";
         case tap_errc::not_a_tap:
-            return "a network device that is no plain TAP has that name already: choose another, or remove "
-                   "it "
-                   "with `ip link del`";
+            return "a network device that is no plain TAP has that name already, or a TAP with one queue in "
+                   "place of several (`multi_queue`): choose another, or remove it with `ip link del`";
         case tap_errc::no_multishot:
             return "this kernel cannot read a TAP with io_uring's READ_MULTISHOT: use the poll path (Linux "
                    "6.7 "

@@ -12,12 +12,12 @@
 namespace tapir {
 namespace {
 
-// At least txqueuelen: a burst that the kernel could queue then never has to wait for us. Large frames make
-// do with fewer: waiting costs one more system call, and no frame.
+// As few as keep the loop busy: they are filled in turn while as many again wait for their readers, and all
+// of them have to stay in a core's cache. Waiting for one costs no frame.
 std::uint32_t ring_entries(const tap_device& device, const tap_config& config) {
-    constexpr std::size_t with_offload = 64; // of 64 KiB each
-    const std::size_t plain = device.offloads() ? with_offload : device.txqueuelen().value_or(1024);
-    const std::size_t wanted = config.buffers != 0 ? config.buffers : plain;
+    constexpr std::size_t large = 16, packets = 128; // of 64 KiB each, and of the MTU
+    const std::size_t few = device.offloads() ? large : packets;
+    const std::size_t wanted = config.buffers != 0 ? config.buffers : few;
     return static_cast<std::uint32_t>(std::bit_ceil(std::clamp<std::size_t>(wanted, 2, 8192)));
 }
 
@@ -44,7 +44,8 @@ multishot_tap::write::write(multishot_tap& t)
 }
 
 multishot_tap::multishot_tap(reactor& on, tap_device device, const tap_config& config)
-    : tap(on, std::move(device)), entries_(ring_entries(this->device(), config)), read_(*this) {
+    : tap(on, std::move(device), config), entries_(ring_entries(this->device(), config)), read_(*this),
+      poll_(*this) {
     for (std::size_t i = 0; i < write_slots; ++i) {
         writes_.push_back(std::make_unique<write>(*this));
         idle_writes_.push_back(*writes_.back());
@@ -64,6 +65,7 @@ result<> multishot_tap::start() {
 
 multishot_tap::~multishot_tap() {
     on().io().retire(read_);
+    on().io().retire(poll_);
     for (const auto& w : writes_) on().io().retire(*w);
 }
 
@@ -80,7 +82,24 @@ void multishot_tap::on_read(const io_operation::completion& c) {
         if (on_trial_) refused_ = true;
         if (refused_ || !read_failed(c.result < 0 ? -c.result : EIO)) return;
     }
-    if (!c.more && !failed()) arm(); // whatever ended it, this is the one place that goes on
+    if (c.more || failed()) return;
+    if (c.result == -ENOBUFS && offloads())
+        readable();
+    else
+        arm();
+}
+
+// The kernel fills the buffers of the ring in turn, whether they have grown cold or not: a flood of large
+// segments takes less time by a system call for each, into memory whose last content has just been consumed.
+// No read of the ring is under way here that could overtake.
+void multishot_tap::readable() {
+    const std::uint64_t before = counters().large_in;
+    read_batch();
+    if (failed()) return;
+    if (counters().large_in != before)
+        on().io().submit(poll_);
+    else
+        arm();
 }
 
 void multishot_tap::received(std::uint16_t buffer_id, std::size_t size) {

@@ -1,5 +1,6 @@
 #include <tapir/protocols/link/tap_netlink.hpp>
 
+#include <algorithm>
 #include <cassert>
 #include <cerrno>
 #include <cstring>
@@ -33,29 +34,56 @@ void netlink_request::attribute(std::uint16_t type, bytes value) {
 }
 
 result<> netlink_request::perform() {
-    const int fd = ::socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_ROUTE);
-    if (fd < 0) return errno_code(errno);
-    const int error = exchange(fd);
-    ::close(fd);
-    if (error != 0) return errno_code(error);
+    if (const int error = perform(nullptr); error != 0) return errno_code(error);
     return {};
 }
 
-int netlink_request::exchange(int fd) {
+result<std::vector<std::byte>> netlink_request::ask() {
+    std::vector<std::byte> answer;
+    if (const int error = perform(&answer); error != 0) return errno_code(error);
+    return answer;
+}
+
+int netlink_request::perform(std::vector<std::byte>* answer) {
+    const int fd = ::socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_ROUTE);
+    if (fd < 0) return errno;
+    const int error = exchange(fd, answer);
+    ::close(fd);
+    return error;
+}
+
+int netlink_request::exchange(int fd, std::vector<std::byte>* told) {
     nlmsghdr header{};
     std::memcpy(&header, message_.data(), sizeof header);
     header.nlmsg_len = static_cast<std::uint32_t>(used_);
     std::memcpy(message_.data(), &header, sizeof header);
     if (::send(fd, message_.data(), used_, 0) < 0) return errno;
 
-    std::array<std::byte, 1024> answer{};
+    std::array<std::byte, 16 * 1024> answer{};
     const ssize_t n = ::recv(fd, answer.data(), answer.size(), 0);
     if (n < 0) return errno;
     nlmsgerr outcome{};
     if (static_cast<std::size_t>(n) < NLMSG_HDRLEN + sizeof outcome.error) return EPROTO;
     std::memcpy(&header, answer.data(), sizeof header);
+    if (told != nullptr &&
+        header.nlmsg_type != NLMSG_ERROR) { // an acknowledgement follows, which tells no more
+        told->assign(answer.begin() + NLMSG_HDRLEN, answer.begin() + n);
+        return 0;
+    }
     std::memcpy(&outcome.error, answer.data() + NLMSG_HDRLEN, sizeof outcome.error);
     return header.nlmsg_type == NLMSG_ERROR ? -outcome.error : EPROTO; // 0 is the acknowledgement
+}
+
+std::optional<bytes> find_attribute(bytes attributes, std::uint16_t type) {
+    rtattr a{};
+    while (attributes.size() >= sizeof a) {
+        std::memcpy(&a, attributes.data(), sizeof a);
+        if (a.rta_len < sizeof a || a.rta_len > attributes.size()) break;
+        if ((a.rta_type & NLA_TYPE_MASK) == type)
+            return attributes.subspan(RTA_LENGTH(0), a.rta_len - RTA_LENGTH(0));
+        attributes = attributes.subspan(std::min<std::size_t>(RTA_ALIGN(a.rta_len), attributes.size()));
+    }
+    return std::nullopt;
 }
 
 result<unsigned> device_index(const std::string& name) {

@@ -12,8 +12,10 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <type_traits>
+#include <vector>
 
 namespace tapir {
 
@@ -34,14 +36,20 @@ class netlink_request {
     /// Sends it and takes the kernel's answer, which is there when the send has returned. The error is the
     /// system's.
     result<> perform();
+    /// The same of a question: what stands in the answer behind the netlink header, the fixed part first.
+    result<std::vector<std::byte>> ask();
 
   private:
     void append(const void* what, std::size_t size);
-    int exchange(int fd);
+    int exchange(int fd, std::vector<std::byte>* answer);
+    int perform(std::vector<std::byte>* answer);
 
     std::array<std::byte, 256> message_{};
     std::size_t used_ = 0;
 };
+
+/// The value of the first attribute of that type.
+std::optional<bytes> find_attribute(bytes attributes, std::uint16_t type);
 
 /// The number that the kernel knows a network device by; ENODEV when there is none of that name.
 result<unsigned> device_index(const std::string& name);

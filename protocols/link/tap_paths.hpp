@@ -25,16 +25,9 @@ class poll_tap final : public tap {
     void flush(instant) override {}
 
   private:
-    struct poll_in : io_operation {
-        explicit poll_in(poll_tap& t);
-        poll_tap& owner;
-    };
+    void readable() override;
     void arm();
-    void readable();
-    bool read_one();
 
-    std::size_t frames_per_turn_;
-    buffer next_; ///< where the next frame will be read to
     poll_in poll_;
 };
 
@@ -67,6 +60,7 @@ class multishot_tap final : public tap {
         frame content;
         frame_parts parts{}; ///< of content, for the kernel
     };
+    void readable() override;
     void arm();
     void on_read(const io_operation::completion& c);
     void received(std::uint16_t buffer_id, std::size_t size);
@@ -75,6 +69,7 @@ class multishot_tap final : public tap {
     std::uint32_t entries_;
     std::optional<pooled_buffer_ring> ring_;
     read read_;
+    poll_in poll_; ///< instead of read_, while large segments come
     std::vector<std::unique_ptr<write>> writes_;
     intrusive_list<write> idle_writes_;
     intrusive_list<write> queued_; ///< sent, not yet flushed

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <tapir/framework/time.hpp>
+#include <tapir/protocols/ip/flow_share.hpp>
 #include <tapir/protocols/tcp/congestion/control.hpp>
 #include <tapir/protocols/tcp/congestion/pacing.hpp>
 
@@ -95,6 +96,8 @@ struct config {
     config() = default;
 
     connection_options connections; ///< for connect() without options of its own
+    /// The flows that this stack has, of a host that is split over several: connect() opens no others.
+    ip::flow_share share;
 
     // Buffers whose size is left to us. They grow as windows prove to be the limit, while memory is not
     // tight.
@@ -126,8 +129,11 @@ struct config {
     /// Below the 500 ms of [RFC 9293 3.8.6.3 MUST-40] and far below every minimum RTO in use.
     duration delayed_ack = 40ms;
     /// In-order data is acknowledged once per batch, not every second segment (a SHOULD): but never more
-    /// than this many bytes by one ACK, so that the sender's clock does not stall.
+    /// than this many bytes by one ACK, so that the sender's clock does not stall; or, where that is more,
+    /// than this part of the receive buffer. As a buffer grows to twice what comes in a round trip, a sender
+    /// that fills it hears of us eight times in each.
     std::uint32_t max_stretch_bytes = 64 * 1024;
+    std::uint32_t max_stretch_part = 16;
     /// Acknowledgements owed to duplicates and out-of-order segments of one batch; more are dropped.
     std::uint8_t max_acks_owed = 64;
     /// ACKs that one connection sends within a second to segments that fit nowhere and carry nothing. Per
@@ -250,9 +256,17 @@ struct config {
     /// as long: its timeouts come sooner. A reader has so long for `memory_floor` bytes: 400 bytes a second.
     duration memory_idle_after = 10s;
 
-    // Tables. They grow as needed and do not shrink. The demultiplexing table has 32 bytes for each slot and
+    // Tables. They grow as needed and do not shrink. The demultiplexing table has 16 bytes for each slot and
     // at most 2.7 slots for each connection, half-open and TIME_WAIT entry.
     std::uint32_t max_connections = 65536;
+    /// A connection that has nothing under way and has been silent for so long is folded into some two
+    /// hundred bytes until the next segment or call, which costs that one a microsecond. Nobody can tell but
+    /// by the memory. Longer than most round trips, so that a conversation does not pay; zero: never.
+    duration dormant_after = 1s;
+    /// While more connections than these are awake, one that has nothing under way is folded at the end of
+    /// the turn: what is awake then stays in the processor's caches, which is worth more than what folding
+    /// costs. Two thousand TCBs and endpoints take two megabytes.
+    std::uint32_t most_awake = 2000;
     /// Connections that nobody reads any more and whose FIN is queued: closing in the background. They depend
     /// on their peers alone; one more is reset instead. An eighth of all.
     std::uint32_t max_orphans = 8192;

@@ -334,8 +334,8 @@ void connection::abort() {
     if (core_) core_->endpoint().abort(core_->now());
 }
 
-std::span<const edge> connection::transitions() const {
-    return core_ ? core_->endpoint().edges() : std::span<const edge>{};
+edge_list connection::transitions() const {
+    return core_ ? core_->endpoint().edges() : edge_list{};
 }
 
 detail::until_awaiter connection::until(tcp::state s) {

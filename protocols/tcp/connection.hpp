@@ -359,7 +359,7 @@ class connection : public detail::readable_handle {
     }
     tcp::state state() const { return core_ ? core_->endpoint().state() : state::closed; }
     /// Every edge so far: {from, to, cause, time}.
-    std::span<const edge> transitions() const;
+    edge_list transitions() const;
     /// Done at once if `s` was ever entered; errc::unreachable_state when it cannot be any more. By the time
     /// the waiter runs, state() may be further.
     detail::until_awaiter until(tcp::state s);

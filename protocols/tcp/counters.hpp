@@ -50,6 +50,8 @@ struct counters {
     std::uint64_t memory_shed_connections = 0; ///< idle ones, reset for the received data they held
     std::uint64_t memory_shed_writers = 0;     ///< reset for a send queue that stood still
     std::uint64_t memory_looked_at = 0;        ///< in search of these: what shedding costs in time
+    std::uint64_t folded = 0;                  ///< times an idle connection was, config::dormant_after
+    std::uint64_t unfolded = 0;                ///< by a segment, a call or a keepalive
 
     // Handshake
     std::uint64_t active_opens = 0;
@@ -161,6 +163,8 @@ struct counters {
         f("memory_shed_connections", c.memory_shed_connections);
         f("memory_shed_writers", c.memory_shed_writers);
         f("memory_looked_at", c.memory_looked_at);
+        f("folded", c.folded);
+        f("unfolded", c.unfolded);
         f("active_opens", c.active_opens);
         f("passive_opens", c.passive_opens);
         f("failed_opens", c.failed_opens);

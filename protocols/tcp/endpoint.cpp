@@ -23,9 +23,17 @@ std::string_view name(ending e) {
     return "?";
 }
 
+// An idle connection has this, what is in dormant.hpp, and its place in the demultiplexer.
+static_assert(sizeof(endpoint) <= 248);
+
+endpoint::endpoint(stack& s, std::shared_ptr<memory> budgets, const flow_key& flow, tcp::state start,
+                   std::uint64_t id)
+    : stack_(&s), id_(id), flow_(flow), memory_(std::move(budgets)), path_(start),
+      accepted_(start != tcp::state::listen) {}
+
 endpoint::~endpoint() {
     observer_ = nullptr;
-    if (tcb_ != nullptr) abort(stack_->now_);
+    if (open()) abort(stack_->now_);
     if (time_wait_ != no_time_wait) stack_->time_wait_[time_wait_].user = nullptr;
     unread_.clear();
     charge();
@@ -50,72 +58,85 @@ chunk endpoint::read_chunk(std::size_t max) {
     return c;
 }
 
+tcb* endpoint::awake() const {
+    // Nobody can tell whether it was.
+    return dormant() ? stack_->wake(const_cast<endpoint&>(*this)) : tcb_;
+}
+
 std::size_t endpoint::writable() const {
-    return tcb_ == nullptr ? 0 : tcb_->room_to_write();
+    const tcb* c = awake();
+    return c == nullptr ? 0 : c->room_to_write();
 }
 
 std::size_t endpoint::write(bytes data) {
-    if (tcb_ == nullptr) return 0;
-    const std::size_t taken = tcb_->write(data, stack_->now_);
-    if (taken != 0) stack_->settle(*tcb_, stack_->now_);
+    tcb* c = awake();
+    if (c == nullptr) return 0;
+    const std::size_t taken = c->write(data, stack_->now_);
+    if (taken != 0) stack_->settle(*c, stack_->now_);
     return taken;
 }
 
 std::size_t endpoint::write(chunk data) {
-    if (tcb_ == nullptr) return 0;
-    const std::size_t taken = tcb_->write(std::move(data), stack_->now_);
-    if (taken != 0) stack_->settle(*tcb_, stack_->now_);
+    tcb* c = awake();
+    if (c == nullptr) return 0;
+    const std::size_t taken = c->write(std::move(data), stack_->now_);
+    if (taken != 0) stack_->settle(*c, stack_->now_);
     return taken;
 }
 
 std::error_code endpoint::write_error() const {
     if (error_) return error_;
-    if (finished_ || tcb_ == nullptr) return make_error_code(errc::finished);
+    if (finished_ || !open()) return make_error_code(errc::finished);
     return {};
 }
 
 std::size_t endpoint::unacked() const {
-    return tcb_ == nullptr ? report_.unsent + report_.unacked : tcb_->info().send_queue;
+    return tcb_ == nullptr ? std::size_t{report_.unsent} + report_.unacked : tcb_->info().send_queue;
 }
 
 void endpoint::finish(instant now) {
     finished_ = true;
-    if (tcb_ == nullptr) return;
-    tcb_->finish(now);
-    stack_->settle(*tcb_, now);
+    tcb* c = awake();
+    if (c == nullptr) return;
+    c->finish(now);
+    stack_->settle(*c, now);
 }
 
 void endpoint::stop_reading(instant now) {
-    report_.unread += unread_.size();
+    report_.add_unread(unread_.size());
     unread_.clear();
     charge();
-    if (tcb_ == nullptr) return;
-    tcb_->stop_reading(now);
-    stack_->settle(*tcb_, now);
+    tcb* c = awake();
+    if (c == nullptr) return;
+    c->stop_reading(now);
+    stack_->settle(*c, now);
 }
 
 // Bytes may be read after the connection has ended: those are not lost.
 close_report endpoint::report() const {
-    tcp::close_report r = report_;
+    tcp::close_report r = report_.whole();
     r.unread += unread_.size();
     return r;
 }
 
 void endpoint::close(instant now, instant deadline) {
     finished_ = true;
-    if (tcb_ == nullptr) return;
-    tcb_->close(now, deadline);
-    stack_->settle(*tcb_, now);
+    tcb* c = awake();
+    if (c == nullptr) return;
+    c->close(now, deadline);
+    stack_->settle(*c, now);
 }
 
 void endpoint::abort(instant now, errc reason) {
     finished_ = true;
-    if (tcb_ == nullptr) return;
-    tcb_->abort(event::call_abort, ending::aborted, make_error_code(reason), now);
-    stack_->settle(*tcb_, now);
+    tcb* c = awake();
+    if (c == nullptr) return;
+    c->abort(event::call_abort, ending::aborted, make_error_code(reason), now);
+    stack_->settle(*c, now);
 }
 
 info endpoint::info() const {
+    if (dormant()) return stack_->info_of(const_cast<endpoint&>(*this));
     if (tcb_ != nullptr) return tcb_->info();
     tcp::info i = last_info_ == nullptr ? tcp::info() : *last_info_;
     i.state = state();
@@ -126,15 +147,17 @@ info endpoint::info() const {
 }
 
 void endpoint::set_user_timeout(duration timeout) {
-    if (tcb_ == nullptr) return;
-    tcb_->set_user_timeout(timeout);
-    stack_->settle(*tcb_, stack_->now_);
+    tcb* c = awake();
+    if (c == nullptr) return;
+    c->set_user_timeout(timeout);
+    stack_->settle(*c, stack_->now_);
 }
 
 void endpoint::set_no_delay(bool on) {
-    if (tcb_ == nullptr) return;
-    tcb_->set_no_delay(on);
-    stack_->settle(*tcb_, stack_->now_);
+    tcb* c = awake();
+    if (c == nullptr) return;
+    c->set_no_delay(on);
+    stack_->settle(*c, stack_->now_);
 }
 
 } // namespace tapir::tcp

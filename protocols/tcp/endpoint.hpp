@@ -19,6 +19,7 @@
 #include <tapir/framework/stream.hpp>
 #include <tapir/framework/time.hpp>
 #include <tapir/protocols/tcp/congestion/control.hpp>
+#include <tapir/protocols/tcp/dormant.hpp>
 #include <tapir/protocols/tcp/flow.hpp>
 #include <tapir/protocols/tcp/memory.hpp>
 #include <tapir/protocols/tcp/mtu_search.hpp>
@@ -28,11 +29,11 @@
 #include <tapir/protocols/tcp/state.hpp>
 #include <tapir/protocols/tcp/timers.hpp>
 
+#include <cassert>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
 #include <source_location>
-#include <span>
 #include <string_view>
 #include <system_error>
 #include <utility>
@@ -156,7 +157,44 @@ struct info {
     timer_id next_timer_id = timer_id::retransmit; ///< what for; meaningful unless it is `never`
 };
 
-class endpoint : public list_hook<>, // stack::writers_, or stack::unaccepted_
+/// An errc or nothing, in one byte.
+class brief_error {
+  public:
+    brief_error() = default;
+    /// Of tapir's own category.
+    brief_error& operator=(std::error_code e) {
+        assert(!e || e.category() == tapir_category());
+        value_ = static_cast<std::uint8_t>(e.value());
+        return *this;
+    }
+    explicit operator bool() const { return value_ != 0; }
+    operator std::error_code() const {
+        return value_ == 0 ? std::error_code() : make_error_code(static_cast<errc>(value_));
+    }
+
+  private:
+    std::uint8_t value_ = 0;
+};
+
+/// A close_report as the endpoint keeps it: no queue is longer than 1 GiB.
+struct brief_report {
+    std::uint32_t unsent = 0;
+    std::uint32_t unacked = 0;
+    std::uint32_t unread = 0;
+    ending how = ending::open;
+
+    brief_report& operator=(const close_report& r) {
+        unsent = static_cast<std::uint32_t>(r.unsent);
+        unacked = static_cast<std::uint32_t>(r.unacked);
+        unread = static_cast<std::uint32_t>(r.unread);
+        how = r.how;
+        return *this;
+    }
+    void add_unread(std::size_t bytes) { unread += static_cast<std::uint32_t>(bytes); }
+    close_report whole() const { return {unsent, unacked, unread, how}; }
+};
+
+class endpoint : public list_hook<>, // stack::all_ while it is open; then perhaps stack::unaccepted_
                  public recycled<endpoint> {
   public:
     endpoint(const endpoint&) = delete;
@@ -216,7 +254,7 @@ class endpoint : public list_hook<>, // stack::writers_, or stack::unaccepted_
     /// host_stopped. Empty while it lives and after an orderly end.
     std::error_code error() const { return error_; }
     tcp::state state() const { return path_.current(); }
-    std::span<const edge> edges() const { return path_.edges(); }
+    edge_list edges() const { return path_.edges(); }
     bool entered(tcp::state s) const { return path_.entered(s); }
     bool can_still_enter(tcp::state s) const { return tcp::can_still_enter(state(), s); }
     tcp::info info() const;
@@ -232,12 +270,23 @@ class endpoint : public list_hook<>, // stack::writers_, or stack::unaccepted_
     /// connection_options::user_timeout, from now on; what is unacknowledged already counts from its sending.
     void set_user_timeout(duration timeout);
     void set_observer(tcp::observer* o) { observer_ = o; }
-    void set_owner(const tcp::owner& o) { owner_ = o; }
-    const tcp::owner& owned_by() const { return owner_; }
+    /// When it was opened is known here: `o.opened` does not count.
+    void set_owner(const tcp::owner& o) {
+        task_ = o.task;
+        opened_at_ = o.opened_at;
+        last_call_at_ = o.last_call_at;
+        last_call_ = o.last_call;
+    }
+    tcp::owner owned_by() const {
+        tcp::owner o(task_, opened_at_, path_.size() == 0 ? last_call_ : path_[0].when);
+        o.last_call_at = last_call_at_;
+        o.last_call = last_call_;
+        return o;
+    }
     void note_call(std::uint64_t task, const std::source_location& where, instant now) {
-        owner_.task = task;
-        owner_.last_call_at = where;
-        owner_.last_call = now;
+        task_ = task;
+        last_call_at_ = where;
+        last_call_ = now;
     }
 
   private:
@@ -246,9 +295,12 @@ class endpoint : public list_hook<>, // stack::writers_, or stack::unaccepted_
     friend class tcb;
     friend struct tcb_inspection;
     endpoint(stack& s, std::shared_ptr<memory> budgets, const flow_key& flow, tcp::state start,
-             std::uint64_t id)
-        : stack_(&s), id_(id), flow_(flow), memory_(std::move(budgets)),
-          accepted_(start != tcp::state::listen), path_(start) {}
+             std::uint64_t id);
+    /// There is a TCB, awake or not.
+    bool open() const { return tcb_ != nullptr || dormant_ != nullptr; }
+    bool dormant() const { return tcb_ == nullptr && dormant_ != nullptr; }
+    /// The TCB, woken if need be; null in TIME_WAIT and CLOSED.
+    tcb* awake() const;
     void charge();
     void lose_unread();
     void has_read();
@@ -256,32 +308,33 @@ class endpoint : public list_hook<>, // stack::writers_, or stack::unaccepted_
         if (observer_ != nullptr) observer_->changed(*this);
     }
 
-    stack* stack_;                           ///< null once the stack is gone
-    tcb* tcb_ = nullptr;                     ///< null in TIME_WAIT and CLOSED
-    std::uint32_t time_wait_ = no_time_wait; ///< index of the TIME_WAIT entry that points here
-    static constexpr std::uint32_t no_time_wait = 0xffffffff;
+    stack* stack_;        ///< gone, perhaps, when there is neither TCB nor TIME_WAIT entry
+    tcb* tcb_ = nullptr;  ///< null while dormant, in TIME_WAIT and CLOSED
+    dormant_ptr dormant_; ///< what it is to become again; or room for that
     tcp::observer* observer_ = nullptr;
     std::uint64_t id_;
     flow_key flow_;
+    std::uint32_t time_wait_ = no_time_wait; ///< index of the TIME_WAIT entry that points here
+    static constexpr std::uint32_t no_time_wait = 0xffffffff;
     receive_queue unread_;
     std::shared_ptr<memory> memory_; ///< outlives the stack as long as unread data does
+    path_of_states path_;
+    std::unique_ptr<tcp::info> last_info_{}; ///< once there is no TCB to ask
+    std::uint64_t task_ = 0;                 ///< as `owner`
+    std::source_location opened_at_{};
+    std::source_location last_call_at_{};
+    instant last_call_{};
     memory_charge unread_charge_;
-    // Of the send queue, while there is one:
-    std::uint32_t drain_goal_ = 0; ///< bytes acknowledged, modulo 2^32, that are progress again
-    instant drained_at_{};         ///< when there was some last
-    std::error_code error_{};
-    std::error_code soft_error_{};
-    bool peer_fin_ = false;
-    bool fin_acked_ = false;
-    bool finished_ = false;
-    bool accepted_;                     ///< somebody owns it: false in an accept queue
     seq urgent_end_{};                  ///< one past the last urgent byte, if any came
     std::uint32_t urgent_segments_ = 0; ///< that came
     std::uint32_t ce_received_ = 0;     ///< marked segments with data
-    path_of_states path_;
-    tcp::close_report report_{};
-    tcp::owner owner_{};
-    std::unique_ptr<tcp::info> last_info_{}; ///< once there is no TCB to ask
+    brief_report report_;
+    brief_error error_;
+    brief_error soft_error_;
+    bool peer_fin_ : 1 = false;
+    bool fin_acked_ : 1 = false;
+    bool finished_ : 1 = false;
+    bool accepted_ : 1; ///< somebody owns it: false in an accept queue
 };
 
 } // namespace tapir::tcp

@@ -38,11 +38,12 @@ bool stack::icmp_error(icmp_kind kind, const ip::address& local, const ip::addre
         half_open_ends(found.index, event::unreachable, now);
         return true;
     }
-    if (found.kind != flow_kind::connection || !found.connection->is_outstanding(about)) {
-        ++counters_.icmp_ignored; // [RFC 5927 4.1]
+    tcb* const of = found.kind == flow_kind::connection ? found.connection->tcb_ : nullptr;
+    if (of == nullptr || !of->is_outstanding(about)) { // who is dormant has sent nothing lately
+        ++counters_.icmp_ignored;                      // [RFC 5927 4.1]
         return false;
     }
-    tcb& c = *found.connection;
+    tcb& c = *of;
     const std::error_code why = make_error_code(meaning(kind));
     if (kind == icmp_kind::packet_too_big) {
         c.lower_path_mtu(mtu, about, now);
@@ -64,14 +65,15 @@ bool stack::icmp_error(icmp_kind kind, const ip::address& local, const ip::addre
 void stack::unreachable(const ip::address& remote, errc why, instant now) {
     now_ = std::max(now_, now);
     for (auto at = all_.begin(); at != all_.end();) {
-        tcb& c = *at;
-        ++at; // c may end here
-        if (c.way().remote != remote) continue;
-        if (is_synchronized(c.state()))
-            c.soft_error(make_error_code(why));
-        else
-            c.end(event::unreachable, ending::unreachable, make_error_code(why), now);
-        settle(c, now);
+        endpoint& user = *at;
+        ++at; // it may end here
+        if (user.flow_.remote != remote) continue;
+        if (is_synchronized(user.state())) {
+            user.soft_error_ = make_error_code(why);
+        } else {
+            user.tcb_->end(event::unreachable, ending::unreachable, make_error_code(why), now);
+            settle(*user.tcb_, now);
+        }
     }
     half_open_.for_each([&](std::uint32_t i, const half_open_entry& e) {
         if (e.remote == remote) half_open_ends(i, event::unreachable, now);

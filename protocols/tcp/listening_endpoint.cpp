@@ -12,7 +12,7 @@ std::unique_ptr<endpoint> listening_endpoint::accept() {
     if (accept_queue_.empty()) return nullptr;
     std::unique_ptr<endpoint> oldest = accept_queue_.pop_front();
     oldest->accepted_ = true;
-    if (oldest->tcb_ == nullptr) oldest->unlink(); // its data is not the stack's to shed any more
+    if (!oldest->open()) oldest->unlink(); // its data is not the stack's to shed any more
     return oldest;
 }
 

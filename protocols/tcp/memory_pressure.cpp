@@ -105,17 +105,17 @@ void tcb::charge_received() {
 // bytes of that. Would less do, a byte now and then could hold a full queue for ever.
 void tcb::charge_queued(instant now) {
     send_charge_.set(stack_->memory_->send, queued_memory());
-    endpoint& user = *user_;
+    auto& hook = static_cast<list_hook<stack::writer_tag>&>(*this);
     if (buffer_.size() == 0) {
-        user.unlink();
+        hook.unlink();
         return;
     }
     const auto acked = static_cast<std::uint32_t>(bytes_acked_ & 0xffffffff);
-    if (user.linked() && static_cast<std::int32_t>(acked - user.drain_goal_) < 0) return;
-    user.unlink();
-    user.drain_goal_ = acked + std::min(buffer_.size(), stack_->config_.memory_floor);
-    user.drained_at_ = now;
-    stack_->writers_.push_back(user);
+    if (hook.linked() && static_cast<std::int32_t>(acked - drain_goal_) < 0) return;
+    hook.unlink();
+    drain_goal_ = acked + std::min(buffer_.size(), stack_->config_.memory_floor);
+    drained_at_ = now;
+    stack_->writers_.push_back(*this);
 }
 
 // What is queued, and what is known of it: a peer that names ten thousand ranges pays for them as for data.
@@ -189,13 +189,13 @@ void stack::make_room_to_receive(std::size_t bytes, const tcb& asking, instant n
 // What its peer has sent stays readable: that is in the other budget.
 void stack::make_room_to_send(const tcb& asking, instant now) {
     for (auto at = writers_.begin(); at != writers_.end() && memory_->send.tight();) {
-        endpoint& user = *at;
+        tcb& c = *at;
         ++at;
         ++counters_.memory_looked_at;
-        if (user.tcb_ == &asking) continue;
-        if (now - user.drained_at_ < config_.memory_idle_after) break;
+        if (&c == &asking) continue;
+        if (now - c.drained_at_ < config_.memory_idle_after) break;
         ++counters_.memory_shed_writers;
-        shed(*user.tcb_, now);
+        shed(c, now);
     }
 }
 
@@ -206,7 +206,7 @@ void stack::shed(tcb& c, instant now) {
 
 // What came before its FIN is gone: no end, but an error.
 void endpoint::lose_unread() {
-    report_.unread += unread_.size();
+    report_.add_unread(unread_.size());
     unread_.clear();
     charge();
     peer_fin_ = false;

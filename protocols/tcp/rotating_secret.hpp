@@ -11,8 +11,9 @@ namespace tapir::tcp {
 
 class rotating_secret {
   public:
-    /// Secrets are drawn from `r` and hashed with `master`: who knows only one of them knows no secret.
-    rotating_secret(const siphash_key& master, tapir::random r) : master_(master), random_(r) {}
+    /// The secret of each generation is a keyed hash of a number from `r` and its own: who knows some of them
+    /// knows no other, and all that have the same `master` and `r` have the same secrets.
+    rotating_secret(const siphash_key& master, tapir::random r) : master_(master), salt_(r.next()) {}
 
     /// It is generation `now`; generations do not fall.
     void rotate(std::int64_t now);
@@ -23,10 +24,10 @@ class rotating_secret {
     }
 
   private:
-    siphash_key draw();
+    siphash_key secret_of(std::int64_t generation) const;
 
     siphash_key master_;
-    tapir::random random_;
+    std::uint64_t salt_;
     std::int64_t generation_ = -1; ///< of `newest_`
     siphash_key newest_{};
     siphash_key before_{};

@@ -345,7 +345,7 @@ bool tcb::take_text(seq begin, const segment& s, bool fin, instant now) {
     const seq end_of_text = begin + static_cast<std::uint32_t>(payload.size());
     if (peer_fin_known_ && end_of_text > peer_fin_) return false; // it said it would end earlier
     if (nobody_reads_ && !payload.empty()) {                      // [RFC 2525 2.17] [RFC 9293 3.6.1 SHLD-3]
-        user_->report_.unread += payload.size();
+        user_->report_.add_unread(payload.size());
         abort(event::call_abort, ending::data_after_close, make_error_code(errc::aborted), now);
         return true;
     }

@@ -1,3 +1,4 @@
+#include <tapir/framework/prefetch.hpp>
 #include <tapir/protocols/tcp/stack.hpp>
 #include <tapir/protocols/tcp/tcb.hpp>
 
@@ -79,6 +80,7 @@ result<std::uint16_t> stack::pick_port(const path& p, std::uint16_t remote_port)
     for (std::uint32_t tried = 0; tried < count; ++tried) {
         const auto port = static_cast<std::uint16_t>(first + (next_port_++ + offset) % count);
         const flow_key flow(p.local, port, p.remote, remote_port);
+        if (!config_.share.owns(flow.local_endpoint(), flow.remote_endpoint())) continue;
         if (!find(flow, hash_of(flow)) && find_listener(p.local, port) == nullptr) return port;
     }
     return errc::no_ports;
@@ -125,7 +127,9 @@ path stack::path_of(const time_wait_entry& e) const {
 flow_ref stack::find(const flow_key& flow, std::uint64_t hash) const {
     return demux_.find(hash, [&](const flow_ref& ref) {
         switch (ref.kind) {
-        case flow_kind::connection: return ref.connection->flow() == flow;
+        case flow_kind::connection:
+            prefetch(ref.connection, sizeof(endpoint));
+            return ref.connection->flow() == flow;
         case flow_kind::half_open: return flow_of(half_open_[ref.index]) == flow;
         case flow_kind::time_wait: return flow_of(time_wait_[ref.index]) == flow;
         case flow_kind::none: break;
@@ -161,15 +165,16 @@ result<std::unique_ptr<endpoint>> stack::connect(const path& p, std::uint16_t re
         local_port = *picked;
     }
     const flow_key flow(p.local, local_port, p.remote, remote_port);
+    if (!config_.share.owns(flow.local_endpoint(), flow.remote_endpoint())) return errc::address_unavailable;
     const std::uint64_t hash = hash_of(flow);
     if (find(flow, hash)) return errc::address_in_use; // [RFC 9293 3.10.1]
 
     std::unique_ptr<endpoint> user(new endpoint(*this, memory_, flow, state::closed, next_id_++));
-    user->owner_.opened = user->owner_.last_call = now;
-    tcb* c = new tcb(*this, *user, p, options);
+    user->last_call_ = now;
+    tcb* c = make_tcb(*user, p, options);
     user->tcb_ = c;
-    demux_.insert(hash, flow_ref(c));
-    all_.push_back(*c);
+    demux_.insert(hash, flow_ref(user.get()));
+    all_.push_back(*user);
     ++connection_count_;
     c->open_active(initial_sequence(flow, now), timestamp_offset(flow), now);
     if (c->write(first, now) < first.size()) {
@@ -213,29 +218,48 @@ void stack::settle(tcb& c, instant now) {
         enter_time_wait(c, now);
     } else {
         arm(c);
-        if (c.output_possible()) mark_dirty(c);
+        if (c.output_possible())
+            mark_dirty(c);
+        else if (crowded() && may_lie_dormant(c))
+            mark_drowsy(c);
     }
 }
 
 void stack::after_output(tcb& c, instant now) {
     c.output_done(now);
-    arm(c);
+    if (crowded() && may_lie_dormant(c))
+        lie_dormant(c);
+    else
+        arm(c);
 }
 
 void stack::arm(tcb& c) {
-    const instant next = c.next_deadline();
-    if (next != never && (!c.armed() || next < c.deadline())) wheel_.arm(c, next);
+    instant next = c.next_deadline();
+    const instant set = c.armed() ? c.deadline() : never;
+    // Somebody has to look whether it may lie dormant; a timer that is set anyway does.
+    if (const instant look = now_ + config_.dormant_after; set > look && next > look && may_lie_dormant(c))
+        next = look;
+    if (next < set) wheel_.arm(c, next);
 }
 
 void stack::timer_fired(tcb& c, instant now) {
     now_ = std::max(now_, now);
     c.on_timer(now);
-    settle(c, now);
+    if (c.idle_for(now) >= config_.dormant_after && may_lie_dormant(c))
+        lie_dormant(c);
+    else
+        settle(c, now);
 }
 
 void stack::mark_dirty(tcb& c) {
     if (static_cast<list_hook<dirty_tag>&>(c).linked()) return;
     dirty_.push_back(c);
+    announce_output();
+}
+
+void stack::mark_drowsy(tcb& c) {
+    if (static_cast<list_hook<drowsy_tag>&>(c).linked()) return;
+    drowsy_.push_back(c);
     announce_output();
 }
 
@@ -248,18 +272,19 @@ void stack::announce_output() {
 void stack::forget(tcb& c) {
     endpoint& user = c.user();
     for (walk& w : walks_)
-        if (w.at_ == &c) w.at_ = behind(c);
-    demux_.erase(hash_of(user.flow_), flow_ref(&c));
+        if (w.at_ == &user) w.at_ = behind(user);
+    demux_.erase(hash_of(user.flow_), flow_ref(&user));
     if (latest_.connection == &c) latest_.connection = nullptr;
     if (c.opening_ == opening::fast && !c.syn_acked_) fast_opening_ends(c);
     user.last_info_ = std::make_unique<info>(c.info());
     user.tcb_ = nullptr;
+    user.dormant_.reset();
     c.give_back();
     user.unlink();
     if (!user.accepted_ && !user.unread_.empty()) unaccepted_.push_back(user);
     if (c.orphan_) --orphans_;
     --connection_count_;
-    delete &c;
+    drop_tcb(c);
 }
 
 void stack::enter_time_wait(tcb& c, instant now) {
@@ -340,7 +365,7 @@ void stack::stop(instant now) {
     for (std::size_t i = 0; i < listeners_.size(); ++i)
         if (listeners_[i] != nullptr) close_listener(*listeners_[i], errc::host_stopped, now);
     while (!all_.empty()) {
-        tcb& c = all_.front();
+        tcb& c = *all_.front().awake();
         c.abort(event::host_stopped, ending::host_stopped, make_error_code(errc::host_stopped), now);
         settle(c, now);
     }
@@ -422,21 +447,16 @@ bool stack::flush(instant now, output_sink& out) {
         dirty_.pop_front();
         after_output(c, now);
     }
+    while (!drowsy_.empty()) {
+        tcb& c = drowsy_.pop_front();
+        if (may_lie_dormant(c)) lie_dormant(c);
+    }
     announced_ = false;
     return true;
 }
 
-endpoint* stack::first_connection() {
-    return all_.empty() ? nullptr : &all_.front().user();
-}
-
-endpoint* stack::next_connection(endpoint& e) {
-    tcb* next = behind(*e.tcb_);
-    return next == nullptr ? nullptr : &next->user();
-}
-
-tcb* stack::behind(tcb& c) {
-    intrusive_list<tcb, all_tag>::iterator at(&c);
+endpoint* stack::behind(endpoint& e) {
+    intrusive_list<endpoint>::iterator at(&e);
     ++at;
     return at == all_.end() ? nullptr : &*at;
 }
@@ -447,7 +467,7 @@ stack::walk::walk(stack& s) : stack_(&s), at_(s.all_.empty() ? nullptr : &s.all_
 
 const endpoint* stack::walk::next() {
     if (!linked() || at_ == nullptr) return nullptr;
-    const endpoint& found = at_->user();
+    const endpoint& found = *at_;
     at_ = stack_->behind(*at_);
     return &found;
 }

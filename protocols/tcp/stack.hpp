@@ -109,7 +109,8 @@ class stack {
 
     // --- calls -----------------------------------------------------------------------------------------
     /// Sends a SYN with the next flush. `local_port` 0 picks one [RFC 6056 3.3.3]. The endpoint is in
-    /// SYN_SENT. Errors: address_in_use, no_ports, no_memory, invalid_argument, host_stopped.
+    /// SYN_SENT. Errors: address_in_use, address_unavailable (another shard's flow), no_ports, no_memory,
+    /// invalid_argument, host_stopped.
     /// `first` is queued at once, and with connection_options::fast_open part of it may go with the SYN;
     /// no_memory also when the send buffer does not take all of it.
     result<std::unique_ptr<endpoint>> connect(const path& p, std::uint16_t remote_port,
@@ -135,6 +136,8 @@ class stack {
     /// What all buffers cost now.
     const tcp::memory& memory() const { return *memory_; }
     std::size_t connections() const { return connection_count_; }
+    /// Of these, idle and folded away (dormant.hpp).
+    std::size_t dormant_connections() const { return dormant_count_; }
     /// Of these, closing in the background.
     std::size_t orphans() const { return orphans_; }
     std::size_t half_open() const { return half_open_.size(); }
@@ -145,10 +148,10 @@ class stack {
         return demux_.bytes() + half_open_.bytes() + time_wait_.bytes() + replies_.bytes();
     }
 
-    /// f(endpoint&) for each connection with a TCB, oldest first. f must not open or end connections.
+    /// f(endpoint&) for each open connection, oldest first. f must not open or end connections.
     template <class F>
     void for_each_connection(F f) {
-        for (auto at = first_connection(); at != nullptr; at = next_connection(*at)) f(*at);
+        for (endpoint& e : all_) f(e);
     }
     template <class F>
     void for_each_listener(F f) {
@@ -185,7 +188,7 @@ class stack {
     /// Null where nobody listens.
     const listening_endpoint* listener_at(std::size_t position) const { return listeners_[position]; }
     std::size_t listener_positions() const { return listeners_.size(); }
-    /// All connections with a TCB, oldest first. Constant time for each, whatever opens or ends meanwhile.
+    /// All open connections, oldest first. Constant time for each, whatever opens or ends meanwhile.
     class walk : public list_hook<> {
       public:
         explicit walk(stack& s);
@@ -195,7 +198,7 @@ class stack {
       private:
         friend class stack;
         stack* stack_;
-        tcb* at_; ///< who comes next
+        endpoint* at_; ///< who comes next
     };
 
   private:
@@ -214,8 +217,9 @@ class stack {
         stack* owner;
     };
     struct dirty_tag;
-    struct all_tag;
     struct holder_tag;
+    struct writer_tag;
+    struct drowsy_tag;
 
     // stack_receive.cpp: from a segment to what answers for it
     void arrives(const path& p, const segment& s, const flow_key& flow, instant now);
@@ -303,10 +307,21 @@ class stack {
     /// lists it for output. The connection may be gone afterwards.
     void settle(tcb& c, instant now);
     void mark_dirty(tcb& c);
+    void mark_drowsy(tcb& c);
     void announce_output();
     void timer_fired(tcb& c, instant now);
     void after_output(tcb& c, instant now);
     void arm(tcb& c);
+    // dormant.cpp
+    void lie_dormant(tcb& c);
+    tcb* wake(endpoint& user);
+    tcp::info info_of(endpoint& user);
+    bool may_lie_dormant(const tcb& c) const;
+    /// So many are awake that who is at rest lies dormant at once.
+    bool crowded() const { return connection_count_ - dormant_count_ > config_.most_awake; }
+    template <class... A>
+    tcb* make_tcb(A&&... of);
+    void drop_tcb(tcb& c);
     /// Whether the limit over all connections lets one more challenge ACK go.
     bool may_challenge(instant now);
     // memory_pressure.cpp
@@ -318,9 +333,7 @@ class stack {
     void half_open_timeout(instant now);
     void time_wait_timeout(instant now);
     void arm_tables();
-    endpoint* first_connection();
-    endpoint* next_connection(endpoint& e);
-    tcb* behind(tcb& c);
+    endpoint* behind(endpoint& e);
 
     tcp::config config_;
     siphash_key secret_;
@@ -348,19 +361,23 @@ class stack {
     fast_open_cookies fast_open_cookies_;
     fast_open_pending fast_open_pending_;
     fast_open_cache fast_open_cache_;
+    common_grounds common_; ///< of connections that lie dormant
+    std::size_t dormant_count_ = 0;
+    std::vector<std::unique_ptr<std::byte[]>> spare_; ///< memory for TCBs, the last used on top
     reply_limit resets_;
     reply_limit stateless_acks_;
     std::vector<listening_endpoint*> listeners_;
     std::vector<ip::address> locals_;
     ring<reply> replies_;
     intrusive_list<tcb, dirty_tag> dirty_;
-    intrusive_list<tcb, all_tag> all_;
-    intrusive_list<walk> walks_; ///< those that have not come to the end
+    intrusive_list<tcb, drowsy_tag> drowsy_; ///< who came to rest in a crowd, until the end of the turn
+    intrusive_list<endpoint> all_;           ///< that are open, oldest first
+    intrusive_list<walk> walks_;             ///< those that have not come to the end
     // Who may have to pay when memory runs short; whoever has made no progress for longest is first.
     intrusive_list<held_ahead> ahead_holders_[2]; ///< data beyond a hole: without SACK, with
     intrusive_list<endpoint> unaccepted_;         ///< ended so, with unread data
     intrusive_list<tcb, holder_tag> holders_;     ///< of received data
-    intrusive_list<endpoint> writers_;            ///< with something queued
+    intrusive_list<tcb, writer_tag> writers_;     ///< with something queued
     std::shared_ptr<tcp::memory> memory_;
     std::size_t connection_count_ = 0;
     std::size_t orphans_ = 0;

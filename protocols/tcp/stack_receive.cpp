@@ -71,8 +71,8 @@ void stack::arrives(const path& p, const segment& s, const flow_key& flow, insta
     const flow_ref found = find(flow, hash_of(flow));
     switch (found.kind) {
     case flow_kind::connection:
-        latest_ = {flow, found.connection};
-        arrives_at_connection(*found.connection, p, s, now);
+        latest_ = {flow, found.connection->awake()};
+        arrives_at_connection(*latest_.connection, p, s, now);
         return;
     case flow_kind::half_open: arrives_at_half_open(found.index, p, s, flow, now); return;
     case flow_kind::time_wait: arrives_at_time_wait(found.index, p, s, flow, now); return;
@@ -289,12 +289,12 @@ void stack::establish(const half_open_entry& e, const path& p, const segment& s,
 tcb& stack::open_accepted(listening_endpoint& l, const half_open_entry& e, const path& p,
                           const flow_key& flow) {
     std::unique_ptr<endpoint> user(new endpoint(*this, memory_, flow, state::listen, next_id_++));
-    user->owner_.opened = user->owner_.last_call = e.arrived;
+    user->last_call_ = e.arrived;
     user->path_.append(state::syn_received, event::rcv_syn, e.arrived);
-    tcb* c = new tcb(*this, *user, p, l.options_.accepted);
+    tcb* c = make_tcb(*user, p, l.options_.accepted);
     user->tcb_ = c;
-    demux_.insert(hash_of(flow), flow_ref(c));
-    all_.push_back(*c);
+    demux_.insert(hash_of(flow), flow_ref(user.get()));
+    all_.push_back(*user);
     ++connection_count_;
     ++l.counters_.established;
     l.accept_queue_.push_back(std::move(user));

@@ -4,10 +4,10 @@
 
 namespace tapir::tcp {
 
-// An idle connection: everything but the buffers and records that data in flight needs.
-static_assert(sizeof(tcb) <= 720);
+// Everything but the buffers and records that data in flight needs. Who is idle has none (dormant.hpp).
+static_assert(sizeof(tcb) <= 752);
 
-tcb::limits::milliseconds tcb::compact(duration d) {
+plain_tcb::limits::milliseconds plain_tcb::compact(duration d) {
     const auto ms = std::chrono::duration_cast<std::chrono::milliseconds>(d).count();
     return limits::milliseconds(
         static_cast<std::uint32_t>(std::clamp<std::int64_t>(ms, d > duration{0} ? 1 : 0, UINT32_MAX)));
@@ -18,32 +18,32 @@ void tcb::fired(timer& t, instant now) {
     c.stack_->timer_fired(c, now);
 }
 
-tcb::limits::limits(const connection_options& o, const config& c)
+plain_tcb::limits::limits(const connection_options& o, const config& c)
     : receive_buffer(std::clamp<std::uint32_t>(c.first_receive_buffer(o), 1, 1u << 30)),
       keepalive_idle(compact(o.keepalive_idle)), keepalive_interval(compact(o.keepalive_interval)),
       close_timeout(compact(o.close_timeout)), give_up_after(compact(o.give_up_after)),
       user_timeout(compact(o.user_timeout)), connect_timeout(compact(o.connect_timeout)),
       keepalive_probes(o.keepalive_probes), syn_retries(o.syn_retries) {}
 
-tcb::tcb(stack& s, endpoint& user, const tcp::path& p, const connection_options& options)
-    : timer(&fired), stack_(&s), user_(&user), network_header_(static_cast<std::uint8_t>(p.network_header)),
-      mtu_(p.mtu), link_mtu_(p.link_mtu), pseudo_header_sum_(p.pseudo_header_sum), probing_(options.path_mtu),
-      no_delay_(options.no_delay), paced_(options.paced), tunes_send_(options.send_buffer == 0),
+plain_tcb::plain_tcb(const config& c, const tcp::path& p, const connection_options& options)
+    : network_header_(static_cast<std::uint8_t>(p.network_header)), mtu_(p.mtu), link_mtu_(p.link_mtu),
+      pseudo_header_sum_(p.pseudo_header_sum), probing_(options.path_mtu), no_delay_(options.no_delay),
+      paced_(options.paced), tunes_send_(options.send_buffer == 0),
       tunes_receive_(options.receive_buffer == 0),
-      fast_open_(options.fast_open ? fast_open_use::wanted : fast_open_use::off),
-      peer_mss_(s.config_.default_mss),
-      rcv_mss_(std::min<std::uint16_t>(s.config_.default_mss, p.receive_mss())),
-      congestion_(options.congestion, options.paced), rtt_(rto_limits()),
-      buffer_(std::min<std::uint32_t>(tunes_send_ ? s.config_.first_buffer : options.send_buffer, 1u << 30)),
-      limits_(options, s.config_) {
+      fast_open_(options.fast_open ? fast_open_use::wanted : fast_open_use::off), peer_mss_(c.default_mss),
+      rcv_mss_(std::min<std::uint16_t>(c.default_mss, p.receive_mss())),
+      congestion_(options.congestion, options.paced), rtt_(rto_limits_of(c)), limits_(options, c) {
     if (options.ecn) ecn_ = ecn_use::offered;
-    if (options.initial_rto > duration{0}) rtt_.set_rto(std::min(options.initial_rto, s.config_.max_rto));
+    if (options.initial_rto > duration{0}) rtt_.set_rto(std::min(options.initial_rto, c.max_rto));
 }
 
-rtt_estimator::limits tcb::rto_limits() const {
-    const config& c = stack_->config_;
-    return {c.initial_rto, c.min_rto, c.max_rto, c.rtt_floor};
+tcb::tcb(stack& s, endpoint& user, const tcp::path& p, const connection_options& options)
+    : plain_tcb(s.config_, p, options), timer(&fired), stack_(&s), user_(&user),
+      buffer_(std::min<std::uint32_t>(tunes_send_ ? s.config_.first_buffer : options.send_buffer, 1u << 30)) {
 }
+
+tcb::tcb(stack& s, endpoint& user, const plain_tcb& was, std::uint32_t send_bound)
+    : plain_tcb(was), timer(&fired), stack_(&s), user_(&user), buffer_(send_bound) {}
 
 // The only place where a connection's state changes.
 void tcb::enter(event cause, instant now) {

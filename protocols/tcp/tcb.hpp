@@ -19,7 +19,6 @@
 #pragma once
 
 #include <tapir/framework/intrusive_list.hpp>
-#include <tapir/framework/recycled.hpp>
 #include <tapir/framework/time.hpp>
 #include <tapir/framework/timer_wheel.hpp>
 #include <tapir/protocols/tcp/config.hpp>
@@ -46,9 +45,12 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <new>
 #include <optional>
 #include <string_view>
 #include <system_error>
+#include <type_traits>
+#include <utility>
 
 namespace tapir::tcp {
 
@@ -68,13 +70,145 @@ struct held_ahead : reassembly, list_hook<> {
     tcb* of;
 };
 
-class tcb : public list_hook<stack::dirty_tag>,
-            public list_hook<stack::all_tag>,
+/// What of a TCB is plain: all but what it holds, and where it hangs. It can be copied away and back byte by
+/// byte (dormant.hpp).
+class plain_tcb {
+  protected:
+    /// connection_options, as compactly as a hundred thousand connections want them.
+    struct limits {
+        using milliseconds = std::chrono::duration<std::uint32_t, std::milli>;
+        limits(const connection_options& o, const config& c);
+        std::uint32_t receive_buffer;
+        milliseconds keepalive_idle;
+        milliseconds keepalive_interval;
+        milliseconds close_timeout;
+        milliseconds give_up_after;
+        milliseconds user_timeout;
+        milliseconds connect_timeout;
+        std::uint8_t keepalive_probes;
+        std::uint8_t syn_retries;
+    };
+    static rtt_estimator::limits rto_limits_of(const config& c) {
+        return {c.initial_rto, c.min_rto, c.max_rto, c.rtt_floor};
+    }
+
+    static limits::milliseconds compact(duration d);
+    plain_tcb(const config& c, const path& p, const connection_options& options);
+
+    // Hot: what every segment touches.
+    seq snd_una_;
+    seq snd_nxt_;
+    std::uint32_t snd_wnd_ = 0;
+    seq snd_wl1_;
+    seq snd_wl2_;
+    std::uint32_t max_snd_wnd_ = 0;
+    seq rcv_nxt_;
+    /// Right edge of the window offered; never moves back [RFC 9293 3.8.6 SHLD-14]. In SYN_SENT rcv_nxt_ is
+    /// not known yet: the distance counts.
+    seq rcv_adv_;
+    seq last_ack_sent_; ///< [RFC 7323 4.3]
+    std::uint32_t ts_recent_ = 0;
+    std::uint32_t ts_offset_ = 0;
+    tcp::state state_ = state::closed;
+    std::uint8_t snd_scale_ = 0;
+    std::uint8_t rcv_scale_ = 0;
+    std::uint8_t backoff_ = 0; ///< timeouts since the last round-trip sample [RFC 6298 5.5]
+    std::uint8_t persist_backoff_ = 0;
+    std::uint8_t acks_owed_ = 0; ///< to duplicates, out-of-order and unacceptable segments: one each
+    std::uint8_t unanswered_keepalives_ = 0;
+    std::uint8_t challenges_ = 0; ///< sent in challenge_second_
+    std::uint8_t network_header_ = 20;
+    std::uint8_t oldest_lost_ = 0; ///< times that what stands at snd_una was lost, if it is large
+    std::uint16_t mtu_ = 1500;
+    std::uint16_t link_mtu_ = 1500; ///< as it was when the connection was opened
+    std::uint16_t pseudo_header_sum_ = 0;
+    std::uint16_t challenge_second_ = 0;
+    opening opening_ : 2 = opening::active;
+    recovery_phase phase_ : 2 = recovery_phase::none;
+    ecn_use ecn_ : 3 = ecn_use::off;
+    bool ect_arrived_ : 1 = false;    ///< something that could be marked was acknowledged
+    std::uint8_t ect_losses_ : 2 = 0; ///< while nothing did
+    mtu_probing probing_ : 2 = mtu_probing::black_hole;
+    send_limit limit_ : 3 = send_limit::application;
+    bool timestamps_ : 1 = false;
+    bool scaling_ : 1 = false;
+    bool sack_permitted_ : 1 = false; ///< by both
+    bool no_delay_ : 1 = false;
+    bool fin_queued_ : 1 = false; ///< the FIN follows the last byte of the buffer
+    bool fin_sent_ : 1 = false;
+    bool close_pending_ : 1 = false; ///< finish() in SYN_RECEIVED with data queued [RFC 9293 3.10.4]
+    bool ack_now_ : 1 = false;
+    bool peer_fin_known_ : 1 = false; ///< peer_fin_ is valid
+    bool nobody_reads_ : 1 = false;   ///< data from now on draws a RST
+    bool oldest_due_ : 1 = false;     ///< a timeout has fired: what stands at snd_una goes again
+    bool syn_due_ : 1 = false;        ///< our SYN goes out, first or again
+    bool probe_ : 1 = false;          ///< a window probe goes out
+    bool tail_probe_ : 1 = false;     ///< a tail loss probe goes out
+    bool sent_data_ : 1 = false;      ///< since output was last done
+    bool cwnd_limited_ : 1 = false;   ///< when data was last sent the congestion window was full [RFC 7661]
+    bool keepalive_probe_ : 1 = false;
+    bool has_read_ : 1 = false; ///< the user took something since the window was last offered
+    bool syn_retransmitted_ : 1 = false;
+    bool syn_acked_ : 1 = false; ///< a comparison with iss_ would not do: after 4 GiB snd_una is back there
+    bool una_timed_out_ : 1 = false; ///< what stands at snd_una was sent again by a timeout
+    bool orphan_ : 1 = false;        ///< counted in the stack
+    bool paced_ : 1 = true;
+    bool tunes_send_ : 1 = false;    ///< the send buffer is as large as the path needs
+    bool tunes_receive_ : 1 = false; ///< the receive buffer too
+    bool from_cookie_ : 1 = false;   ///< opened by the ACK of a SYN cookie
+    bool ecn_echoing_ : 1 = false;   ///< each ACK tells of a mark, until the peer answers with CWR
+    bool cwr_due_ : 1 = false;       ///< the next new data says that the window has come down
+    bool ecn_reducing_ : 1 = false;  ///< PRR lowers cwnd for an ECN-Echo; no loss recovery has taken it over
+    bool ecn_holds_ : 1 = false;     ///< an echo at one segment: new data waits for timer_id::pace
+    fast_open_use fast_open_ : 3 = fast_open_use::off;
+    std::uint16_t peer_mss_ = 0;
+    std::uint16_t rcv_mss_ = 0; ///< most text seen in a packet: what counts as a full segment on the way in
+    seq iss_;
+    seq irs_;
+    seq recover_; ///< one past the highest sent when a recovery began; it ends there [RFC 6582]
+    seq peer_fin_;
+    congestion_control congestion_;
+    pacer pacer_;
+    rtt_estimator rtt_;
+    timer_table timers_;
+    // Receive buffer tuning: rounds of one round trip each
+    instant round_began_{};
+    std::uint64_t round_began_at_ = 0; ///< bytes that the user had read then
+    instant last_progress_{};
+    instant drained_at_{};         ///< when the send queue last was less by what follows
+    std::uint32_t drain_goal_ = 0; ///< bytes acknowledged, modulo 2^32, that are progress again
+
+    // Cold
+    limits limits_;
+    instant last_data_send_{};
+    instant last_receive_{};
+    std::uint32_t ts_recent_at_ = 0;   ///< second
+    std::uint32_t mtu_lowered_at_ = 0; ///< second; 0: never
+    std::uint64_t bytes_sent_ = 0;
+    std::uint64_t bytes_acked_ = 0;
+    std::uint64_t bytes_received_ = 0;
+    std::uint64_t bytes_retransmitted_ = 0;
+    std::uint32_t segments_in_ = 0;
+    std::uint32_t segments_out_ = 0;
+    std::uint32_t retransmits_ = 0;
+    std::uint32_t fast_retransmits_ = 0;
+    std::uint32_t undone_ = 0; ///< recoveries
+    std::uint32_t rto_fired_ = 0;
+    std::uint32_t duplicate_acks_ = 0;
+    std::uint32_t last_round_ = 0; ///< of receive buffer tuning: bytes read in the one before
+};
+static_assert(std::is_trivially_copyable_v<plain_tcb>);
+
+class tcb : public plain_tcb,
+            public list_hook<stack::dirty_tag>,
             public list_hook<stack::holder_tag>,
-            public timer,
-            public recycled<tcb> {
+            public list_hook<stack::writer_tag>,
+            public list_hook<stack::drowsy_tag>,
+            public timer {
   public:
     tcb(stack& s, endpoint& user, const path& p, const connection_options& options);
+    /// One that lay dormant.
+    tcb(stack& s, endpoint& user, const plain_tcb& was, std::uint32_t send_bound);
 
     // calls.cpp
     void open_active(seq iss, std::uint32_t ts_offset, instant now);
@@ -118,6 +252,12 @@ class tcb : public list_hook<stack::dirty_tag>,
     /// The link takes no more, or there is no more: what follows from all that was sent, once for all of it.
     void output_done(instant now);
 
+    // dormant.cpp
+    /// Nothing is under way, held, owed or waited for, but perhaps the next keepalive.
+    bool at_rest() const;
+    /// For how long neither side has said anything.
+    duration idle_for(instant now) const { return now - std::max(last_receive_, last_data_send_); }
+
     tcp::state state() const { return state_; }
     bool is_outstanding(seq s) const { return snd_una_ <= s && s < snd_nxt_; }
     tcp::path way() const {
@@ -133,23 +273,6 @@ class tcb : public list_hook<stack::dirty_tag>,
     friend struct tcb_inspection; ///< of whoever tests: reads, and changes nothing
 
     static void fired(timer& t, instant now);
-
-    /// connection_options, as compactly as a hundred thousand connections want them.
-    struct limits {
-        using milliseconds = std::chrono::duration<std::uint32_t, std::milli>;
-        limits(const connection_options& o, const config& c);
-        std::uint32_t receive_buffer;
-        milliseconds keepalive_idle;
-        milliseconds keepalive_interval;
-        milliseconds close_timeout;
-        milliseconds give_up_after;
-        milliseconds user_timeout;
-        milliseconds connect_timeout;
-        std::uint8_t keepalive_probes;
-        std::uint8_t syn_retries;
-    };
-
-    static limits::milliseconds compact(duration d);
 
     // --- calls.cpp ---
     void lower_mtu(std::uint16_t mtu, instant now);
@@ -357,7 +480,7 @@ class tcb : public list_hook<stack::dirty_tag>,
     static std::uint32_t second_of(instant at) {
         return static_cast<std::uint32_t>((at.time_since_epoch() / 1s) & 0xffffffff);
     }
-    rtt_estimator::limits rto_limits() const;
+    rtt_estimator::limits rto_limits() const { return rto_limits_of(stack_->config_); }
     /// R2, or what the user said instead.
     duration give_up_after() const {
         return limits_.user_timeout.count() != 0 ? limits_.user_timeout : limits_.give_up_after;
@@ -365,116 +488,39 @@ class tcb : public list_hook<stack::dirty_tag>,
     duration current_rto() const { return rtt_.backed_off(backoff_, rto_limits()); }
     std::uint32_t largest_window() const;
 
-    // Hot: what every segment touches.
     stack* stack_;
     endpoint* user_;
-    seq snd_una_;
-    seq snd_nxt_;
-    std::uint32_t snd_wnd_ = 0;
-    seq snd_wl1_;
-    seq snd_wl2_;
-    std::uint32_t max_snd_wnd_ = 0;
-    seq rcv_nxt_;
-    /// Right edge of the window offered; never moves back [RFC 9293 3.8.6 SHLD-14]. In SYN_SENT rcv_nxt_ is
-    /// not known yet: the distance counts.
-    seq rcv_adv_;
-    seq last_ack_sent_; ///< [RFC 7323 4.3]
-    std::uint32_t ts_recent_ = 0;
-    std::uint32_t ts_offset_ = 0;
-    tcp::state state_ = state::closed;
-    std::uint8_t snd_scale_ = 0;
-    std::uint8_t rcv_scale_ = 0;
-    std::uint8_t backoff_ = 0; ///< timeouts since the last round-trip sample [RFC 6298 5.5]
-    std::uint8_t persist_backoff_ = 0;
-    std::uint8_t acks_owed_ = 0; ///< to duplicates, out-of-order and unacceptable segments: one each
-    std::uint8_t unanswered_keepalives_ = 0;
-    std::uint8_t challenges_ = 0; ///< sent in challenge_second_
-    std::uint8_t network_header_ = 20;
-    std::uint8_t oldest_lost_ = 0; ///< times that what stands at snd_una was lost, if it is large
-    std::uint16_t mtu_ = 1500;
-    std::uint16_t link_mtu_ = 1500; ///< as it was when the connection was opened
-    std::uint16_t pseudo_header_sum_ = 0;
-    std::uint16_t challenge_second_ = 0;
-    opening opening_ : 2 = opening::active;
-    recovery_phase phase_ : 2 = recovery_phase::none;
-    ecn_use ecn_ : 3 = ecn_use::off;
-    bool ect_arrived_ : 1 = false;    ///< something that could be marked was acknowledged
-    std::uint8_t ect_losses_ : 2 = 0; ///< while nothing did
-    mtu_probing probing_ : 2 = mtu_probing::black_hole;
-    send_limit limit_ : 3 = send_limit::application;
-    bool timestamps_ : 1 = false;
-    bool scaling_ : 1 = false;
-    bool sack_permitted_ : 1 = false; ///< by both
-    bool no_delay_ : 1 = false;
-    bool fin_queued_ : 1 = false; ///< the FIN follows the last byte of the buffer
-    bool fin_sent_ : 1 = false;
-    bool close_pending_ : 1 = false; ///< finish() in SYN_RECEIVED with data queued [RFC 9293 3.10.4]
-    bool ack_now_ : 1 = false;
-    bool peer_fin_known_ : 1 = false; ///< peer_fin_ is valid
-    bool nobody_reads_ : 1 = false;   ///< data from now on draws a RST
-    bool oldest_due_ : 1 = false;     ///< a timeout has fired: what stands at snd_una goes again
-    bool syn_due_ : 1 = false;        ///< our SYN goes out, first or again
-    bool probe_ : 1 = false;          ///< a window probe goes out
-    bool tail_probe_ : 1 = false;     ///< a tail loss probe goes out
-    bool sent_data_ : 1 = false;      ///< since output was last done
-    bool cwnd_limited_ : 1 = false;   ///< when data was last sent the congestion window was full [RFC 7661]
-    bool keepalive_probe_ : 1 = false;
-    bool has_read_ : 1 = false; ///< the user took something since the window was last offered
-    bool syn_retransmitted_ : 1 = false;
-    bool syn_acked_ : 1 = false; ///< a comparison with iss_ would not do: after 4 GiB snd_una is back there
-    bool una_timed_out_ : 1 = false; ///< what stands at snd_una was sent again by a timeout
-    bool orphan_ : 1 = false;        ///< counted in the stack
-    bool paced_ : 1 = true;
-    bool tunes_send_ : 1 = false;    ///< the send buffer is as large as the path needs
-    bool tunes_receive_ : 1 = false; ///< the receive buffer too
-    bool from_cookie_ : 1 = false;   ///< opened by the ACK of a SYN cookie
-    bool ecn_echoing_ : 1 = false;   ///< each ACK tells of a mark, until the peer answers with CWR
-    bool cwr_due_ : 1 = false;       ///< the next new data says that the window has come down
-    bool ecn_reducing_ : 1 = false;  ///< PRR lowers cwnd for an ECN-Echo; no loss recovery has taken it over
-    bool ecn_holds_ : 1 = false;     ///< an echo at one segment: new data waits for timer_id::pace
-    fast_open_use fast_open_ : 3 = fast_open_use::off;
-    std::uint16_t peer_mss_ = 0;
-    std::uint16_t rcv_mss_ = 0; ///< most text seen in a packet: what counts as a full segment on the way in
-    seq iss_;
-    seq irs_;
-    seq recover_; ///< one past the highest sent when a recovery began; it ends there [RFC 6582]
-    seq peer_fin_;
-    congestion_control congestion_;
-    pacer pacer_;
-    rtt_estimator rtt_;
-    timer_table timers_;
     send_buffer buffer_;
     scoreboard board_;
     std::unique_ptr<recovery> recovery_;       ///< null until something seems lost
     std::unique_ptr<mtu_discovery> discovery_; ///< null unless the path MTU is searched
-    // Receive buffer tuning: rounds of one round trip each
-    instant round_began_{};
-    std::uint64_t round_began_at_ = 0; ///< bytes that the user had read then
-
-    std::unique_ptr<held_ahead> ahead_; ///< null while everything came in order and once
+    std::unique_ptr<held_ahead> ahead_;        ///< null while everything came in order and once
 
     memory_charge ahead_charge_;
     memory_charge send_charge_;
-    instant last_progress_{};
-
-    // Cold
-    limits limits_;
-    instant last_data_send_{};
-    instant last_receive_{};
-    std::uint32_t ts_recent_at_ = 0;   ///< second
-    std::uint32_t mtu_lowered_at_ = 0; ///< second; 0: never
-    std::uint64_t bytes_sent_ = 0;
-    std::uint64_t bytes_acked_ = 0;
-    std::uint64_t bytes_received_ = 0;
-    std::uint64_t bytes_retransmitted_ = 0;
-    std::uint32_t segments_in_ = 0;
-    std::uint32_t segments_out_ = 0;
-    std::uint32_t retransmits_ = 0;
-    std::uint32_t fast_retransmits_ = 0;
-    std::uint32_t undone_ = 0; ///< recoveries
-    std::uint32_t rto_fired_ = 0;
-    std::uint32_t duplicate_acks_ = 0;
-    std::uint32_t last_round_ = 0; ///< of receive buffer tuning: bytes read in the one before
 };
+
+// TCBs that come and go take turns in memory that is still in the caches.
+template <class... A>
+tcb* stack::make_tcb(A&&... of) {
+    static_assert(alignof(tcb) <= __STDCPP_DEFAULT_NEW_ALIGNMENT__);
+    std::unique_ptr<std::byte[]> room;
+    if (spare_.empty()) {
+        room.reset(new std::byte[sizeof(tcb)]);
+    } else {
+        room = std::move(spare_.back());
+        spare_.pop_back();
+    }
+    tcb* const c = new (room.get()) tcb(*this, std::forward<A>(of)...);
+    room.release();
+    return c;
+}
+
+inline void stack::drop_tcb(tcb& c) {
+    constexpr std::size_t most_spare = 64;
+    std::destroy_at(&c);
+    std::unique_ptr<std::byte[]> room(reinterpret_cast<std::byte*>(&c));
+    if (spare_.size() < most_spare) spare_.push_back(std::move(room));
+}
 
 } // namespace tapir::tcp

@@ -1,6 +1,8 @@
 // Every limit of UDP, in one place, with its unit and the reason for its default.
 #pragma once
 
+#include <tapir/protocols/ip/flow_share.hpp>
+
 #include <cstddef>
 #include <cstdint>
 
@@ -29,6 +31,8 @@ struct socket_options {
 struct config {
     config() = default;
 
+    /// The ports that this stack has, of a host that is split over several: it binds no others.
+    ip::flow_share share;
     std::size_t max_sockets = 4096; ///< bound at the same time; past it errc::no_memory
     /// Over all sockets, charged like socket_options::receive_bytes: many sockets that nobody reads must not
     /// take the memory of those that somebody does.

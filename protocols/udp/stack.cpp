@@ -32,6 +32,8 @@ result<std::unique_ptr<binding>> stack::bind(ip::endpoint at, const socket_optio
         const auto picked = pick_port(at.addr);
         if (!picked) return picked.error();
         at.port = *picked;
+    } else if (!config_.share.owns(at.port)) {
+        return errc::address_unavailable;
     } else if (!is_free(at)) {
         return errc::address_in_use;
     }
@@ -54,7 +56,7 @@ result<std::uint16_t> stack::pick_port(const ip::address& local) {
     const std::uint32_t start = random_.below(count);
     for (std::uint32_t tried = 0; tried < count; ++tried) {
         const auto port = static_cast<std::uint16_t>(first + (start + tried) % count);
-        if (is_free(ip::endpoint(local, port))) return port;
+        if (config_.share.owns(port) && is_free(ip::endpoint(local, port))) return port;
     }
     return errc::no_ports;
 }

@@ -56,8 +56,9 @@ class stack {
     ~stack() { stop(); }
 
     /// An unspecified address takes what comes to any of ours; port 0 picks one that nobody can guess
-    /// [RFC 6056 3.3.1]. errc::address_in_use, no_ports, no_memory (config::max_sockets), host_stopped;
-    /// invalid_argument for a TTL of 0. That the address is ours is for the caller to see to.
+    /// [RFC 6056 3.3.1]. errc::address_in_use, address_unavailable (another shard's port), no_ports,
+    /// no_memory (config::max_sockets), host_stopped; invalid_argument for a TTL of 0. That the address is
+    /// ours is for the caller to see to.
     result<std::unique_ptr<binding>> bind(ip::endpoint at, const socket_options& options);
 
     /// `datagram` begins with its UDP header, and may go on behind its end.

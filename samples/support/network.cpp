@@ -2,7 +2,6 @@
 
 #include <tapir/framework/entropy.hpp>
 #include <tapir/framework/reactor.hpp>
-#include <tapir/framework/uring_backend.hpp>
 #include <tapir/framework/wall_clock.hpp>
 #include <tapir/protocols/control/socket.hpp>
 #include <tapir/protocols/host/kernel_side.hpp>
@@ -17,7 +16,7 @@ control_options::control_options(command_line& line) {
     line.flag("--no-control", none, "no such socket");
 }
 
-network_options::network_options(command_line& line, std::uint16_t default_port)
+network_options::network_options(command_line& line, std::uint16_t default_port, bool serves)
     : port(default_port), control(line) {
     line.option("--stack", stack, "whose TCP: tapir's own over a TAP, or the kernel's")
         .one_of({"tap", "kernel"});
@@ -32,7 +31,11 @@ network_options::network_options(command_line& line, std::uint16_t default_port)
                 "whether the kernel cuts large segments and sums checksums")
         .one_of({"auto", "off"});
     line.flag("--ecn", ecn, "let routers mark packets in place of dropping them, if the peer is willing");
-    line.option("--pcap", pcap, "write every frame to this file, for Wireshark");
+    line.option("--spin", spin_us,
+                "microseconds for which it looks for work before it sleeps: answers sooner, for a CPU's time")
+        .within(0, 1'000'000);
+    line.option("--pcap", pcap, "write every frame to this file, for Wireshark (shard 1: to FILE.1 ...)");
+    if (serves) line.option("--shards", shards, "threads that share out the connections").within(1, 64);
 }
 
 tap_io network_options::io() const {
@@ -40,8 +43,9 @@ tap_io network_options::io() const {
     return tap_io_name == "multishot" ? tap_io::multishot : tap_io::automatic;
 }
 
-task<> interrupt(signal_set* signals) {
-    (void)co_await signals->next();
+task<> interrupt(program_signals* signals) {
+    while (const auto signal = co_await signals->next())
+        if (*signal != SIGUSR1) co_return;
 }
 
 namespace {
@@ -61,12 +65,16 @@ result<ip::address> kernel_address(const network_options& o, const ip::prefix& o
 
 } // namespace
 
-task<std::unique_ptr<tap_network>> tap_network::open(const network_options& o) {
+// The first shard makes the device and finds out whether all that was asked for is possible; the others join.
+task<std::unique_ptr<tap_network>> tap_network::open(const network_options& o, shard* of) {
+    promise_base& self = co_await this_coroutine;
+    const bool first = of == nullptr || of->is_first();
+    if (!first && !co_await of->meet()) co_return nullptr;
     const auto own = ip::parse_prefix(o.address);
     if (!own)
         co_return fail("--address '" + o.address +
                        "' is not an IPv4 address with its prefix, as 192.0.2.2/24");
-    std::unique_ptr<tap_network> n(new tap_network);
+    std::unique_ptr<tap_network> n(new tap_network(of));
     n->own_ = *own;
     auto peer = kernel_address(o, *own);
     if (!peer) co_return fail("--peer '" + o.peer + "' is not an IPv4 address");
@@ -77,35 +85,57 @@ task<std::unique_ptr<tap_network>> tap_network::open(const network_options& o) {
                        ": give it, with --peer, another host's address of the same network");
     tap_config how(o.tap, o.io());
     how.offload = o.tap_offload_name == "off" ? tap_offload::off : tap_offload::automatic;
+    if (of != nullptr) {
+        how.queue = first ? tap_queue::first : tap_queue::another;
+        if (!first) how.offload = of->offload();
+    }
     auto device = co_await open_tap(how);
     if (!device) co_return fail(o.tap + ": " + device.error().message());
     n->tap_ = std::move(*device);
-    if (auto set = configure_kernel_side(o.tap, ip::prefix(*peer, own->length)); !set)
-        co_return fail(o.tap + ": cannot set the kernel's address " + peer->to_string() + ": " +
-                       set.error().message());
-    promise_base& self = co_await this_coroutine;
+    if (of != nullptr && first)
+        of->offload() = n->tap_->offloads() ? tap_offload::automatic : tap_offload::off;
+    if (first) {
+        if (auto set = configure_kernel_side(o.tap, ip::prefix(*peer, own->length)); !set)
+            co_return fail(o.tap + ": cannot set the kernel's address " + peer->to_string() + ": " +
+                           set.error().message());
+        if (of != nullptr && !co_await of->meet()) co_return nullptr;
+    }
     tapir::link* top = n->tap_.get();
     if (!o.pcap.empty()) {
         capture_config c;
         c.time_origin = unix_time_of_instant_zero();
-        auto file = capture::to_file(self.reactor(), *top, o.pcap, c);
-        if (!file) co_return fail(o.pcap + ": " + file.error().message());
+        const std::string path = first ? o.pcap : o.pcap + "." + std::to_string(of->number());
+        auto file = capture::to_file(self.reactor(), *top, path, c);
+        if (!file) co_return fail(path + ": " + file.error().message());
         n->capture_ = std::move(*file);
         top = n->capture_.get();
     }
     host_config config;
-    config.secret = os_secret();
+    config.secret = of != nullptr ? of->secret() : os_secret();
     config.tcp.connections.ecn = n->ecn_ = o.ecn;
+    if (of != nullptr) {
+        config.share = of->share();
+        n->way_ = std::make_unique<shard_link>(self.reactor(), *top, config.share, of->others());
+        top = n->way_.get();
+    }
     n->host_ = std::make_unique<host>(self.reactor(), config);
-    const std::uint64_t draw = self.reactor().rng().next();
-    const auto octet = [&](unsigned i) { return static_cast<std::uint8_t>(draw >> (8 * i)); };
-    const ethernet::mac_address mac(0x02, octet(0), octet(1), octet(2), octet(3),
-                                    octet(4)); // locally administered
+    const auto mac = of != nullptr ? of->mac() : random_mac(self.reactor().rng().next());
     if (auto added = n->host_->add_interface(*top, mac, *own); !added)
         co_return fail("--address " + o.address + ": " + added.error().message());
     if (auto route = n->host_->add_route(ip::prefix(), *peer); !route)
         co_return fail("default route by " + peer->to_string() + ": " + route.error().message());
+    if (of != nullptr) of->here = n->host_.get();
     co_return n;
+}
+
+tap_network::~tap_network() {
+    if (own_shard() == nullptr) return;
+    own_shard()->here = nullptr;
+    if (!way_) return;
+    const link_counters n = way_->counters();
+    log::info("shard " + std::to_string(own_shard()->number()) + ": " + std::to_string(n.frames_in) +
+              " frames came in, " + std::to_string(n.handed_over) + " were handed over, " +
+              std::to_string(n.taken_over) + " taken over");
 }
 
 // Servers here write whole messages, and the end of one must not wait for an ACK: Nagle off.
@@ -122,7 +152,7 @@ task<result<tcp::connection>> tap_network::connect(std::string to) {
     co_return co_await host_->connect(*where);
 }
 
-task<std::unique_ptr<kernel_network>> kernel_network::open(const network_options& o) {
+task<std::unique_ptr<kernel_network>> kernel_network::open(const network_options& o, shard*) {
     std::unique_ptr<kernel_network> n(new kernel_network);
     n->address_ = o.address.substr(0, o.address.find('/'));
     if (!kernel::address::parse(n->address_ + ":0")) {
@@ -168,20 +198,29 @@ task<bool> control_socket::open(const control_options& o) {
     co_return true;
 }
 
-task<> control_socket::serve(host* of) {
-    if (listener_) (void)co_await control::serve(*listener_, *of, config_, counters_);
+task<> control_socket::serve(host* of, control::other_hosts* others) {
+    if (listener_) (void)co_await control::serve(*listener_, *of, config_, counters_, others);
 }
 
-int run_program(const std::function<task<int>()>& program) {
+namespace {
+
+int logging_what_it_throws(const std::function<int()>& program) {
     try {
-        reactor_config config;
-        config.seed = os_seed();
-        reactor r(make_uring_backend(), config);
-        return r.run(program());
+        return program();
     } catch (const std::exception& e) {
         log::error(e.what());
         return 1;
     }
+}
+
+} // namespace
+
+int run_program(const std::function<task<int>()>& program, duration spin) {
+    return logging_what_it_throws([&] { return new_reactor(spin)->run(program()); });
+}
+
+int run_shards(std::size_t count, const std::function<task<int>(shard&)>& program, duration spin) {
+    return logging_what_it_throws([&] { return shard_group(count, spin).run(program); });
 }
 
 } // namespace samples

@@ -9,7 +9,8 @@
 //     }
 //
 // `network` is a samples::tap_network or a samples::kernel_network; both have listen(port), connect(to) and
-// address().
+// address(). With --shards work() runs on each shard, on its own thread: what is said once waits until
+// network.meet() is true, and is said where network.is_first().
 #pragma once
 
 #include <tapir/framework/kernel_stream.hpp>
@@ -21,6 +22,7 @@
 #include <tapir/framework/task.hpp>
 #include <tapir/protocols/control/server.hpp>
 #include <tapir/protocols/host/host.hpp>
+#include <tapir/protocols/host/shard_link.hpp>
 #include <tapir/protocols/link/capture.hpp>
 #include <tapir/protocols/link/tap.hpp>
 
@@ -30,8 +32,10 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <type_traits>
 
 #include "samples/support/command_line.hpp"
+#include "samples/support/shards.hpp"
 
 namespace samples {
 
@@ -49,8 +53,8 @@ struct control_options {
 class control_socket {
   public:
     task<bool> open(const control_options& o);
-    /// Until it is stopped.
-    task<> serve(host* of);
+    /// Until it is stopped. `others`: null, or hosts of other threads.
+    task<> serve(host* of, control::other_hosts* others);
 
   private:
     std::optional<kernel::listener> listener_;
@@ -59,7 +63,8 @@ class control_socket {
 };
 
 struct network_options {
-    network_options(command_line& line, std::uint16_t default_port);
+    /// `serves`: it can do so in shards.
+    network_options(command_line& line, std::uint16_t default_port, bool serves = true);
 
     std::string stack = "tap";
     std::string tap = "tapir0";
@@ -70,19 +75,42 @@ struct network_options {
     std::string tap_offload_name = "auto";
     std::string pcap;
     bool ecn = false;
+    std::uint16_t shards = 1;
+    std::uint32_t spin_us = 0;
     control_options control;
 
     tap_io io() const;
+    duration spin() const { return std::chrono::microseconds(spin_us); }
 };
 
 /// SIGINT or SIGTERM has come, or the coroutine was stopped.
-task<> interrupt(signal_set* signals);
+task<> interrupt(program_signals* signals);
 
-class tap_network {
+/// What a network knows of its program.
+class network_base {
+  public:
+    /// Null: it is not split.
+    shard* own_shard() const { return shard_; }
+    bool is_first() const { return shard_ == nullptr || shard_->is_first(); }
+    /// All shards have come here, and were well.
+    task<bool> meet(bool well = true) {
+        if (shard_ == nullptr) co_return well;
+        co_return co_await shard_->meet(well);
+    }
+
+  protected:
+    explicit network_base(shard* of) : shard_(of) {}
+
+  private:
+    shard* shard_;
+};
+
+class tap_network : public network_base {
   public:
     /// Opens the TAP and gives both sides their addresses. The error has been printed when nothing is
     /// returned.
-    static task<std::unique_ptr<tap_network>> open(const network_options& o);
+    static task<std::unique_ptr<tap_network>> open(const network_options& o, shard* of);
+    ~tap_network();
 
     /// With Nagle's algorithm off: servers here write whole messages, and the end of one must not wait for an
     /// ACK.
@@ -94,42 +122,55 @@ class tap_network {
     std::string tap_path() const { return tap_->io() == tap_io::multishot ? "multishot" : "poll"; }
 
   private:
-    tap_network() = default;
+    explicit tap_network(shard* of) : network_base(of) {}
 
     ip::prefix own_;
     bool ecn_ = false;
     std::unique_ptr<tapir::tap> tap_;
     std::unique_ptr<capture> capture_;
+    std::unique_ptr<shard_link> way_;
     std::unique_ptr<host> host_;
 };
 
-class kernel_network {
+class kernel_network : public network_base {
   public:
-    static task<std::unique_ptr<kernel_network>> open(const network_options& o);
+    static task<std::unique_ptr<kernel_network>> open(const network_options& o, shard* of);
 
     result<kernel::listener> listen(std::uint16_t port);
     task<result<kernel::stream>> connect(std::string to);
     std::string address() const { return address_; }
 
   private:
-    kernel_network() = default;
+    kernel_network() : network_base(nullptr) {}
     std::string address_;
 };
 
+/// With what it takes beside work(network): the control socket and the signals of the first shard.
+template <class F>
+task<int> run_on(tap_network* network, const network_options* options, F* work) {
+    if (!network->is_first()) co_return co_await (*work)(*network);
+    shard* own = network->own_shard();
+    control_socket control;
+    if (!co_await control.open(options->control)) co_return 1;
+    int status = 1;
+    auto all = [&](scope& s) -> task<> {
+        s.spawn([&] { return control.serve(network->our_host(), own != nullptr ? &own->group() : nullptr); });
+        if (own != nullptr) s.spawn([&] { return own->relay_signals(); });
+        status = co_await (*work)(*network);
+        s.request_stop();
+    };
+    co_await with_scope(all);
+    co_return status;
+}
+
 template <class Network, class F>
-task<int> open_and_run(const network_options& options, F work) {
-    auto network = co_await Network::open(options);
+task<int> open_and_run(const network_options& options, F work, shard* of = nullptr) {
+    auto network = co_await Network::open(options, of);
     if (!network) co_return 1;
-    if constexpr (requires { network->our_host(); }) {
-        control_socket control;
-        if (!co_await control.open(options.control)) co_return 1;
-        int status = 1;
-        auto both = [&](scope& s) -> task<> {
-            s.spawn([&] { return control.serve(network->our_host()); });
-            status = co_await work(*network);
-            s.request_stop();
-        };
-        co_await with_scope(both);
+    if constexpr (std::is_same_v<Network, tap_network>) {
+        const int status = co_await run_on(network.get(), &options, &work);
+        if (of != nullptr && status != 0) of->raise(SIGTERM); // nor can the others go on
+        (void)co_await network->meet(status == 0);            // what comes here for them is handed over
         co_return status;
     } else {
         co_return co_await work(*network);
@@ -137,14 +178,25 @@ task<int> open_and_run(const network_options& options, F work) {
 }
 
 /// Runs `program` on a reactor over io_uring; its value is the exit status. What it throws is logged: 1.
-int run_program(const std::function<task<int>()>& program);
+int run_program(const std::function<task<int>()>& program, duration spin = duration::zero());
+/// The same on a reactor for each shard.
+int run_shards(std::size_t count, const std::function<task<int>(shard&)>& program,
+               duration spin = duration::zero());
 
 /// Runs work(network) -> task<int>; its value is the program's exit status.
 template <class F>
 int run(const network_options& options, F work) {
+    if (options.stack == "kernel" && options.shards > 1) {
+        log::error("--shards splits tapir's own host; the kernel has one of its own");
+        return 1;
+    }
     if (options.stack == "kernel")
-        return run_program([&] { return open_and_run<kernel_network>(options, work); });
-    return run_program([&] { return open_and_run<tap_network>(options, work); });
+        return run_program([&] { return open_and_run<kernel_network>(options, work); }, options.spin());
+    if (options.shards > 1)
+        return run_shards(
+            options.shards, [&](shard& of) { return open_and_run<tap_network>(options, work, &of); },
+            options.spin());
+    return run_program([&] { return open_and_run<tap_network>(options, work); }, options.spin());
 }
 
 /// Serves every connection with a coroutine of its own; one that fails ends alone.
@@ -161,16 +213,19 @@ task<> accept_all(L* listener, F serve) {
 template <class F>
 int run_server(const network_options& options, std::string what, F serve) {
     auto work = [&](auto& network) -> task<int> {
-        signal_set signals(SIGINT, SIGTERM);
+        program_signals signals(network.own_shard());
         auto listener = network.listen(options.port);
         if (!listener) {
             log::error("cannot listen on port " + std::to_string(options.port) + ": " +
                        listener.error().message());
             co_return 1;
         }
-        std::printf("%s on %s port %u; Ctrl-C ends it\n", what.c_str(), network.address().c_str(),
-                    options.port);
-        std::fflush(stdout);
+        if (!co_await network.meet()) co_return 1;
+        if (network.is_first()) {
+            std::printf("%s on %s port %u; Ctrl-C ends it\n", what.c_str(), network.address().c_str(),
+                        options.port);
+            std::fflush(stdout);
+        }
         using listener_type = std::remove_cvref_t<decltype(*listener)>;
         co_await race(accept_all<listener_type, F>(&*listener, serve), interrupt(&signals));
         co_return 0;

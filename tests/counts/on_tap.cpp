@@ -40,6 +40,7 @@ class counting_backend final : public backend {
         ++turns;
         return ring_.wait(deadline);
     }
+    bool look() override { return ring_.look(); }
     void dispatch() override { ring_.dispatch(); }
     void submit(io_operation& operation) override { ring_.submit(operation); }
     void cancel(io_operation& operation) override { ring_.cancel(operation); }

@@ -92,8 +92,15 @@ TEST_CASE("command line: device names that are none, or another's") {
 
 TEST_CASE("command line: a TAP that another process holds, and a port that another one has") {
     on_tap([] {
-        const auto holder = start({sample("echo")}, "echo on");
+        {
+            const auto split = start({sample("echo"), "--shards", "2", "--tap", "tapir1"}, "echo on");
+            expect_refused({sample("half_close"), "--shards", "3", "--tap", "tapir1"},
+                           "tapir1: another process holds that TAP");
+            expect(split->running(), "and goes on");
+        }
+        const auto holder = start({sample("echo"), "--shards", "1"}, "echo on");
         expect_refused({sample("half_close")}, "tapir0: another process holds that TAP");
+        expect_refused({sample("half_close"), "--shards", "2"}, "a TAP with one queue in place of several");
         const std::vector<std::string> on_loopback{sample("echo"), "--stack", "kernel", "--address",
                                                    "127.0.0.1"};
         const auto listener = start(on_loopback, "echo on");

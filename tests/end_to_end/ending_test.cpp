@@ -6,6 +6,7 @@
 #include <csignal>
 #include <string>
 #include <thread>
+#include <vector>
 
 #include "tests/support/kernel_socket.hpp"
 #include "tests/support/on_tap.hpp"
@@ -101,7 +102,9 @@ TEST_CASE(
     const temporary_directory root;
     root.write("index.html", "served\n");
     on_each_tap_path([&](const std::string& io) {
-        const finished made = run({"ip", "tuntap", "add", "mode", "tap", "name", "tapir0"});
+        std::vector<std::string> make{"ip", "tuntap", "add", "mode", "tap", "name", "tapir0"};
+        if (shards() > 1) make.emplace_back("multi_queue");
+        const finished made = run(make);
         expect(made.status == 0, made.all());
         auto server = serve(root, io);
         const auto client = kernel_socket::connected("192.0.2.2", 80);

@@ -113,7 +113,7 @@ void on_reactor(F body) {
 TEST_CASE("tapstat: a hanging client is ESTABLISHED, a SYN whose answer nobody answers is SYN_RECV") {
     const temporary_directory root;
     on_tap([&] {
-        const auto server = serve(root);
+        const auto server = serve(root, "automatic", {"--shards", "1"}); // one listener
         const std::string whose = std::to_string(server->pid()) + "/http_server";
         packet_socket kernels_side("tapir0", ETH_P_IP);
         const auto client = kernel_socket::connected("192.0.2.2", 80);

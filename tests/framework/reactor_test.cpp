@@ -1,7 +1,9 @@
 #include <tapir/framework/event.hpp>
+#include <tapir/framework/io_await.hpp>
 #include <tapir/framework/log.hpp>
 #include <tapir/framework/reactor.hpp>
 #include <tapir/framework/scope.hpp>
+#include <tapir/framework/signals.hpp>
 #include <tapir/framework/sim_backend.hpp>
 #include <tapir/framework/sleep.hpp>
 #include <tapir/framework/stall_detector.hpp>
@@ -9,10 +11,17 @@
 
 #include <doctest/doctest.h>
 
+#include <algorithm>
+#include <array>
+#include <csignal>
+#include <fcntl.h>
+#include <memory>
 #include <mutex>
 #include <stdexcept>
 #include <string>
 #include <thread>
+#include <unistd.h>
+#include <utility>
 #include <vector>
 
 using namespace tapir;
@@ -40,6 +49,38 @@ class captured_log {
   private:
     std::mutex mutex_;
     std::vector<std::string> warnings_;
+};
+
+/// Time goes on by a microsecond with each reading of the clock, and to the deadline with each sleep. Nothing
+/// else ever happens.
+class idle_world final : public backend {
+  public:
+    instant now() override { return now_ += 1us; }
+    duration timer_resolution() const override { return duration(1 << 16); }
+    bool wait(instant deadline) override {
+        if (deadline <= now_) return true;
+        sleeps += looks_ == 0 ? 's' : 'S';
+        most_looks = std::max(most_looks, std::exchange(looks_, 0));
+        now_ = deadline;
+        return true;
+    }
+    bool look() override {
+        ++looks_;
+        return false;
+    }
+    void dispatch() override {}
+    void submit(io_operation&) override { FAIL("no operations here"); }
+    void cancel(io_operation&) override {}
+    io_operation::completion retire(io_operation&) override { return {}; }
+    void wake() override {}
+    bool simulated() const override { return false; }
+
+    std::string sleeps; ///< a letter for each: S when looks came before it
+    std::size_t most_looks = 0;
+
+  private:
+    std::size_t looks_ = 0;
+    instant now_{1s};
 };
 
 task<result<>> wait_for(event* e) {
@@ -308,4 +349,70 @@ TEST_CASE("reactor: one that sleeps long, or works in short turns, is no stall")
     config.stall_after = duration::zero();
     const reactor unwatched(make_uring_backend(), config);
     CHECK(unwatched.stalls() == nullptr);
+}
+
+TEST_CASE("reactor spins: bounded in time, and after spins in vain ever more sleeps come without one") {
+    auto made = std::make_unique<idle_world>();
+    idle_world& world = *made;
+    reactor_config config;
+    config.stall_after = 0ns;
+    config.spin = 50us;
+    reactor r(std::move(made), config);
+    const auto sleeper = []() -> task<> {
+        for (int i = 0; i < 3000; ++i) (void)co_await sleep_for(1ms);
+    };
+    r.run(sleeper());
+    CHECK(world.most_looks == 50);
+    CHECK(world.sleeps.starts_with("SsSsssSsssssssS"));
+    const std::size_t last = world.sleeps.rfind('S');
+    CHECK(last - world.sleeps.rfind('S', last - 1) == 1 + reactor_config::most_sleeps_between_spins);
+    const spin_counters& spun = r.spun();
+    CHECK(spun.found == 0);
+    CHECK(spun.spins == static_cast<std::size_t>(std::ranges::count(world.sleeps, 'S')));
+    CHECK(spun.spent_ns <= spun.spins * 51'000);
+}
+
+TEST_CASE("reactor spins: posts, signals, files, timers and stopping are served meanwhile, on every ring") {
+    for (const std::uint32_t setup : {0U, 1U, 2U}) {
+        CAPTURE(setup);
+        uring_config ring;
+        ring.skip_setups = setup;
+        reactor_config config;
+        config.spin = 60s; // what is not served so is late enough to be noticed
+        reactor r(make_uring_backend(ring), config);
+        std::array<int, 2> pipe{};
+        REQUIRE(::pipe2(pipe.data(), O_CLOEXEC) == 0);
+        event posted;
+        const auto body = [&]() -> task<> {
+            signal_set signals(SIGUSR2);
+            const pthread_t own = ::pthread_self();
+            const instant before = r.io().now();
+            std::thread([&] { r.post([&] { posted.set(); }); }).join();
+            CHECK(co_await posted.wait());
+            std::thread late([&] {
+                std::this_thread::sleep_for(std::chrono::milliseconds(2));
+                ::pthread_kill(own, SIGUSR2);
+            });
+            CHECK(co_await signals.next());
+            late.join();
+            std::thread writer([&] {
+                std::this_thread::sleep_for(std::chrono::milliseconds(2));
+                CHECK(::write(pipe[1], "x", 1) == 1);
+            });
+            std::array<std::byte, 8> buffer;
+            CHECK(co_await io::read(pipe[0], buffer));
+            writer.join();
+            CHECK(co_await sleep_for(2ms));
+            event never_set;
+            const auto stopped = co_await with_timeout(2ms, wait_for(&never_set));
+            CHECK(stopped.error() == errc::deadline_exceeded);
+            CHECK(r.io().now() - before < 10s);
+            CHECK(r.io().now() - before > 4ms);
+        };
+        r.run(body());
+        CHECK(r.spun().found != 0);
+        CHECK(r.spun().spent_ns > 4'000'000);
+        ::close(pipe[0]);
+        ::close(pipe[1]);
+    }
 }

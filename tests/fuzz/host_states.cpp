@@ -32,6 +32,7 @@ tcp::config limits(std::uint8_t choice) {
     c.connections.receive_buffer = buffer_bytes;
     c.connections.send_buffer = buffer_bytes;
     c.connections.ecn = (choice & 128) != 0;
+    if ((choice & 32) != 0) c.most_awake = 0; // whenever it can
     return c;
 }
 

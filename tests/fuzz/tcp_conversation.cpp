@@ -60,6 +60,7 @@ struct world final : tcp::output_sink, tcp::trace_sink {
         c.max_out_of_order_ranges = 8;
         c.max_fast_opening = 3;
         c.max_fast_open_servers = 2;
+        c.dormant_after = std::chrono::milliseconds(1);
         return c;
     }
     world() {

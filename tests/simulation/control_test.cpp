@@ -241,8 +241,8 @@ TEST_CASE("control: counters of every layer, by name") {
                 CHECK(of_interface == c->interface.has_value());
             }
         }
-        for (const char* layer :
-             {"tcp", "udp", "host", "ipv4", "icmp", "interface", "arp", "ethernet", "link", "control"})
+        for (const char* layer : {"tcp", "udp", "host", "ipv4", "icmp", "interface", "arp", "ethernet",
+                                  "link", "reactor", "control"})
             CHECK_MESSAGE(layers.contains(layer), layer);
         const auto value = [&](const char* layer, const std::string& name) {
             for (const auto& [known, n] : layers[layer])
@@ -253,6 +253,7 @@ TEST_CASE("control: counters of every layer, by name") {
         CHECK(value("tcp", "passive_opens") == 1);
         CHECK(value("tcp", "segments_in") == w.server().tcp().counted().segments_in);
         CHECK(value("ipv4", "dropped.bad_header_checksum") == 0);
+        CHECK(value("reactor", "spins") == 0); // virtual time
         CHECK(value("control", "clients") == 1);
     };
     between_two_hosts(quiet_path(), scenario);

@@ -166,6 +166,11 @@ drawn_network draw_network(std::uint64_t seed) {
     draw_recovery(draw, n.client, n.server);
     draw_ecn(draw, n);
     for (link_plan& plan : n.links) plan.segmentation = draw.below(3) == 0;
+    for (tcp::config* c : {&n.client, &n.server}) // folded at every opportunity
+        if (draw.below(2) == 0)
+            c->most_awake = 0;
+        else if (draw.below(2) == 0)
+            c->dormant_after = 1ns;
     return n;
 }
 

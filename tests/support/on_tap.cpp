@@ -2,6 +2,8 @@
 
 #include <doctest/doctest.h>
 
+#include <algorithm>
+#include <array>
 #include <cstdlib>
 #include <net/if.h>
 #include <stdexcept>
@@ -35,6 +37,20 @@ bool on_tap_as(const std::string& title, const std::function<void()>& body, unsi
 
 } // namespace
 
+namespace {
+
+bool can_be_split(const std::vector<std::string>& arguments) {
+    const auto given = [&](const char* what) {
+        return std::ranges::find(arguments, what) != arguments.end();
+    };
+    if (given("--shards") || given("kernel") || given("--pcap"))
+        return false; // captures are one for each shard
+    return std::ranges::any_of(std::array{"http_server", "echo", "half_close", "smtp_sink"},
+                               [&](const char* name) { return arguments[0] == sample(name); });
+}
+
+} // namespace
+
 void on_tap(const std::function<void()>& body, unsigned time_limit) {
     on_tap_as("", body, time_limit);
 }
@@ -44,7 +60,16 @@ void on_each_tap_path(const std::function<void(const std::string&)>& body, unsig
         if (!on_tap_as(std::string(io) + ": ", [&] { body(io); }, time_limit)) return;
 }
 
+unsigned shards() {
+    const char* asked = std::getenv("TAPIR_SHARDS");
+    return asked == nullptr ? 1 : static_cast<unsigned>(std::atoi(asked));
+}
+
 std::unique_ptr<process> start(std::vector<std::string> arguments, const std::string& ready) {
+    if (shards() > 1 && can_be_split(arguments)) {
+        arguments.emplace_back("--shards");
+        arguments.push_back(std::to_string(shards()));
+    }
     auto p = std::make_unique<process>(std::move(arguments));
     if (p->says(ready)) return p;
     const std::string why = p->err();

@@ -28,6 +28,9 @@ void on_tap(const std::function<void()>& body, unsigned seconds = 60);
 /// The same once for each of the ways frames are moved: body("poll"), body("multishot").
 void on_each_tap_path(const std::function<void(const std::string& io)>& body, unsigned seconds = 60);
 
+/// How many shards servers are to run in, unless they say it themselves: TAPIR_SHARDS, or 1.
+unsigned shards();
+
 /// Starts a sample and waits until it says `ready`. What it lacks on this machine is a reason to skip.
 std::unique_ptr<process> start(std::vector<std::string> arguments, const std::string& ready);
 

@@ -7,6 +7,7 @@
 #include <tapir/protocols/host/kernel_side.hpp>
 #include <tapir/protocols/link/tap.hpp>
 
+#include <cstddef>
 #include <memory>
 #include <string>
 #include <utility>
@@ -22,10 +23,13 @@ class tap_host {
     static constexpr ip::address own = ip::address::v4(192, 0, 2, 2);
     static constexpr ip::address kernels = ip::address::v4(192, 0, 2, 1);
 
-    explicit tap_host(const std::string& io, tap_offload offload = tap_offload::automatic)
+    /// `buffers` as in tap_config.
+    explicit tap_host(const std::string& io, tap_offload offload = tap_offload::automatic,
+                      std::size_t buffers = 0)
         : reactor_(make_uring_backend()) {
         tap_config how("tapir0", io == "poll" ? tap_io::poll : tap_io::multishot);
         how.offload = offload;
+        how.buffers = buffers;
         auto opened = reactor_.run(open_tap(how));
         if (!opened && opened.error() == tap_errc::no_multishot) throw lacking(opened.error().message());
         expect(opened.has_value(), opened ? "" : opened.error().message());

@@ -73,6 +73,7 @@ tcp::config configuration() {
     c.use_timestamps = false; // the time would be in every segment, and no two states the same
     c.use_window_scale = false;
     c.use_sack = false;
+    c.dormant_after = 0s; // nothing that a digest could tell, but one more timer
     return c;
 }
 

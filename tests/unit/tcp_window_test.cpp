@@ -322,6 +322,7 @@ TEST_CASE("an answer carries the acknowledgement") {
 TEST_CASE("one batch of in-order segments draws one ACK, but none for more than max_stretch_bytes") {
     tcp::config c = tcp_lab::plain();
     c.max_stretch_bytes = 4000;
+    c.max_stretch_part = 20; // of 65535 bytes, a window without scale
     tcp_lab lab(c);
     lab.establish();
     for (std::uint32_t i = 0; i < 3; ++i)
@@ -332,6 +333,20 @@ TEST_CASE("one batch of in-order segments draws one ACK, but none for more than 
     CHECK(lab.out() == segs{{.flags = ACK, .seq = 1, .ack = 7001},
                             {.flags = ACK, .seq = 1, .ack = 11001},
                             {.flags = ACK, .seq = 1, .ack = 13001}});
+}
+
+TEST_CASE("one batch of in-order segments draws one ACK for a part of a large buffer") {
+    tcp::config c = tcp_lab::plain();
+    c.max_stretch_bytes = 1000;
+    tcp_lab lab(c);
+    tcp::connection_options o = c.connections;
+    o.receive_buffer = 48'000; // a 16th: 3000
+    lab.establish(o);
+    for (std::uint32_t i = 0; i < 8; ++i)
+        lab.in({.flags = ACK, .seq = 1 + 1000 * i, .ack = 1, .text = bulk(1000)});
+    CHECK(lab.out() == segs{{.flags = ACK, .seq = 1, .ack = 3001},
+                            {.flags = ACK, .seq = 1, .ack = 6001},
+                            {.flags = ACK, .seq = 1, .ack = 8001}});
 }
 
 TEST_CASE("progress and duplicates in one batch: one ACK for the progress, one for each duplicate") {

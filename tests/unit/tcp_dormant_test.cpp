@@ -1,0 +1,302 @@
+// Idle connections are folded away (dormant.hpp). Whatever comes next, neither peer nor user can tell that
+// from the same connection that never lay dormant: both run side by side here, and say the same.
+
+#include <tapir/protocols/tcp/dormant.hpp>
+
+#include <array>
+#include <cstring>
+#include <numeric>
+
+#include "tests/support/tcp_lab.hpp"
+
+using namespace tapir;
+using namespace tapir::test;
+
+namespace {
+
+tcp::config with(duration dormant_after, std::uint32_t most_awake) {
+    tcp::config c;
+    c.most_awake = most_awake;
+    c.dormant_after = dormant_after;
+    c.rtt_floor = 1ms;
+    return c;
+}
+
+std::vector<std::uint32_t> random_words(tapir::random& r, std::size_t size, std::uint32_t alike) {
+    std::vector<std::uint32_t> all(size);
+    for (auto& w : all) w = r.below(100) < alike ? 7 : r.next_u32();
+    return all;
+}
+
+/// All that a user can ask for, as one text.
+std::string everything(const tcp::endpoint& e) {
+    const tcp::info i = e.info();
+    std::string text = std::string(name(i.state));
+    const auto add = [&](auto... v) { ((text += ' ' + std::to_string(v)), ...); };
+    add(i.snd_una.value(), i.snd_nxt.value(), i.rcv_nxt.value(), i.send_queue, i.unsent, i.receive_queue,
+        i.receive_memory, i.out_of_order, i.out_of_order_ranges);
+    add(i.srtt.count(), i.rttvar.count(), i.min_rtt.count(), i.rto.count(), i.backoff, i.cwnd, i.ssthresh,
+        i.pacing_rate, i.in_flight, i.sacked, i.lost, i.in_recovery, i.in_loss, i.reordering_seen,
+        i.recoveries_undone);
+    add(i.send_mss, i.receive_mss, i.send_window, i.receive_window, i.send_scale, i.receive_scale,
+        i.timestamps, i.window_scaling, i.sack_permitted, i.no_delay, i.ecn, i.ecn_echoing, i.path_mtu);
+    add(i.bytes_sent, i.bytes_acked, i.bytes_received, i.bytes_retransmitted, i.segments_in, i.segments_out,
+        i.retransmits, i.fast_retransmits, i.rto_fired, i.duplicate_acks, i.ce_received, i.ecn_reductions);
+    add(i.send_memory, static_cast<int>(i.congestion), i.from_cookie, i.fast_opened, i.orphan,
+        static_cast<int>(i.mtu_search), i.mtu_floor, i.mtu_ceiling, i.urgent_segments, i.urgent_ahead);
+    add(i.last_send.time_since_epoch().count(), i.last_receive.time_since_epoch().count(),
+        i.next_timer.time_since_epoch().count(), static_cast<int>(i.next_timer_id),
+        static_cast<int>(i.limited_by), e.writable(), e.unacked(), e.peer_finished(), e.at_end());
+    for (const tcp::edge& edge : e.edges())
+        add(static_cast<int>(edge.to), static_cast<int>(edge.cause), edge.when.time_since_epoch().count());
+    add(e.owned_by().opened.time_since_epoch().count(), e.report().unread, static_cast<int>(e.report().how));
+    return text + e.error().message();
+}
+
+/// Two of everything: one end never lies dormant, the other whenever it can.
+struct twins {
+    explicit twins(std::uint32_t most_awake) : sleepy(with(1ns, most_awake)) {}
+    tcp_lab wakeful{with(0s, 0)};
+    tcp_lab sleepy;
+    std::uint32_t ours = 1;   ///< one past what we have sent, as the peer has seen it
+    std::uint32_t theirs = 1; ///< and the peer's next
+    std::uint32_t stamp = 10'000;
+
+    template <class F>
+    void both(F f) {
+        f(wakeful);
+        f(sleepy);
+    }
+    void establish(const tcp::connection_options& o, const tcp::options& syn) {
+        both([&](tcp_lab& lab) { lab.establish(o, 65535, syn); });
+    }
+    void in(seg s) {
+        both([&](tcp_lab& lab) {
+            seg one = s;
+            if (lab.stack.configuration().use_timestamps && lab.e->info().timestamps) {
+                if (!one.options) one.options.emplace();
+                one.options->ts = tcp::timestamps{stamp, lab.timestamp_of_last_segment()};
+            }
+            lab.in(one);
+        });
+    }
+    void agree() {
+        const segs a = wakeful.out();
+        const segs b = sleepy.out();
+        REQUIRE(a == b);
+        for (const seg& s : a)
+            ours = std::max(ours, s.seq + static_cast<std::uint32_t>(s.text.size()) +
+                                      (has(s.flags, FIN) ? 1u : 0u));
+        REQUIRE(everything(*wakeful.e) == everything(*sleepy.e));
+    }
+};
+
+tcp::options generous() {
+    tcp::options o;
+    o.mss = std::uint16_t{1000};
+    o.sack_permitted = true;
+    o.window_scale = std::uint8_t{4};
+    o.ts = tcp::timestamps{9'000, 0};
+    return o;
+}
+
+} // namespace
+
+TEST_CASE("dormant: words come back as they were") {
+    tapir::random r(5);
+    for (int n = 0; n < 2000; ++n) {
+        const std::size_t size = 1 + r.below(150);
+        const auto alike = r.below(101);
+        const auto plain = random_words(r, size, alike);
+        const auto common = random_words(r, size, alike);
+        std::vector<std::uint32_t> folded(tcp::folded_at_most(size));
+        folded.resize(tcp::fold(plain, common, folded));
+        std::vector<std::uint32_t> again(size);
+        tcp::unfold(folded, common, again);
+        REQUIRE(again == plain);
+    }
+}
+
+TEST_CASE("dormant: what is in common takes no room") {
+    tapir::random r(6);
+    const auto plain = random_words(r, 128, 0);
+    std::vector<std::uint32_t> folded(tcp::folded_at_most(plain.size()));
+    CHECK(tcp::fold(plain, plain, folded) == 4); // which of the words
+    auto other = plain;
+    other[100] ^= 1;
+    CHECK(tcp::fold(other, plain, folded) == 5);
+    for (auto& w : other) w = ~w;
+    CHECK(tcp::fold(other, plain, folded) == tcp::folded_at_most(plain.size()));
+}
+
+TEST_CASE("dormant: after a second of silence, until the next segment") {
+    tcp_lab lab;
+    lab.establish();
+    CHECK(lab.stack.dormant_connections() == 0);
+    lab.wait(3s);
+    CHECK(lab.stack.dormant_connections() == 1);
+    CHECK(lab.stack.connections() == 1);
+    CHECK(lab.wheel.armed() == 0); // nothing has to look at it
+    CHECK(lab.e->state() == tcp::state::established);
+    CHECK(lab.e->info().segments_in == 1);
+    CHECK(lab.stack.dormant_connections() == 1); // who only looks wakes nobody
+    lab.in({.flags = ACK, .seq = 1, .ack = 1, .text = "hello"});
+    CHECK(lab.stack.dormant_connections() == 0);
+    CHECK(lab.read() == "hello");
+    CHECK(lab.counted().folded == 1);
+    CHECK(lab.counted().unfolded == 1);
+}
+
+TEST_CASE("dormant: a call wakes it, and so does the end of its handle") {
+    tcp_lab lab;
+    lab.establish();
+    lab.wait(3s);
+    REQUIRE(lab.stack.dormant_connections() == 1);
+    CHECK(lab.write("hello") == 5);
+    CHECK(lab.out() == segs{{.flags = ACK, .seq = 1, .ack = 1, .text = "hello"}});
+    lab.in({.flags = ACK, .seq = 1, .ack = 6});
+    lab.wait(3s);
+    REQUIRE(lab.stack.dormant_connections() == 1);
+    lab.e.reset();
+    CHECK(lab.out() == segs{{.flags = RST, .seq = 6}});
+    CHECK(lab.stack.connections() == 0);
+    CHECK(lab.stack.dormant_connections() == 0);
+}
+
+TEST_CASE("dormant: who has something unread, queued or under way stays awake") {
+    tcp_lab lab;
+    lab.establish();
+    lab.in({.flags = ACK, .seq = 1, .ack = 1, .text = "unread"});
+    lab.wait(10s);
+    CHECK(lab.stack.dormant_connections() == 0);
+    CHECK(lab.read() == "unread");
+    lab.wait(10s);
+    CHECK(lab.stack.dormant_connections() == 1);
+    lab.in({.flags = ACK, .seq = 7, .ack = 1, .window = 0});
+    lab.write("queued");
+    lab.wait(10s);
+    CHECK(lab.stack.dormant_connections() == 0);
+}
+
+TEST_CASE("dormant: keepalive is due as if nothing had been") {
+    tcp::connection_options o = tcp_lab::plain().connections;
+    o.keepalive_idle = 60s;
+    o.keepalive_interval = 5s;
+    o.keepalive_probes = 2;
+    tcp_lab lab;
+    lab.establish(o);
+    lab.wait(59s);
+    CHECK(lab.stack.dormant_connections() == 1);
+    CHECK(lab.out().empty());
+    lab.wait(2s);
+    CHECK(lab.out() == segs{{.flags = ACK, .seq = 0, .ack = 1}});
+    lab.wait(20s);
+    CHECK(lab.e->error() == errc::timed_out);
+}
+
+TEST_CASE("dormant: in a crowd who is at rest does not wait") {
+    tcp::config c = tcp_lab::plain();
+    c.most_awake = 0;
+    tcp_lab lab(c);
+    lab.establish();
+    CHECK(lab.stack.dormant_connections() == 1);
+    lab.in({.flags = ACK, .seq = 1, .ack = 1, .text = std::string(1000, 'a')});
+    CHECK(lab.out() == segs{{.flags = ACK, .seq = 1, .ack = 1001}});
+    CHECK(lab.stack.dormant_connections() == 0); // with something unread
+    CHECK(lab.read().size() == 1000);
+    lab.out();
+    CHECK(lab.stack.dormant_connections() == 1);
+    lab.write("hello");
+    CHECK(lab.out() == segs{{.flags = ACK, .seq = 1, .ack = 1001, .text = "hello"}});
+    CHECK(lab.stack.dormant_connections() == 0); // with something in flight
+    lab.in({.flags = ACK, .seq = 1001, .ack = 6});
+    CHECK(lab.out().empty());
+    CHECK(lab.stack.dormant_connections() == 1);
+}
+
+TEST_CASE("dormant: the host stops, and the network is said to be unreachable") {
+    tcp_lab lab;
+    lab.establish();
+    lab.wait(3s);
+    lab.stack.unreachable(lab.there(), errc::host_unreachable, lab.now);
+    CHECK(lab.e->soft_error() == errc::host_unreachable);
+    CHECK_FALSE(lab.icmp(tcp::icmp_kind::host_unreachable, 1));
+    CHECK(lab.stack.dormant_connections() == 1);
+    lab.stack.stop(lab.now);
+    CHECK(lab.e->error() == errc::host_stopped);
+    CHECK(lab.out() == segs{{.flags = RST, .seq = 1}});
+}
+
+TEST_CASE("dormant: neither the peer nor the user can tell") {
+    std::uint64_t folded = 0;
+    for (std::uint64_t seed = 1; seed <= 300; ++seed) {
+        CAPTURE(seed);
+        tapir::random r(seed);
+        tcp::connection_options o;
+        o.no_delay = r.below(2) == 0;
+        o.paced = r.below(2) == 0;
+        o.congestion =
+            r.below(2) == 0 ? tcp::congestion_algorithm::cubic : tcp::congestion_algorithm::new_reno;
+        if (r.below(2) == 0) o.keepalive_idle = 20s;
+        if (r.below(2) == 0) o.send_buffer = 20'000;
+        if (r.below(2) == 0) o.path_mtu = tcp::mtu_probing::always;
+        twins t(seed % 2 == 0 ? 0 : 1000);
+        t.establish(o, r.below(2) == 0 ? generous() : tcp_lab::default_options());
+        t.agree();
+        for (int step = 0; step < 60 && t.wakeful.e->state() == tcp::state::established; ++step) {
+            CAPTURE(step);
+            t.stamp += 1 + r.below(5);
+            const std::uint32_t n = 1 + r.below(r.below(2) == 0 ? 20 : 900);
+            switch (r.below(12)) {
+            case 0:
+            case 1: // data in order
+                t.in({.flags = ACK, .seq = t.theirs, .ack = t.ours, .text = std::string(n, 'p')});
+                t.theirs += n;
+                break;
+            case 2: // a hole, which is filled later
+                t.in({.flags = ACK, .seq = t.theirs + n, .ack = t.ours, .text = "ahead"});
+                if (r.below(2) == 0) break;
+                t.agree();
+                t.in({.flags = ACK, .seq = t.theirs, .ack = t.ours, .text = std::string(n, 'p')});
+                t.theirs += n + 5;
+                break;
+            case 3:
+            case 4:
+            case 5: // everything is acknowledged, with one window or another
+                t.in({.flags = ACK,
+                      .seq = t.theirs,
+                      .ack = t.ours,
+                      .window = static_cast<std::uint16_t>(r.below(8) == 0 ? 0 : 5'000 + r.below(60'000))});
+                break;
+            case 6: // a question, or something old
+                t.in({.flags = ACK, .seq = t.theirs - 1 - r.below(3), .ack = t.ours});
+                break;
+            case 7:
+                t.both([&](tcp_lab& lab) {
+                    lab.write(std::string(n * (1 + static_cast<unsigned>(step) % 7), 'w'));
+                });
+                break;
+            case 8: t.both([&](tcp_lab& lab) { (void)lab.read(); }); break;
+            case 9: {
+                const bool no_delay = r.below(2) == 0;
+                t.both([&](tcp_lab& lab) { lab.e->set_no_delay(no_delay); });
+                break;
+            }
+            default: {
+                static constexpr std::array<duration, 5> spans = {1ms, 50ms, 900ms, 4s, 400s};
+                const duration d = spans[r.below(4) == 0 ? r.below(5) : r.below(3)];
+                t.both([&](tcp_lab& lab) { lab.wait(d); });
+                break;
+            }
+            }
+            t.agree();
+            t.both([&](tcp_lab& lab) { lab.wait(2ms); });
+            t.agree();
+        }
+        t.both([&](tcp_lab& lab) { lab.e->close(lab.now); });
+        t.agree();
+        folded += t.sleepy.counted().unfolded;
+        CHECK(t.wakeful.counted().folded == 0);
+    }
+    CHECK(folded > 2'000);
+}
