@@ -36,6 +36,7 @@ void print_each(const std::string& what, const std::string& io, const cost& c) {
 
 void count_all(const std::string& io) {
     print_each("request", io, measured(load::http, io, 20'000));
+    print_each("connection", io, measured(load::http_connect, io, 5'000));
     print_each("round trip", io, measured(load::echo, io, 20'000));
     for (const auto& [what, name] :
          {std::pair(load::send, "byte sent"), std::pair(load::receive, "byte read()"),

@@ -4,17 +4,6 @@
 #include <cstdint>
 #include <new>
 
-#if defined(__SANITIZE_ADDRESS__)
-#define TAPIR_FRAME_POOL 0
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer)
-#define TAPIR_FRAME_POOL 0
-#endif
-#endif
-#ifndef TAPIR_FRAME_POOL
-#define TAPIR_FRAME_POOL 1
-#endif
-
 namespace tapir {
 namespace {
 
@@ -48,7 +37,7 @@ thread_local frame_pool frames;
 
 void* allocate_pooled(std::size_t size) {
     const std::size_t c = (size + granule - 1) / granule;
-    if (!TAPIR_FRAME_POOL || c >= classes) return ::operator new(size);
+    if (!pools_memory || c >= classes) return ::operator new(size);
     free_frame_node* node = frames.free[c];
     if (node == nullptr) return ::operator new(c * granule);
     frames.free[c] = node->next;
@@ -57,7 +46,7 @@ void* allocate_pooled(std::size_t size) {
 
 void free_pooled(void* memory, std::size_t size) noexcept {
     const std::size_t c = (size + granule - 1) / granule;
-    if (TAPIR_FRAME_POOL && c < classes && !frames.over) {
+    if (pools_memory && c < classes && !frames.over) {
         frames.free[c] = new (memory) free_frame_node{frames.free[c]};
         return;
     }

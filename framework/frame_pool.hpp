@@ -6,7 +6,20 @@
 #include <cstddef>
 #include <new>
 
+#if defined(__SANITIZE_ADDRESS__)
+#define TAPIR_POOLS_MEMORY false
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define TAPIR_POOLS_MEMORY false
+#endif
+#endif
+#ifndef TAPIR_POOLS_MEMORY
+#define TAPIR_POOLS_MEMORY true
+#endif
+
 namespace tapir {
+
+inline constexpr bool pools_memory = TAPIR_POOLS_MEMORY;
 
 void* allocate_frame(std::size_t size);
 void free_frame(void* frame, std::size_t size) noexcept;

@@ -4,6 +4,7 @@
 
 #include <tapir/framework/bytes.hpp>
 #include <tapir/framework/error.hpp>
+#include <tapir/framework/recycled.hpp>
 #include <tapir/framework/stream.hpp>
 #include <tapir/framework/task.hpp>
 #include <tapir/framework/time.hpp>
@@ -39,7 +40,7 @@ class transport {
 /// `S` is a stream, or a reference to one.
 template <class S>
     requires stream<std::remove_reference_t<S>>
-class transport_over final : public transport {
+class transport_over final : public transport, public recycled<transport_over<S>> {
   public:
     explicit transport_over(S s) : stream_(std::forward<S>(s)) {}
 

@@ -28,6 +28,7 @@ bool has_broadcast(ip::prefix p) {
 } // namespace
 
 void routes::insert(const route& r) {
+    latest_.reset();
     const auto shorter = std::ranges::find_if(
         routes_, [&](const route& other) { return other.destination.length < r.destination.length; });
     routes_.insert(shorter, r);
@@ -48,6 +49,7 @@ result<> routes::remove_address(ip::address own) {
     const auto found =
         std::ranges::find_if(addresses_, [&](const own_address& o) { return o.prefix.addr == own; });
     if (found == addresses_.end()) return errc::address_unavailable;
+    latest_.reset();
     const own_address gone = *found;
     addresses_.erase(found);
     const auto heir = std::ranges::find_if(addresses_, [&](const own_address& o) {
@@ -69,7 +71,7 @@ result<> routes::add(ip::prefix destination, ip::address gateway) {
     if (way == nullptr || is_own(gateway) || is_broadcast(gateway)) return errc::invalid_argument;
     const route r{
         .destination = network_of(destination), .gateway = gateway, .source = way->source, .link = way->link};
-    std::erase_if(routes_, [&](const route& old) {
+    std::erase_if(routes_, [&](const route& old) { // insert() forgets what was looked up
         return old.gateway && old.destination == r.destination && old.link == r.link;
     });
     insert(r);
@@ -93,6 +95,7 @@ bool routes::remove(ip::prefix destination) {
             return o.prefix.addr == r.source && network_of(o.prefix) == r.destination;
         });
     };
+    latest_.reset();
     return std::erase_if(routes_, [&](const route& r) {
                return r.destination == network_of(destination) && !comes_with_an_address(r);
            }) != 0;
@@ -105,6 +108,13 @@ const route* routes::connected(ip::address a) const {
 }
 
 std::optional<hop> routes::lookup(ip::address destination, std::optional<ip::address> from) const {
+    const question asked{.destination = destination, .from = from};
+    if (!latest_ || latest_->first != asked) latest_.emplace(asked, find(asked));
+    return latest_->second;
+}
+
+std::optional<hop> routes::find(const question& asked) const {
+    const auto& [destination, from] = asked;
     if (!destination.is_v4()) return std::nullopt;
     constexpr std::size_t any = std::numeric_limits<std::size_t>::max();
     const std::size_t link = from ? link_of(*from).value_or(any) : any;

@@ -17,6 +17,7 @@
 #include <cstddef>
 #include <optional>
 #include <span>
+#include <utility>
 #include <vector>
 
 namespace tapir::ipv4 {
@@ -81,11 +82,19 @@ class routes {
     std::span<const route> all() const { return routes_; }
 
   private:
+    struct question {
+        ip::address destination;
+        std::optional<ip::address> from;
+        bool operator==(const question&) const = default;
+    };
     const route* connected(ip::address a) const;
     void insert(const route& r);
+    std::optional<hop> find(const question& asked) const;
 
     std::vector<own_address> addresses_;
     std::vector<route> routes_;
+    /// What lookup() was asked last, and said: packets go where the one before went. Empty after a change.
+    mutable std::optional<std::pair<question, std::optional<hop>>> latest_;
 };
 
 } // namespace tapir::ipv4

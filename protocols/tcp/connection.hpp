@@ -23,6 +23,7 @@
 #include <tapir/framework/error.hpp>
 #include <tapir/framework/parked.hpp>
 #include <tapir/framework/reactor.hpp>
+#include <tapir/framework/recycled.hpp>
 #include <tapir/framework/stream.hpp>
 #include <tapir/protocols/tcp/endpoint.hpp>
 
@@ -86,7 +87,7 @@ class core_ptr {
 };
 
 /// What all handles of one connection share: the endpoint and those who wait for it.
-class connection_core final : public observer, public list_hook<> {
+class connection_core final : public observer, public list_hook<>, public recycled<connection_core> {
   public:
     connection_core(std::shared_ptr<connection_context> context, std::unique_ptr<endpoint> e);
     ~connection_core();

@@ -15,6 +15,7 @@
 #include <tapir/framework/bytes.hpp>
 #include <tapir/framework/error.hpp>
 #include <tapir/framework/intrusive_list.hpp>
+#include <tapir/framework/recycled.hpp>
 #include <tapir/framework/stream.hpp>
 #include <tapir/framework/time.hpp>
 #include <tapir/protocols/tcp/congestion/control.hpp>
@@ -193,7 +194,8 @@ struct brief_report {
     close_report whole() const { return {unsent, unacked, unread, how}; }
 };
 
-class endpoint : public list_hook<> { // stack::all_ while it is open; then perhaps stack::unaccepted_
+class endpoint : public list_hook<>, // stack::all_ while it is open; then perhaps stack::unaccepted_
+                 public recycled<endpoint> {
   public:
     endpoint(const endpoint&) = delete;
     endpoint& operator=(const endpoint&) = delete;

@@ -49,6 +49,16 @@ TEST_CASE("counts: a request on a keep-alive connection") {
     });
 }
 
+TEST_CASE("counts: a connection with one request") {
+    on_each_path([](const std::string& io) {
+        const cost c = measured(load::http_connect, io, 2'000);
+        at_most(6, c.each(c.done.allocations), "allocations"); // its queues, and the info that stays
+        one_enter_each_turn(c);
+        at_most(3, c.each(c.frames_out), "frames out"); // SYN|ACK; response and FIN; the ACK of the client's
+        at_most(3, c.each(c.done.writes), "write()");
+    });
+}
+
 TEST_CASE("counts: a byte there and back") {
     on_each_path([](const std::string& io) {
         const cost c = measured(load::echo, io, 5'000);

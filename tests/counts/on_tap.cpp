@@ -142,15 +142,40 @@ task<> serve_bytes(load what, tcp::listener* listener, meter* m, event* over) {
     over->set();
 }
 
-/// On a thread of its own, until the server ends the connection.
-void be_client(load what) {
-    const int s = ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    const int on = 1;
-    ::setsockopt(s, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+sockaddr_in server_address() {
     sockaddr_in to{};
     to.sin_family = AF_INET;
     to.sin_port = htons(port);
     to.sin_addr.s_addr = htonl(own.v4_value());
+    return to;
+}
+
+/// On connections of its own, one after the other, until one fails.
+void connect_and_ask() {
+    const sockaddr_in to = server_address();
+    const std::string_view request = "GET / HTTP/1.1\r\nHost: 192.0.2.2\r\nConnection: close\r\n\r\n";
+    const timeval patience{1, 0}; // nobody refuses who is gone
+    std::array<char, 4096> buffer;
+    for (bool well = true; well;) {
+        const int s = ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+        ::setsockopt(s, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof patience);
+        ::setsockopt(s, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
+        well = ::connect(s, reinterpret_cast<const sockaddr*>(&to), sizeof to) == 0 &&
+               ::send(s, request.data(), request.size(), MSG_NOSIGNAL) > 0;
+        ssize_t n = well ? 1 : -1;
+        while (n > 0) n = ::recv(s, buffer.data(), buffer.size(), 0);
+        well = n == 0; // its FIN
+        ::close(s);
+    }
+}
+
+/// On a thread of its own, until the server ends the connection.
+void be_client(load what) {
+    if (what == load::http_connect) return connect_and_ask();
+    const int s = ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    const int on = 1;
+    ::setsockopt(s, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+    const sockaddr_in to = server_address();
     std::vector<char> buffer(piece);
     const std::string_view request = what == load::http ? "GET / HTTP/1.1\r\nHost: 192.0.2.2\r\n\r\n" : "x";
     bool well = ::connect(s, reinterpret_cast<const sockaddr*>(&to), sizeof to) == 0;
@@ -188,7 +213,7 @@ cost measured(load what, const std::string& io, std::uint64_t operations) {
     event over;
     auto serve = [&]() -> task<> {
         auto both = [&](scope& s) -> task<> {
-            if (what == load::http)
+            if (what == load::http || what == load::http_connect)
                 s.spawn(serve_http, &*listener, &m, &over);
             else
                 s.spawn(serve_bytes, what, &*listener, &m, &over);

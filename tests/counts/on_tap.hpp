@@ -23,6 +23,7 @@ struct cost {
 
 enum class load : std::uint8_t {
     http,          ///< requests on one keep-alive connection, one at a time
+    http_connect,  ///< each on a connection of its own, one at a time
     echo,          ///< a byte there and back
     send,          ///< write(span) of 64 KiB at a time
     receive,       ///< read(span)

@@ -207,3 +207,25 @@ TEST_CASE("a broadcast address is one on its own link only") {
     CHECK(r.is_broadcast(a("10.255.255.255"), 1));
     CHECK(r.is_broadcast(a("255.255.255.255"), 1));
 }
+
+TEST_CASE("the same question has another answer after every change") {
+    ipv4::routes r;
+    const auto way = [&r] { return r.lookup(a("203.0.113.1")); };
+    CHECK(!way());
+    REQUIRE(r.add_address(p("192.0.2.2/24")));
+    CHECK(!way());
+    REQUIRE(r.add(p("0.0.0.0/0"), a("192.0.2.1")));
+    CHECK(way() == hop{a("192.0.2.1"), a("192.0.2.2")});
+    REQUIRE(r.add(p("0.0.0.0/0"), a("192.0.2.9")));
+    CHECK(way() == hop{a("192.0.2.9"), a("192.0.2.2")});
+    REQUIRE(r.add_on_link(p("203.0.113.0/24"), 0));
+    CHECK(way() == hop{a("203.0.113.1"), a("192.0.2.2")});
+    REQUIRE(r.remove(p("203.0.113.0/24")));
+    CHECK(way() == hop{a("192.0.2.9"), a("192.0.2.2")});
+    REQUIRE(r.add_address(p("203.0.113.2/24"), 1));
+    CHECK(way() == hop{a("203.0.113.1"), a("203.0.113.2"), 1});
+    CHECK(r.lookup(a("203.0.113.1"), a("192.0.2.2")) == hop{a("203.0.113.1"), a("203.0.113.2"), 1});
+    REQUIRE(r.remove_address(a("203.0.113.2")));
+    REQUIRE(r.remove_address(a("192.0.2.2")));
+    CHECK(!way());
+}
