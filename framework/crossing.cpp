@@ -80,7 +80,7 @@ void crossing::open(std::size_t number, reactor& on, std::move_only_function<voi
     member& m = *members_[number];
     m.receive = std::move(receive);
     m.on.store(&on, std::memory_order_release);
-    wake(number);
+    on.post([self = shared_from_this(), &m] { self->look(m); });
 }
 
 void crossing::close(std::size_t number) {
@@ -94,12 +94,13 @@ bool crossing::put(std::size_t from, std::size_t to, std::span<const bytes> part
     return true;
 }
 
-// Whoever finds the flag set has written before its reader takes it back, and is seen.
+// Whoever finds the flag set has written before its reader takes it back, and is seen. Who finds no reader
+// yet has set the flag before open() looks.
 void crossing::wake(std::size_t to) {
     member& m = *members_[to];
+    if (m.woken.exchange(true, std::memory_order_acq_rel)) return;
     reactor* on = m.on.load(std::memory_order_acquire);
-    if (on == nullptr || m.woken.exchange(true, std::memory_order_acq_rel)) return;
-    on->post([self = shared_from_this(), &m] { self->look(m); });
+    if (on != nullptr) on->post([self = shared_from_this(), &m] { self->look(m); });
 }
 
 void crossing::look(member& m) {

@@ -76,6 +76,7 @@ void team::come(std::size_t number, std::shared_ptr<meeting> waiting, bool well)
         m.waiting = std::move(waiting);
     } else {
         m.ended = true;
+        if (std::exchange(m.waiting, nullptr)) --here_; // it was stopped while it waited
     }
     well_ = well_ && well;
     const auto ended = static_cast<std::size_t>(

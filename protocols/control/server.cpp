@@ -12,8 +12,8 @@ std::string objection_to(const result<kernel::credentials>& who) {
 }
 
 foreign_report::foreign_report(other_hosts& others, std::size_t number, const request& what,
-                               const config& limits, const counters& own, report_part part)
-    : others_(others), number_(number), what_(what), limits_(limits), own_(own), part_(part) {}
+                               const config& limits, report_part part)
+    : others_(others), number_(number), what_(what), limits_(limits), part_(part) {}
 
 // A report looks into its host, and ends where it does.
 foreign_report::~foreign_report() {
@@ -24,12 +24,13 @@ task<result<bool>> foreign_report::next_piece(std::string* piece) {
     promise_base& self = co_await this_coroutine;
     shared_->ready.reset();
     others_.visit(number_, [s = shared_, home = &self.reactor(), what = what_, part = part_,
-                            &limits = limits_, &own = own_](host* of) {
+                            rows = limits_.rows_per_piece, places = limits_.places_per_piece](host* of) {
+        static const counters none; // of a socket of its own: it has none
         s->piece.clear();
         s->gone = of == nullptr;
         if (of != nullptr) {
-            if (!s->rows_to_tell) s->rows_to_tell.emplace(*of, own, what, process_row(), part);
-            s->over = !s->rows_to_tell->append(s->piece, limits.rows_per_piece, limits.places_per_piece);
+            if (!s->rows_to_tell) s->rows_to_tell.emplace(*of, none, what, process_row(), part);
+            s->over = !s->rows_to_tell->append(s->piece, rows, places);
             s->rows = s->rows_to_tell->rows();
         }
         home->post([s] { s->ready.set(); });

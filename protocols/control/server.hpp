@@ -53,7 +53,7 @@ namespace detail {
 class foreign_report {
   public:
     foreign_report(other_hosts& others, std::size_t number, const request& what, const config& limits,
-                   const counters& own, report_part part);
+                   report_part part);
     foreign_report(const foreign_report&) = delete;
     foreign_report& operator=(const foreign_report&) = delete;
     ~foreign_report();
@@ -76,7 +76,6 @@ class foreign_report {
     std::size_t number_;
     request what_;
     const config& limits_;
-    const counters& own_;
     report_part part_;
     std::shared_ptr<state> shared_ = std::make_shared<state>();
 };
@@ -115,7 +114,7 @@ task<result<>> send_answer(S* peer, session* s, other_hosts* others, const confi
     std::uint64_t rows = s->rows();
     for (std::size_t i = 0; i < others->count(); ++i) {
         const report_part part{.first = false, .last = i + 1 == others->count(), .rows = rows};
-        foreign_report more(*others, i, *s->asked(), *limits, *count, part);
+        foreign_report more(*others, i, *s->asked(), *limits, part);
         for (;;) {
             const result<bool> goes_on = co_await more.next_piece(&piece);
             if (!goes_on) co_return goes_on.error();

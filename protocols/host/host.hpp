@@ -109,7 +109,8 @@ class host final : private interface_owner, private tcp::output_sink, private ud
     task<result<tcp::connection>> connect(ip::endpoint to) { return connect(to, config_.tcp.connections); }
 
     /// Listens on one of this host's addresses, or on all if the address is unspecified; port 0 picks a free
-    /// port. errc::address_unavailable, address_in_use, no_memory, host_stopped.
+    /// port. errc::address_unavailable, address_in_use, no_memory, host_stopped; invalid_argument for port 0
+    /// of one of several shards.
     result<tcp::listener> listen(ip::endpoint at, tcp::listen_options options = {});
 
     /// A UDP socket at one of this host's addresses, or at all if the address is unspecified; port 0 picks

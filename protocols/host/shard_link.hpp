@@ -17,9 +17,9 @@
 // other threads. The kernel sends what belongs to a flow to the queue that the flow's owner wrote to last: on
 // a TAP few frames but the first of each flow are handed over.
 //
-// Listeners listen on every shard. connect() and port 0 pick ports of the shard's own flows. A UDP socket is
-// bound on the shard that has its port: port % shards. Budgets, rate limits, neighbours and path MTUs are
-// each shard's, and what is started or announced is so once by each.
+// Listeners listen on every shard, at a port that is named. connect() and port 0 of UDP pick ports of the
+// shard's own flows. A UDP socket is bound on the shard that has its port: port % shards. Budgets, rate
+// limits, neighbours and path MTUs are each shard's, and what is started or announced is so once by each.
 #pragma once
 
 #include <tapir/framework/buffer.hpp>

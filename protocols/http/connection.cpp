@@ -112,6 +112,8 @@ task<connection::arrival> connection::wait_for_request() {
         }
     }
     shed_ = idle.shed;
+    if (shed_ && !failed)
+        co_return arrival::nothing; // a newcomer has its place, whatever came in the same turn
     if (!failed) co_return eof_ ? arrival::nothing : arrival::begun;
     if (failed == errc::cancelled && idle.passed()) {
         ++control_.count().idle_timeouts;
@@ -316,7 +318,7 @@ task<> connection::end() {
         const bool begun = io_.begin_finish();
         if (begun) drained = co_await with_deadline(now() + config_.linger_time, drain());
         if (!drained && drained.error() == errc::deadline_exceeded) {
-            const auto over = co_await race(drain(), finish_and_linger(begun ? 0s : config_.linger_time));
+            const auto over = co_await race(drain(), finish_and_linger(begun));
             drained = over.index() == 0 ? std::get<0>(over) : std::get<1>(over);
         }
         if (!drained || !eof_ || stopped()) co_return; // run() aborts
@@ -341,10 +343,13 @@ task<result<>> connection::drain() {
     }
 }
 
-task<result<>> connection::finish_and_linger(duration linger) {
+// Who has lingered and finds the FIN acknowledged since before is done; who waits for that gives the client
+// its time to close from then on.
+task<result<>> connection::finish_and_linger(bool has_lingered) {
+    const instant asked = now();
     const result<> finished = co_await with_deadline(now() + config_.send_time, io_.finish());
     if (!finished) co_return finished;
-    co_return co_await sleep_for(linger);
+    co_return co_await sleep_for(has_lingered && now() == asked ? duration(0s) : config_.linger_time);
 }
 
 } // namespace tapir::http::detail

@@ -90,7 +90,7 @@ class connection {
 
     [[gnu::noinline]] task<> end(); // likewise
     task<result<>> drain();
-    task<result<>> finish_and_linger(duration linger);
+    task<result<>> finish_and_linger(bool has_lingered);
 
     void lend_workspace();
     void give_back_workspace();

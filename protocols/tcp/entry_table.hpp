@@ -115,9 +115,9 @@ class entry_table {
     void grow() {
         const std::size_t room =
             std::min<std::size_t>(bound_, std::max<std::size_t>(16, 2 * entries_.size()));
-        entries_.reserve(room);
-        heads_.assign(std::max<std::size_t>(std::bit_ceil(room) / 2, 1), none);
-        heads_.shrink_to_fit();
+        std::vector<std::uint32_t> heads(std::max<std::size_t>(std::bit_ceil(room) / 2, 1), none);
+        entries_.reserve(room); // what throws has changed nothing
+        heads_ = std::move(heads);
         for (std::uint32_t i = 0; i < entries_.size(); ++i) chain(i, hash_of_(entries_[i])); // all are used
     }
 

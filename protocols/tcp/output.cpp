@@ -170,7 +170,8 @@ bool tcb::send_syn(instant now, std::size_t max_payload, gather_list& parts, out
 bool tcb::send_owed_ack(instant now, outgoing_segment& out) {
     const std::uint32_t behind = rcv_nxt_ - last_ack_sent_;
     std::uint32_t stretch = stack_->config_.max_stretch_bytes;
-    if (behind > stretch) stretch = std::max(stretch, largest_window() / stack_->config_.max_stretch_part);
+    if (behind > stretch)
+        stretch = std::max(stretch, largest_window() / std::max(stack_->config_.max_stretch_part, 1u));
     if (behind > stretch) { // a large batch: several ACKs, each for a part, keep the peer's clock
         send_pure_ack(last_ack_sent_ + stretch, now, out);
         return true;

@@ -207,6 +207,7 @@ result<std::unique_ptr<listening_endpoint>> stack::listen(const ip::endpoint& lo
     if (stopped_) return errc::host_stopped;
     ip::endpoint at = local;
     if (at.port == 0) {
+        if (!config_.share.is_all()) return errc::invalid_argument; // each shard would pick another
         const auto picked = pick_listening_port(at.addr);
         if (!picked) return picked.error();
         at.port = *picked;
@@ -252,7 +253,8 @@ void stack::arm(tcb& c) {
     instant next = c.next_deadline();
     const instant set = c.armed() ? c.deadline() : never;
     // Somebody has to look whether it may lie dormant; a timer that is set anyway does.
-    if (const instant look = now_ + config_.dormant_after; set > look && next > look && may_lie_dormant(c))
+    if (const instant look = after(now_, config_.dormant_after);
+        set > look && next > look && may_lie_dormant(c))
         next = look;
     if (next < set) wheel_.arm(c, next);
 }

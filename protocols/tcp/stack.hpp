@@ -117,7 +117,8 @@ class stack {
                                               std::uint16_t local_port, const connection_options& options,
                                               instant now, bytes first = {});
     /// Listens at one address, or at any if `local.addr` is unspecified; the more exact listener wins.
-    /// Port 0 picks a free one. Errors: address_in_use, no_ports, no_memory, host_stopped.
+    /// Port 0 picks a free one; of one of several shards it is invalid_argument: each would pick another.
+    /// Errors: address_in_use, no_ports, no_memory, host_stopped.
     result<std::unique_ptr<listening_endpoint>> listen(const ip::endpoint& local,
                                                        const listen_options& options, instant now);
 

@@ -18,6 +18,7 @@
 // is in the scoreboard.
 #pragma once
 
+#include <tapir/framework/frame_pool.hpp>
 #include <tapir/framework/intrusive_list.hpp>
 #include <tapir/framework/time.hpp>
 #include <tapir/framework/timer_wheel.hpp>
@@ -517,7 +518,7 @@ tcb* stack::make_tcb(A&&... of) {
 }
 
 inline void stack::drop_tcb(tcb& c) {
-    constexpr std::size_t most_spare = 64;
+    constexpr std::size_t most_spare = pools_memory ? 64 : 0; // none where use after free is looked for
     std::destroy_at(&c);
     std::unique_ptr<std::byte[]> room(reinterpret_cast<std::byte*>(&c));
     if (spare_.size() < most_spare) spare_.push_back(std::move(room));

@@ -175,6 +175,31 @@ TEST_CASE("team: whoever is not well, or has ended, is known to all; nobody wait
     }
 }
 
+TEST_CASE("team: who is stopped while it waits for the others, and ends, counts once") {
+    team three(3, on_the_ring);
+    std::atomic<bool> last_has_come = false;
+    std::atomic<bool> second_has_ended = false;
+    bool early = false;
+    const int status = three.run([&](std::size_t me) -> task<int> {
+        if (me == 1) {
+            (void)co_await with_timeout(1ms, [](team* t) -> task<result<>> {
+                (void)co_await t->meet(1);
+                co_return result<>();
+            }(&three));
+            second_has_ended = true;
+            co_return 0;
+        }
+        while (!second_has_ended) (void)co_await sleep_for(1ms);
+        (void)co_await sleep_for(me == 2 ? 50ms : 10ms);
+        if (me == 2) last_has_come = true;
+        (void)co_await three.meet(me);
+        if (me == 0) early = !last_has_come;
+        co_return 0;
+    });
+    CHECK(status == 0);
+    CHECK_FALSE(early);
+}
+
 TEST_CASE("team: a reactor that cannot be made is an exception, and no program runs") {
     std::atomic<int> made = 0;
     team three(3, [&]() -> std::unique_ptr<reactor> {

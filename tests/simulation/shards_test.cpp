@@ -319,6 +319,7 @@ TEST_CASE("shards: each opens connections whose answers are its own") {
                 }
             }
         }
+        CHECK(us.shards[0]->listen({{}, 0}).error() == errc::invalid_argument);
         // An ICMP error finds the flow, whoever gets it.
         CHECK((co_await us.shards[1]->connect({a("192.0.2.1"), 81})).error() == errc::refused);
         for (tcp::connection& c : open) c.abort();

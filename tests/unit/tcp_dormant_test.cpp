@@ -147,6 +147,12 @@ TEST_CASE("dormant: after a second of silence, until the next segment") {
     CHECK(lab.counted().unfolded == 1);
 }
 
+TEST_CASE("dormant: a time that never comes arms no timer that has passed") {
+    tcp_lab lab(with(duration::max(), 1000));
+    lab.establish();
+    CHECK(lab.wheel.next() > lab.now);
+}
+
 TEST_CASE("dormant: a call wakes it, and so does the end of its handle") {
     tcp_lab lab;
     lab.establish();

@@ -185,5 +185,16 @@ TEST_CASE("large segments: what stands behind the window is not taken, what stan
     CHECK(lab.e->readable() == 8000);
 }
 
+TEST_CASE("max_stretch_part of 0 is that of 1: the whole buffer") {
+    tcp::config c = tcp_lab::plain();
+    c.max_stretch_bytes = 1000;
+    c.max_stretch_part = 0;
+    tcp_lab lab(c);
+    lab.establish();
+    for (std::uint32_t i = 0; i < 3; ++i)
+        lab.in({.flags = ACK, .seq = 1 + 1000 * i, .ack = 1, .text = bulk(1000)});
+    CHECK(lab.out() == segs{{.flags = ACK, .seq = 1, .ack = 3001}});
+}
+
 } // namespace
 } // namespace tapir::test
