@@ -3,8 +3,10 @@
 // go unseen.
 #pragma once
 
+#include <array>
 #include <cstddef>
 #include <new>
+#include <utility>
 
 #if defined(__SANITIZE_ADDRESS__)
 #define TAPIR_POOLS_MEMORY false
@@ -21,12 +23,57 @@ namespace tapir {
 
 inline constexpr bool pools_memory = TAPIR_POOLS_MEMORY;
 
-void* allocate_frame(std::size_t size);
-void free_frame(void* frame, std::size_t size) noexcept;
+namespace detail {
 
-/// The same lists for what is not a frame, and is not counted by live_frames().
-void* allocate_pooled(std::size_t size);
-void free_pooled(void* memory, std::size_t size) noexcept;
+struct pooled_node {
+    pooled_node* next;
+};
+
+/// One thread's lists. Trivial, and so reached without a check whether it was made already.
+struct frame_lists {
+    static constexpr std::size_t granule = 64;
+    // Up to 4 KiB: a coroutine that holds a request or a response by value is past 2 KiB, and runs once for each.
+    // Larger frames are rare and go to operator new.
+    static constexpr std::size_t classes = 65;
+    static constexpr std::size_t class_of(std::size_t size) { return (size + granule - 1) / granule; }
+
+    std::array<pooled_node*, classes> free;
+    std::size_t live;
+    bool kept; ///< until the thread ends: what static objects return then goes to operator delete
+};
+inline constinit thread_local frame_lists frames{};
+
+void* allocate_new(std::size_t size);
+
+} // namespace detail
+
+/// For what is not a frame, and is not counted by live_frames().
+inline void* allocate_pooled(std::size_t size) {
+    const std::size_t c = detail::frame_lists::class_of(size);
+    if (!pools_memory || c >= detail::frame_lists::classes || detail::frames.free[c] == nullptr)
+        return detail::allocate_new(size);
+    return std::exchange(detail::frames.free[c], detail::frames.free[c]->next);
+}
+
+inline void free_pooled(void* memory, std::size_t size) noexcept {
+    const std::size_t c = detail::frame_lists::class_of(size);
+    if (!pools_memory || c >= detail::frame_lists::classes || !detail::frames.kept) {
+        ::operator delete(memory);
+    } else {
+        detail::frames.free[c] = new (memory) detail::pooled_node{detail::frames.free[c]};
+    }
+}
+
+inline void* allocate_frame(std::size_t size) {
+    void* frame = allocate_pooled(size);
+    ++detail::frames.live;
+    return frame;
+}
+
+inline void free_frame(void* frame, std::size_t size) noexcept {
+    --detail::frames.live;
+    free_pooled(frame, size);
+}
 
 /// For containers that live about as long as a frame does: the fields of one response.
 template <class T>

@@ -70,9 +70,8 @@ class promise_base : public list_hook<live_tag>, public list_hook<ready_tag> {
         : handle_(self), internal_(internal) {}
     ~promise_base() = default;
 
-    /// At final suspension: it leaves the tree, and its parent (if it awaits) is the next that the loop
-    /// resumes.
-    void end(bool parent_awaits) noexcept;
+    /// At final suspension: it leaves the tree.
+    void end() noexcept;
 
   private:
     std::coroutine_handle<> handle_;
