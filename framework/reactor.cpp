@@ -21,8 +21,8 @@ reactor::~reactor() = default;
 void reactor::run_ready() {
     // Only what is ready now: whoever becomes ready meanwhile waits for the next turn once the budget is
     // spent.
-    resumptions_ += config_.budget - budget_left_;
-    budget_left_ = config_.budget;
+    resumptions_ = resumptions() + config_.budget;
+    budget_left_ = static_cast<std::int64_t>(config_.budget);
     while (budget_left_ != 0 && !ready_.empty()) run_next(ready_.pop_front()).resume();
 }
 
@@ -108,10 +108,12 @@ bool reactor::turn(const promise_base& root) {
 void reactor::run_until_ended(promise_base& root) {
     assert(!running_ && "run() is not reentrant");
     running_ = true;
+    root_ = &root;
     struct leave {
         reactor& self;
         ~leave() {
             self.running_ = false;
+            self.root_ = nullptr;
             if (self.stalls_) self.stalls_->turn_ended();
         }
     } guard{*this};

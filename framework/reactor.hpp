@@ -4,9 +4,9 @@
 //     tapir::reactor r(tapir::make_uring_backend());       // or make_sim_backend(seed)
 //     int answer = r.run(serve());                          // until the root coroutine has ended
 //
-// Who awaits a task, and who ends one, hands over to the other by symmetric transfer; all others are resumed by the
-// loop, one after the other. Both spend the budget, so that a chain of awaits of any length lets others run, and uses
-// little stack also where a compiler makes a call of the transfer.
+// Who awaits a task, and who ends one, hands over to the other by symmetric transfer; all others are resumed
+// by the loop, one after the other. Both spend the budget, so that a chain of awaits of any length lets
+// others run, and uses little stack also where a compiler makes a call of the transfer.
 #pragma once
 
 #include <tapir/framework/backend.hpp>
@@ -108,9 +108,9 @@ class reactor {
     /// `who` will be resumed, after everything that is ready already.
     void ready(promise_base& who) { ready_.push_back(who); }
 
-    /// For an awaiter that hands control straight to another coroutine: what its await_suspend() returns. `who`
-    /// runs as soon as the coroutine that runs now has suspended. When the turn's budget is spent it is ready like
-    /// any other: a chain of awaits that never waits may not keep everybody else from running.
+    /// For an awaiter that hands control straight to another coroutine: what its await_suspend() returns.
+    /// `who` runs as soon as the coroutine that runs now has suspended. When the turn's budget is spent it is
+    /// ready like any other: a chain of awaits that never waits may not keep everybody else from running.
     std::coroutine_handle<> run_next(promise_base& who);
 
     /// `hook` will run once when this turn's coroutines have run. Idempotent within a turn.
@@ -124,11 +124,13 @@ class reactor {
 
     /// Null in virtual time, or when stall_after is 0.
     const stall_detector* stalls() const { return stalls_.get(); }
-    std::uint64_t resumptions() const { return resumptions_ - budget_left_; }
+    std::uint64_t resumptions() const { return resumptions_ - static_cast<std::uint64_t>(budget_left_); }
     const spin_counters& spun() const { return spins_; }
 
-    /// Every coroutine that has started and not ended.
-    intrusive_list<promise_base, live_tag>& coroutines() { return live_; }
+    /// What run() runs, or null; and what was spawned and has not ended, in the order in which it was. All
+    /// other coroutines that have started and not ended are awaited by one of these, or by one that is.
+    const promise_base* root() const { return root_; }
+    intrusive_list<strand, strand_tag>& strands() { return strands_; }
 
   private:
     friend class promise_base;
@@ -148,12 +150,13 @@ class reactor {
     timer_wheel timers_;
     random random_;
     instant now_;
-    intrusive_list<promise_base, live_tag> live_;
+    const promise_base* root_ = nullptr;
+    intrusive_list<strand, strand_tag> strands_;
     intrusive_list<promise_base, ready_tag> ready_;
     intrusive_list<turn_hook> hooks_;
     std::uint64_t next_id_ = 1;
     std::uint64_t resumptions_ = 0; ///< with those that this turn may still have
-    std::size_t budget_left_ = 0;   ///< resumptions, in this turn
+    std::int64_t budget_left_ = 0;  ///< resumptions, in this turn; never below 0 between two
     duration spin_;
     std::uint32_t sleeps_due_ = 0;        ///< idle turns that sleep at once
     std::uint32_t sleeps_after_vain_ = 0; ///< so many, the last time
@@ -174,22 +177,21 @@ inline void promise_base::start(tapir::reactor& on, promise_base* parent, stop_t
     parent_ = parent;
     stop_ = stop;
     id_ = on.next_id_++;
-    on.live_.push_back(*this);
+}
+
+inline void promise_base::start_awaited(promise_base& parent, stop_token stop) {
+    start(*parent.reactor_, &parent, stop);
+    parent.awaited_ = this;
 }
 
 inline std::coroutine_handle<> reactor::run_next(promise_base& who) {
-    if (budget_left_ == 0) {
+    if (--budget_left_ < 0) {
+        budget_left_ = 0;
         ready_.push_back(who);
         return std::noop_coroutine();
     }
-    --budget_left_;
     if (stalls_) stalls_->running(who);
     return who.handle();
-}
-
-inline void promise_base::end() noexcept {
-    ended_ = true;
-    static_cast<list_hook<live_tag>&>(*this).remove();
 }
 
 inline void parked::wake() {

@@ -24,6 +24,7 @@ void scope::start(detail::scope_child child) {
     auto& promise = *child.promise;
     promise.owner = this;
     promise.start(owner_.reactor(), &owner_, stop_.token());
+    owner_.reactor().strands().push_back(promise);
     children_.push_back(promise);
     ++running_;
     owner_.reactor().ready(promise);

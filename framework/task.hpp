@@ -3,7 +3,8 @@
 //     tapir::task<int> answer() { co_await tapir::sleep_for(1s); co_return 42; }
 //     tapir::task<> ask() { int n = co_await answer(); ... }
 //
-// The awaiting coroutine is resumed as soon as this one has ended, with its value or its exception. The task inherits reactor and stop token from whoever awaits it; under() gives it another token.
+// The awaiting coroutine is resumed as soon as this one has ended, with its value or its exception. The task
+// inherits reactor and stop token from whoever awaits it; under() gives it another token.
 #pragma once
 
 #include <tapir/framework/promise.hpp>
@@ -67,6 +68,9 @@ class [[nodiscard]] task {
     class promise_type : public promise_base, public detail::task_outcome<T> {
       public:
         promise_type() : promise_base(std::coroutine_handle<promise_type>::from_promise(*this)) {}
+        ~promise_type() {
+            if (!this->ended()) this->end_awaited();
+        }
 
         task get_return_object(std::source_location origin = std::source_location::current()) {
             set_origin(origin);
@@ -76,10 +80,8 @@ class [[nodiscard]] task {
         struct final_awaiter {
             bool await_ready() const noexcept { return false; }
             std::coroutine_handle<> await_suspend(std::coroutine_handle<promise_type> h) const noexcept {
-                promise_type& self = h.promise();
-                self.end();
-                if (self.parent() == nullptr) return std::noop_coroutine();
-                return self.reactor().run_next(*self.parent());
+                promise_base* const awaits = h.promise().end_awaited();
+                return awaits != nullptr ? awaits->reactor().run_next(*awaits) : std::noop_coroutine();
             }
             void await_resume() const noexcept {}
         };
@@ -105,7 +107,7 @@ class [[nodiscard]] task {
         [[gnu::always_inline]] std::coroutine_handle<> await_suspend(std::coroutine_handle<P> h) {
             promise_base& parent = h.promise();
             promise_base& child = frame_.promise();
-            child.start(parent.reactor(), &parent, stop_ ? *stop_ : parent.stop());
+            child.start_awaited(parent, stop_ ? *stop_ : parent.stop());
             return parent.reactor().run_next(child);
         }
         T await_resume() { return frame_.promise().take(); }
