@@ -104,7 +104,7 @@ class [[nodiscard]] task {
             : frame_(frame), stop_(stop) {}
         bool await_ready() const noexcept { return false; }
         template <tapir_promise P>
-        [[gnu::always_inline]] std::coroutine_handle<> await_suspend(std::coroutine_handle<P> h) {
+        std::coroutine_handle<> await_suspend(std::coroutine_handle<P> h) {
             promise_base& parent = h.promise();
             promise_base& child = frame_.promise();
             child.start_awaited(parent, stop_ ? *stop_ : parent.stop());
