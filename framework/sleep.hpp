@@ -113,7 +113,7 @@ task<result<T>> with_deadline(instant deadline, task<result<T>> work) {
     detail::deadline_stop stop(self.reactor(), deadline, self.stop());
     task<result<T>> stoppable = std::move(work); // dies before `stop` does, also when this frame is torn down
     result<T> outcome = co_await std::move(stoppable).under(stop.token());
-    if (!outcome && stop.passed() && outcome.error() == errc::cancelled) outcome = errc::deadline_exceeded;
+    if (!outcome && stop.passed() && outcome.error() == errc::cancelled) co_return errc::deadline_exceeded;
     co_return outcome;
 }
 
