@@ -431,7 +431,6 @@ void stack::time_wait_timeout(instant now) {
 bool stack::flush(instant now, output_sink& out) {
     now_ = std::max(now_, now);
     outgoing_segment segment;
-    gather_list parts;
     while (!replies_.empty()) {
         if (!out.ready()) return false;
         const reply r = replies_.pop_front();
@@ -450,10 +449,11 @@ bool stack::flush(instant now, output_sink& out) {
                 after_output(c, now);
                 return false;
             }
-            if (!c.next_segment(now, out.max_payload(), parts, segment)) break;
+            if (!c.next_segment(now, out.max_payload(), parts_, segment)) break;
             ++counters_.segments_out;
             if (trace_ != nullptr) trace_->segment_out(c.flow(), segment, now);
             out.emit(c.way(), segment);
+            for (chunk& part : std::span(parts_).first(segment.payload.size())) part = chunk();
         }
         dirty_.pop_front();
         after_output(c, now);

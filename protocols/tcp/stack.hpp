@@ -373,6 +373,7 @@ class stack {
     std::vector<listening_endpoint*> listeners_;
     std::vector<ip::address> locals_;
     ring<reply> replies_;
+    gather_list parts_; ///< of the segment that flush() hands out; empty between two of them
     intrusive_list<tcb, dirty_tag> dirty_;
     intrusive_list<tcb, drowsy_tag> drowsy_; ///< who came to rest in a crowd, until the end of the turn
     intrusive_list<endpoint> all_;           ///< that are open, oldest first
