@@ -210,8 +210,7 @@ namespace {
 template <class Parts>
 void emit_before(const Parts& payload, mutable_bytes room, const header& h, std::uint16_t pseudo_header_sum,
                  checksum_mode mode) {
-    const std::size_t size = h.size();
-    assert(room.size() == size);
+    const std::size_t size = room.size();
     store_be16(room, 0, h.source_port);
     store_be16(room, 2, h.destination_port);
     store_be32(room, 4, h.seq.value());

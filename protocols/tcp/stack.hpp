@@ -310,6 +310,8 @@ class stack {
     /// After anything that may have changed a connection: ends it, moves it to TIME_WAIT, arms its timer,
     /// lists it for output. The connection may be gone afterwards.
     void settle(tcb& c, instant now);
+    /// The same after the user has taken data, which changes less.
+    void settle_read(tcb& c);
     void mark_dirty(tcb& c);
     void mark_drowsy(tcb& c);
     void announce_output();
