@@ -52,8 +52,9 @@ void header::emit(mutable_bytes out, bytes options) const {
     assert(payload_size <= max_total_length - size - options.size());
     assert(fragment_offset % 8 == 0);
     const std::size_t whole = size + options.size();
+    assert(out.size() >= whole);
     const unsigned flags = (dont_fragment ? 0x4000u : 0u) | (more_fragments ? 0x2000u : 0u);
-    const std::array<std::uint32_t, 5> words{
+    std::array<std::uint32_t, 5> words{
         static_cast<std::uint32_t>((0x40u | whole / 4) << 24 | unsigned{type_of_service} << 16 |
                                    (whole + payload_size)),
         std::uint32_t{identification} << 16 | flags | fragment_offset / 8u,
@@ -62,12 +63,11 @@ void header::emit(mutable_bytes out, bytes options) const {
         destination.v4_value(),
     };
     // Summed as values: to read back as wide words what was just stored in narrow ones makes a core wait.
-    std::uint64_t sum = ip::ones_complement_sum(options);
-    for (std::size_t i = 0; i < words.size(); ++i) {
-        store_be32(out, 4 * i, words[i]);
-        sum += words[i];
-    }
-    store_be16(out, 10, static_cast<std::uint16_t>(~ip::fold(sum)));
+    std::uint64_t sum = options.empty() ? 0 : ip::ones_complement_sum(options);
+    for (const std::uint32_t word : words) sum += word;
+    words[2] |= static_cast<std::uint16_t>(~ip::fold(sum));
+    const mutable_bytes fixed = out.first(size);
+    for (std::size_t i = 0; i < words.size(); ++i) store_be32(fixed, 4 * i, words[i]);
     copy_bytes(out.subspan(size), options);
 }
 
