@@ -1,5 +1,6 @@
 #include <tapir/framework/buffer.hpp>
 
+#include <algorithm>
 #include <array>
 #include <bit>
 #include <new>
@@ -26,8 +27,15 @@ struct pool_state {
 namespace {
 
 std::size_t class_of(std::size_t capacity) {
-    const auto bits = static_cast<std::size_t>(std::bit_width(capacity == 0 ? 0 : capacity - 1));
-    return bits <= smallest_bits ? 0 : bits - smallest_bits;
+    constexpr std::size_t in_the_first = (std::size_t{1} << smallest_bits) - 1;
+    return static_cast<std::size_t>(std::bit_width((std::max<std::size_t>(capacity, 1) - 1) | in_the_first)) -
+           smallest_bits;
+}
+
+block* new_block(pool_state& state, std::size_t c, std::size_t capacity) {
+    const std::size_t size = c < classes ? std::size_t{1} << (c + smallest_bits) : capacity;
+    return new (::operator new(sizeof(block) + size))
+        block{&state, nullptr, static_cast<std::uint32_t>(size), 0};
 }
 
 void free_all(pool_state& state) {
@@ -69,10 +77,7 @@ buffer buffer_pool::allocate(std::size_t capacity) {
         b = std::exchange(state_->free[c].first, state_->free[c].first->next_free);
         --state_->free[c].count;
     } else {
-        const std::size_t size =
-            c < detail::classes ? std::size_t{1} << (c + detail::smallest_bits) : capacity;
-        b = new (::operator new(sizeof(detail::block) + size))
-            detail::block{state_, nullptr, static_cast<std::uint32_t>(size), 0};
+        b = detail::new_block(*state_, c, capacity);
     }
     b->refs = 1;
     ++state_->live_blocks;

@@ -2,7 +2,9 @@
 // through pointer casts.
 #pragma once
 
+#include <bit>
 #include <cassert>
+#include <concepts>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
@@ -25,11 +27,30 @@ inline std::uint8_t load_u8(bytes b, std::size_t at) {
     assert(at < b.size());
     return static_cast<std::uint8_t>(b[at]);
 }
+
+namespace detail {
+/// One check and one instruction or two for the whole number: the headers of every packet are read by these.
+template <std::unsigned_integral T>
+T load_be(bytes b, std::size_t at) {
+    assert(at <= b.size() && sizeof(T) <= b.size() - at);
+    T v;
+    std::memcpy(&v, b.data() + at, sizeof v);
+    if constexpr (std::endian::native == std::endian::little) v = std::byteswap(v);
+    return v;
+}
+template <std::unsigned_integral T>
+void store_be(mutable_bytes b, std::size_t at, T v) {
+    assert(at <= b.size() && sizeof(T) <= b.size() - at);
+    if constexpr (std::endian::native == std::endian::little) v = std::byteswap(v);
+    std::memcpy(b.data() + at, &v, sizeof v);
+}
+} // namespace detail
+
 inline std::uint16_t load_be16(bytes b, std::size_t at) {
-    return static_cast<std::uint16_t>((load_u8(b, at) << 8) | load_u8(b, at + 1));
+    return detail::load_be<std::uint16_t>(b, at);
 }
 inline std::uint32_t load_be32(bytes b, std::size_t at) {
-    return (std::uint32_t{load_be16(b, at)} << 16) | load_be16(b, at + 2);
+    return detail::load_be<std::uint32_t>(b, at);
 }
 
 inline void store_u8(mutable_bytes b, std::size_t at, std::uint8_t v) {
@@ -37,12 +58,10 @@ inline void store_u8(mutable_bytes b, std::size_t at, std::uint8_t v) {
     b[at] = static_cast<std::byte>(v);
 }
 inline void store_be16(mutable_bytes b, std::size_t at, std::uint16_t v) {
-    store_u8(b, at, static_cast<std::uint8_t>(v >> 8));
-    store_u8(b, at + 1, static_cast<std::uint8_t>(v & 0xff));
+    detail::store_be(b, at, v);
 }
 inline void store_be32(mutable_bytes b, std::size_t at, std::uint32_t v) {
-    store_be16(b, at, static_cast<std::uint16_t>(v >> 16));
-    store_be16(b, at + 2, static_cast<std::uint16_t>(v & 0xffff));
+    detail::store_be(b, at, v);
 }
 
 inline void copy_bytes(mutable_bytes to, bytes from) {

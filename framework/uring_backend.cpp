@@ -116,11 +116,18 @@ struct uring_backend::state {
     std::array<bool, 256> supported{};
     std::deque<arrival> stash;
     std::size_t in_flight = 0;
+    instant latest{}; ///< what now() said last
     std::uint64_t enters = 0;
     std::uint16_t next_group = 0;
     std::vector<std::uint16_t> free_groups;
     bool multishot_sockets = true;
     std::shared_ptr<void> companion;
+
+    /// The deadline of a wait stays in the kernel from one to the next: timers are mostly put off, and to set
+    /// and cancel one with each wait takes more than to wake up now and then for nothing.
+    io_operation alarm{io_operation::kind::nop, nullptr};
+    instant alarm_at = never; ///< when it goes off; meaningful while in flight
+    __kernel_timespec alarm_time{};
 
     int wake_fd = -1;
     std::uint64_t wake_count = 0;
@@ -158,6 +165,24 @@ struct uring_backend::state {
         prepare(sqe, op);
         io_uring_sqe_set_data(sqe, &op);
         op.in_flight = true;
+        ++in_flight;
+    }
+
+    void set_alarm(instant at) {
+        if (alarm.in_flight && alarm_at <= at) return;
+        alarm_at = at;
+        alarm_time = {at.time_since_epoch() / 1s, (at.time_since_epoch() % 1s).count()};
+        io_uring_sqe* sqe = next_sqe();
+        if (alarm.in_flight) { // if it has just gone off, its completion ends the wait
+            io_uring_prep_timeout_update(sqe, &alarm_time, reinterpret_cast<std::uint64_t>(&alarm),
+                                         IORING_TIMEOUT_ABS);
+            sqe->flags |= IOSQE_CQE_SKIP_SUCCESS;
+            io_uring_sqe_set_data(sqe, nullptr);
+            return;
+        }
+        io_uring_prep_timeout(sqe, &alarm_time, 0, IORING_TIMEOUT_ABS);
+        io_uring_sqe_set_data(sqe, &alarm);
+        alarm.in_flight = true;
         ++in_flight;
     }
 
@@ -276,7 +301,7 @@ uring_backend::~uring_backend() {
 instant uring_backend::now() {
     timespec t{};
     ::clock_gettime(CLOCK_MONOTONIC, &t);
-    return instant(std::chrono::seconds(t.tv_sec) + duration(t.tv_nsec));
+    return state_->latest = instant(std::chrono::seconds(t.tv_sec) + duration(t.tv_nsec));
 }
 
 duration uring_backend::timer_resolution() const {
@@ -285,17 +310,12 @@ duration uring_backend::timer_resolution() const {
 
 bool uring_backend::wait(instant deadline) {
     state& s = *state_;
-    const bool arrived = s.arrived();
-    if (!arrived && deadline == never) {
-        s.entered(io_uring_submit_and_wait(&s.ring, 1));
-        return true;
-    }
-    const duration left = arrived ? duration::zero() : deadline - now();
-    if (left > duration::zero()) {
-        __kernel_timespec timeout{left / 1s, (left % 1s).count()};
-        io_uring_cqe* cqe = nullptr;
-        s.entered(io_uring_submit_and_wait_timeout(&s.ring, &cqe, 1, &timeout, nullptr));
-        return true;
+    if (!s.arrived() && deadline > s.latest) { // one that has passed since ends the wait at once
+        if (deadline != never) s.set_alarm(deadline);
+        if (s.stash.empty()) { // as long as the alarm has found room
+            s.entered(io_uring_submit_and_wait(&s.ring, 1));
+            return true;
+        }
     }
     look();
     return true;
@@ -332,7 +352,7 @@ void uring_backend::dispatch() {
             s.arm(s.wake_read);
             continue;
         }
-        op->complete(*op, c);
+        if (op != &s.alarm) op->complete(*op, c);
     }
 }
 
@@ -409,7 +429,8 @@ std::shared_ptr<void>& uring_backend::companion() {
 }
 
 std::size_t uring_backend::in_flight() const {
-    return state_->in_flight - (state_->wake_read.in_flight ? 1 : 0);
+    const state& s = *state_;
+    return s.in_flight - (s.wake_read.in_flight ? 1 : 0) - (s.alarm.in_flight ? 1 : 0);
 }
 
 std::uint64_t uring_backend::enters() const {

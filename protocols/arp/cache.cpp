@@ -41,6 +41,9 @@ cache::cache(const cache_config& config, ethernet::mac_address own)
 
 void cache::add_address(ip::prefix own) {
     own_.push_back({.prefix = own, .defended = std::nullopt});
+    if (const auto station = table_.find(own.broadcast().v4_value());
+        own.length < 31 && station != table_.end())
+        evict(station);
 }
 
 bool cache::is_own(ip::address a) const {
@@ -189,11 +192,10 @@ cache::entry* cache::create(ip::address a, creator by, instant now) {
 
 std::optional<ethernet::mac_address> cache::resolve(ip::address next_hop, instant now) {
     assert(next_hop.is_v4());
-    if (next_hop.is_broadcast() || is_own_broadcast(next_hop)) return ethernet::mac_address::broadcast();
-    if (next_hop.is_multicast()) return group_mac(next_hop);
-
-    const auto found = table_.find(next_hop.v4_value());
+    const auto found = table_.find(next_hop.v4_value()); // which holds neither groups nor broadcast addresses
     if (found == table_.end()) {
+        if (next_hop.is_broadcast() || is_own_broadcast(next_hop)) return ethernet::mac_address::broadcast();
+        if (next_hop.is_multicast()) return group_mac(next_hop);
         if (entry* e = create(next_hop, creator::us, now)) ask(next_hop, *e, now);
         return std::nullopt;
     }

@@ -217,6 +217,7 @@ class cache {
     instant next_deadline() const { return next_deadline_; }
     void on_timer(instant now);
 
+    bool transmission_pending() const { return !transmissions_.empty(); }
     std::optional<transmission> next_transmission();
     std::optional<release> next_release();
     std::optional<failure> next_failure();

@@ -7,9 +7,11 @@
 #include <tapir/framework/error.hpp>
 
 #include <array>
+#include <cassert>
 #include <compare>
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 #include <string>
 #include <string_view>
 
@@ -30,11 +32,13 @@ class mac_address {
 
     static mac_address load(bytes b, std::size_t at) {
         mac_address m;
-        for (std::size_t i = 0; i < size; ++i) m.octets_[i] = load_u8(b, at + i);
+        assert(at <= b.size() && size <= b.size() - at);
+        std::memcpy(m.octets_.data(), b.data() + at, size);
         return m;
     }
     void store(mutable_bytes b, std::size_t at) const {
-        for (std::size_t i = 0; i < size; ++i) store_u8(b, at + i, octets_[i]);
+        assert(at <= b.size() && size <= b.size() - at);
+        std::memcpy(b.data() + at, octets_.data(), size);
     }
 
     constexpr const std::array<std::uint8_t, size>& octets() const { return octets_; }

@@ -52,9 +52,10 @@ void interface::carrier(bool up) {
     }
 }
 
-void interface::send(frame packet, ip::address next_hop, instant now) {
+void interface::send(frame&& packet, ip::address next_hop, instant now) {
     if (const auto to = arp_.resolve(next_hop, now)) {
         transmit(std::move(packet), *to, ethernet::ether_type::ipv4);
+        if (!arp_.transmission_pending()) return; // nothing was asked, so nothing else has changed
     } else if (arp_.is_asked_for(next_hop)) {
         wait(std::move(packet), next_hop, now);
     }
@@ -85,7 +86,7 @@ void interface::wait(frame packet, ip::address next_hop, instant now) {
     });
 }
 
-void interface::transmit(frame packet, ethernet::mac_address to, ethernet::ether_type type) {
+void interface::transmit(frame&& packet, ethernet::mac_address to, ethernet::ether_type type) {
     ethernet::header h;
     h.destination = to;
     h.source = mac_;

@@ -45,7 +45,7 @@ class interface final : private frame_receiver {
     ~interface();
 
     /// Sends a frame that begins with an IPv4 header to a station on this link, now or when ARP has found it.
-    void send(frame packet, ip::address next_hop, instant now);
+    void send(frame&& packet, ip::address next_hop, instant now);
     /// Sends a packet for us to our own station: to the shard that has its flow, if there are several.
     void pass_on(const frame& packet);
     bool ready() const { return link_.ready(); }
@@ -85,7 +85,7 @@ class interface final : private frame_receiver {
     void carrier(bool up) override;
 
     void wait(frame packet, ip::address next_hop, instant now);
-    void transmit(frame packet, ethernet::mac_address to, ethernet::ether_type type);
+    void transmit(frame&& packet, ethernet::mac_address to, ethernet::ether_type type);
     /// Everything that the ARP cache wants done.
     void run_arp();
 

@@ -31,7 +31,7 @@ ipv4::path_mtu::path ip_output::path_to(ip::address destination, std::optional<i
     return paths_.to(destination, way ? link_mtu(way->link) : 1500, reactor_.now());
 }
 
-result<> ip_output::send(ipv4::header h, frame payload) {
+result<> ip_output::send(ipv4::header h, frame&& payload) {
     const auto way = route(h.destination, h.source);
     if (!way) return refuse(errc::network_unreachable, count_.no_route);
     h.payload_size = payload.size();

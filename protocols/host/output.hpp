@@ -48,7 +48,7 @@ class ip_output {
     /// errc::network_unreachable without a route, errc::too_large for more than 65,515 bytes, or for more
     /// than the link takes when h.dont_fragment is set, which is not heeded on links and paths below
     /// path_mtu_config::min_mtu. Both are counted.
-    result<> send(ipv4::header h, frame payload);
+    result<> send(ipv4::header h, frame&& payload);
 
     /// A packet with its finished header over a known hop, cut in pieces if it has to be and may.
     /// errc::too_large when it may not.

@@ -24,30 +24,20 @@ class address {
     constexpr explicit address(const std::array<std::uint8_t, 16>& octets) : octets_(octets) {}
 
     static constexpr address v4(std::uint8_t a, std::uint8_t b, std::uint8_t c, std::uint8_t d) {
-        address r;
-        r.octets_[12] = a;
-        r.octets_[13] = b;
-        r.octets_[14] = c;
-        r.octets_[15] = d;
-        return r;
+        return v4((std::uint32_t{a} << 24) | (std::uint32_t{b} << 16) | (std::uint32_t{c} << 8) | d);
     }
     /// From a number in host order: 0xc0000201 is 192.0.2.1.
     static constexpr address v4(std::uint32_t value) {
-        return v4(static_cast<std::uint8_t>(value >> 24), static_cast<std::uint8_t>(value >> 16),
-                  static_cast<std::uint8_t>(value >> 8), static_cast<std::uint8_t>(value));
+        return address(words{0, 0, mapped, in_network_order(value)});
     }
 
     constexpr const std::array<std::uint8_t, 16>& octets() const { return octets_; }
     constexpr bool is_v4() const { // asked of every packet, several times
-        const auto words = std::bit_cast<std::array<std::uint32_t, 4>>(octets_);
-        constexpr auto mapped = std::bit_cast<std::uint32_t>(std::array<std::uint8_t, 4>{0, 0, 0xff, 0xff});
-        return (words[0] | words[1]) == 0 && words[2] == mapped;
+        const auto w = std::bit_cast<words>(octets_);
+        return (w[0] | w[1]) == 0 && w[2] == mapped;
     }
     /// The IPv4 address as a number in host order; meaningful only if is_v4().
-    constexpr std::uint32_t v4_value() const {
-        return (std::uint32_t{octets_[12]} << 24) | (std::uint32_t{octets_[13]} << 16) |
-               (std::uint32_t{octets_[14]} << 8) | octets_[15];
-    }
+    constexpr std::uint32_t v4_value() const { return in_network_order(std::bit_cast<words>(octets_)[3]); }
     constexpr bool is_unspecified() const { return is_v4() && v4_value() == 0; }
     /// 224.0.0.0/4
     constexpr bool is_multicast() const { return is_v4() && (octets_[12] >> 4) == 0xe; }
@@ -59,6 +49,13 @@ class address {
     constexpr auto operator<=>(const address&) const = default;
 
   private:
+    using words = std::array<std::uint32_t, 4>;
+    static constexpr auto mapped =
+        std::bit_cast<std::uint32_t>(std::array<std::uint8_t, 4>{0, 0, 0xff, 0xff});
+    static constexpr std::uint32_t in_network_order(std::uint32_t v) {
+        return std::endian::native == std::endian::little ? std::byteswap(v) : v;
+    }
+    constexpr explicit address(const words& w) : octets_(std::bit_cast<std::array<std::uint8_t, 16>>(w)) {}
     std::array<std::uint8_t, 16> octets_;
 };
 

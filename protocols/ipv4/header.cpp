@@ -2,6 +2,7 @@
 #include <tapir/protocols/ipv4/header.hpp>
 
 #include <algorithm>
+#include <array>
 #include <cassert>
 
 namespace tapir::ipv4 {
@@ -51,21 +52,23 @@ void header::emit(mutable_bytes out, bytes options) const {
     assert(payload_size <= max_total_length - size - options.size());
     assert(fragment_offset % 8 == 0);
     const std::size_t whole = size + options.size();
+    assert(out.size() >= whole);
     const unsigned flags = (dont_fragment ? 0x4000u : 0u) | (more_fragments ? 0x2000u : 0u);
-    store_u8(out, 0, static_cast<std::uint8_t>(0x40 | whole / 4));
-    store_u8(out, 1, type_of_service);
-    store_be16(out, 2, static_cast<std::uint16_t>(whole + payload_size));
-    store_be16(out, 4, identification);
-    store_be16(out, 6, static_cast<std::uint16_t>(flags | (fragment_offset / 8u)));
-    store_u8(out, 8, ttl);
-    store_u8(out, 9, static_cast<std::uint8_t>(protocol));
-    store_be16(out, 10, 0);
-    store_be32(out, 12, source.v4_value());
-    store_be32(out, 16, destination.v4_value());
+    std::array<std::uint32_t, 5> words{
+        static_cast<std::uint32_t>((0x40u | whole / 4) << 24 | unsigned{type_of_service} << 16 |
+                                   (whole + payload_size)),
+        std::uint32_t{identification} << 16 | flags | fragment_offset / 8u,
+        std::uint32_t{ttl} << 24 | static_cast<std::uint32_t>(protocol) << 16,
+        source.v4_value(),
+        destination.v4_value(),
+    };
+    // Summed as values: to read back as wide words what was just stored in narrow ones makes a core wait.
+    std::uint64_t sum = options.empty() ? 0 : ip::ones_complement_sum(options);
+    for (const std::uint32_t word : words) sum += word;
+    words[2] |= static_cast<std::uint16_t>(~ip::fold(sum));
+    const mutable_bytes fixed = out.first(size);
+    for (std::size_t i = 0; i < words.size(); ++i) store_be32(fixed, 4 * i, words[i]);
     copy_bytes(out.subspan(size), options);
-    ip::checksum sum;
-    sum.add(out.first(whole));
-    store_be16(out, 10, sum.value());
 }
 
 } // namespace tapir::ipv4

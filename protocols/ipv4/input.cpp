@@ -30,10 +30,12 @@ std::expected<datagram, drop> judged(const view& v, bool to_link_group, const ro
                                      bool forwarding) {
     // Source routes are refused: they let a stranger borrow somebody's address and read the answers [RFC 7126
     // 4.3, 4.4].
-    switch (check_options(v.options())) {
-    case options_are::malformed: return std::unexpected(drop::bad_options);
-    case options_are::source_routed: return std::unexpected(drop::source_routed);
-    case options_are::fine: break;
+    if (v.header_size() != header::size) {
+        switch (check_options(v.options())) {
+        case options_are::malformed: return std::unexpected(drop::bad_options);
+        case options_are::source_routed: return std::unexpected(drop::source_routed);
+        case options_are::fine: break;
+        }
     }
 
     // [RFC 1122 3.2.1.3]: a source must be the address of one host.

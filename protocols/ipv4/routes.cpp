@@ -25,6 +25,10 @@ bool has_broadcast(ip::prefix p) {
     return p.length < 31; // [RFC 3021 2.1]: both addresses of a /31 are hosts
 }
 
+bool is_last_of(const ip::prefix& p, const ip::address& a) {
+    return a.is_v4() && a.v4_value() == (p.addr.v4_value() | ~p.mask());
+}
+
 } // namespace
 
 void routes::insert(const route& r) {
@@ -144,13 +148,13 @@ std::optional<std::size_t> routes::link_of(ip::address own) const {
 
 bool routes::is_broadcast(ip::address a) const {
     return a.is_broadcast() || std::ranges::any_of(addresses_, [&](const own_address& o) {
-               return has_broadcast(o.prefix) && o.prefix.broadcast() == a;
+               return has_broadcast(o.prefix) && is_last_of(o.prefix, a);
            });
 }
 
 bool routes::is_broadcast(ip::address a, std::size_t link) const {
     return a.is_broadcast() || std::ranges::any_of(addresses_, [&](const own_address& o) {
-               return o.link == link && has_broadcast(o.prefix) && o.prefix.broadcast() == a;
+               return o.link == link && has_broadcast(o.prefix) && is_last_of(o.prefix, a);
            });
 }
 

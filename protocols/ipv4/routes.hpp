@@ -14,6 +14,7 @@
 #include <tapir/framework/error.hpp>
 #include <tapir/protocols/ip/address.hpp>
 
+#include <algorithm>
 #include <cstddef>
 #include <optional>
 #include <span>
@@ -67,7 +68,9 @@ class routes {
     /// sent to: 0/8, 127/8, 240/4.
     std::optional<hop> lookup(ip::address destination, std::optional<ip::address> from = {}) const;
 
-    bool is_own(ip::address a) const { return link_of(a).has_value(); }
+    bool is_own(ip::address a) const {
+        return std::ranges::any_of(addresses_, [&](const own_address& o) { return o.prefix.addr == a; });
+    }
     /// The link that has this address of ours.
     std::optional<std::size_t> link_of(ip::address own) const;
     /// 255.255.255.255 or the broadcast address of a connected network.

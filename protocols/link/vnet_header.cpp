@@ -1,6 +1,7 @@
 #include <tapir/protocols/link/offload.hpp>
 #include <tapir/protocols/link/vnet_header.hpp>
 
+#include <bit>
 #include <cassert>
 #include <cstdint>
 
@@ -14,12 +15,11 @@ constexpr std::uint8_t gso_tcp4 = 1;
 constexpr std::uint8_t gso_ecn = 0x80;
 
 std::uint16_t load_le16(bytes b, std::size_t at) {
-    return static_cast<std::uint16_t>(load_u8(b, at) | (load_u8(b, at + 1) << 8));
+    return std::byteswap(load_be16(b, at));
 }
 
 void store_le16(mutable_bytes b, std::size_t at, std::uint16_t v) {
-    store_u8(b, at, static_cast<std::uint8_t>(v));
-    store_u8(b, at + 1, static_cast<std::uint8_t>(v >> 8));
+    store_be16(b, at, std::byteswap(v));
 }
 
 } // namespace

@@ -43,7 +43,7 @@ void endpoint::has_read() {
     charge();
     if (tcb_ == nullptr) return;
     tcb_->has_read(stack_->now_);
-    stack_->settle(*tcb_, stack_->now_);
+    stack_->settle_read(*tcb_);
 }
 
 std::size_t endpoint::read(mutable_bytes to) {

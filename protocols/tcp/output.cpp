@@ -348,6 +348,7 @@ std::uint32_t tcb::paced_room(std::uint32_t pipe, std::uint32_t wanted, instant 
     if (!paced_) return wanted;
     const std::uint32_t full = mss();
     const std::uint32_t at_once = stack_->config_.initial_window_segments * full;
+    if (std::uint64_t{pipe} + wanted <= at_once) return wanted;
     const std::uint32_t room = std::max(pacer_.allowance(now, full), at_once > pipe ? at_once - pipe : 0);
     // While an echo holds new data the timer ends that. What goes again is not held, and ACKs let it out.
     if (room < wanted && !ecn_holds_)
@@ -369,8 +370,11 @@ bool tcb::send_data(instant now, std::size_t max_payload, gather_list& parts, ou
     if (state_ == state::syn_received && opening_ != opening::fast) return false;
     const std::uint32_t queued = unsent();
     const bool fin = fin_unsent();
-    if ((queued == 0 && !fin) || ecn_holds_) {
+    const auto hold = [&] {
         if (board_.lost() == 0) limited_by(ecn_holds_ ? send_limit::pacing : send_limit::application, now);
+    };
+    if ((queued == 0 && !fin) || ecn_holds_) {
+        hold();
         return false;
     }
     const std::uint32_t full = mss();
@@ -412,6 +416,7 @@ bool tcb::send_data(instant now, std::size_t max_payload, gather_list& parts, ou
         allow_marks(out);
     else
         sent_plain();
+    if (unsent() == 0 && !fin_unsent()) hold();
     return true;
 }
 

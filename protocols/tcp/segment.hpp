@@ -8,6 +8,7 @@
 #include <tapir/protocols/ip/ecn.hpp>
 #include <tapir/protocols/tcp/header.hpp>
 
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <span>
@@ -48,6 +49,9 @@ struct outgoing_segment {
 
     std::size_t size() const { return header.size() + payload_size; }
 };
+
+/// Room for the payload of one outgoing segment: 64 KiB out of chunks of 2 KiB.
+using gather_list = std::array<chunk, 40>;
 
 /// "SYN|ACK seq=1 ack=2 win=65535 <mss 1460> len=0"
 std::string to_string(const segment& s);

@@ -234,11 +234,23 @@ void stack::settle(tcb& c, instant now) {
         enter_time_wait(c, now);
     } else {
         arm(c);
+        if (static_cast<list_hook<dirty_tag>&>(c).linked()) return;
         if (c.output_possible())
             mark_dirty(c);
         else if (crowded() && may_lie_dormant(c))
             mark_drowsy(c);
     }
+}
+
+// The window may be worth telling of, and who holds nothing any more may be at rest. Nothing is queued, no
+// state is left.
+void stack::settle_read(tcb& c) {
+    c.charge_received();
+    arm(c);
+    if (c.window_update_due())
+        mark_dirty(c);
+    else if (crowded() && may_lie_dormant(c))
+        mark_drowsy(c);
 }
 
 void stack::after_output(tcb& c, instant now) {
@@ -431,7 +443,6 @@ void stack::time_wait_timeout(instant now) {
 bool stack::flush(instant now, output_sink& out) {
     now_ = std::max(now_, now);
     outgoing_segment segment;
-    gather_list parts;
     while (!replies_.empty()) {
         if (!out.ready()) return false;
         const reply r = replies_.pop_front();
@@ -450,10 +461,12 @@ bool stack::flush(instant now, output_sink& out) {
                 after_output(c, now);
                 return false;
             }
-            if (!c.next_segment(now, out.max_payload(), parts, segment)) break;
+            if (!c.next_segment(now, out.max_payload(), parts_, segment)) break;
             ++counters_.segments_out;
             if (trace_ != nullptr) trace_->segment_out(c.flow(), segment, now);
             out.emit(c.way(), segment);
+            for (chunk& part : std::span(parts_).first(segment.payload.size())) part = chunk();
+            if (!c.output_possible()) break;
         }
         dirty_.pop_front();
         after_output(c, now);

@@ -310,6 +310,8 @@ class stack {
     /// After anything that may have changed a connection: ends it, moves it to TIME_WAIT, arms its timer,
     /// lists it for output. The connection may be gone afterwards.
     void settle(tcb& c, instant now);
+    /// The same after the user has taken data, which changes less.
+    void settle_read(tcb& c);
     void mark_dirty(tcb& c);
     void mark_drowsy(tcb& c);
     void announce_output();
@@ -373,6 +375,7 @@ class stack {
     std::vector<listening_endpoint*> listeners_;
     std::vector<ip::address> locals_;
     ring<reply> replies_;
+    gather_list parts_; ///< of the segment that flush() hands out; empty between two of them
     intrusive_list<tcb, dirty_tag> dirty_;
     intrusive_list<tcb, drowsy_tag> drowsy_; ///< who came to rest in a crowd, until the end of the turn
     intrusive_list<endpoint> all_;           ///< that are open, oldest first

@@ -61,9 +61,6 @@ enum class verdict : std::uint8_t {
     reset, ///< answer it as one that fits no connection [RFC 9293 3.10.7.1]
 };
 
-/// Room for the payload of one outgoing segment: 64 KiB out of chunks of 2 KiB.
-using gather_list = std::array<chunk, 40>;
-
 /// What came ahead of a hole, among those whose data is shed first: kept while there is something to keep or
 /// to tell.
 struct held_ahead : reassembly, list_hook<> {

@@ -134,6 +134,35 @@ TEST_CASE("uring: a wait ends at its deadline, not before") {
     CHECK(io.now() < deadline + 1s);
 }
 
+TEST_CASE("uring: a deadline before the last one is kept, one behind it wakes up in vain once") {
+    uring_backend io;
+    const auto wait_for_nothing_until = [&](instant deadline) { // something completes meanwhile
+        recorded nothing(io_operation::kind::nop);
+        io.submit(nothing);
+        while (nothing.in_flight) {
+            io.wait(deadline);
+            io.dispatch();
+        }
+    };
+    wait_for_nothing_until(io.now() + 3s);
+    const instant sooner = io.now() + 5ms;
+    while (io.now() < sooner) {
+        io.wait(sooner);
+        io.dispatch();
+    }
+    CHECK(io.now() < sooner + 1s);
+
+    wait_for_nothing_until(io.now() + 10ms);
+    const instant put_off = io.now() + 40ms;
+    int waits = 0;
+    for (; io.now() < put_off; ++waits) {
+        io.wait(put_off);
+        io.dispatch();
+    }
+    CHECK(waits <= 2);
+    CHECK(io.in_flight() == 0);
+}
+
 TEST_CASE("uring: with nothing to submit and nothing completed, a look costs no system call") {
     uring_backend io;
     io.wait(io.now() - 1s); // submits the read of the wake-up descriptor

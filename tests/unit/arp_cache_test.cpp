@@ -491,3 +491,12 @@ TEST_CASE("the next deadline is never later than the first thing due") {
     s.after(500ms); // the second announcement, and host 10 again
     CHECK(s.sent().size() == 2);
 }
+
+TEST_CASE("arp cache: a station whose address becomes that of everybody is forgotten") {
+    station s;
+    CHECK_FALSE(s.cache.resolve(host(127), s.now));
+    s.answer(host(127), peer);
+    CHECK(s.cache.resolve(host(127), s.now) == peer);
+    s.cache.add_address({host(3), 25});
+    CHECK(s.cache.resolve(host(127), s.now) == mac_address::broadcast());
+}
