@@ -135,6 +135,7 @@ class crowd final : public tcp::output_sink {
         const std::uint64_t began = cpu_ns();
         for (std::uint64_t n = 0; n < segments;) {
             const std::uint64_t first = n;
+            expect(first);
             for (std::size_t k = 0; k < batch; ++k, ++n) {
                 const std::uint32_t i = at(n);
                 tcp::segment s = from(i, flags::ack, peers_[i].sent);
@@ -156,9 +157,11 @@ class crowd final : public tcp::output_sink {
         for (std::uint64_t n = 0; sent_ - before < segments;) {
             if (n > 4 * segments) throw std::runtime_error("nothing moves any more");
             const std::uint64_t first = n;
+            expect(first);
             for (std::size_t k = 0; k < batch; ++k, ++n) endpoints_[at(n)]->write(shared_);
             flush();
             now_ += 50us;
+            expect(first);
             for (std::uint64_t k = first; k < n; ++k) {
                 peer& p = peers_[at(k)];
                 if (std::exchange(p.acked, p.expects) != p.expects)
@@ -243,8 +246,26 @@ class crowd final : public tcp::output_sink {
         arrive(i, s);
     }
 
+    /// A batch, as a host tells TCP of it. What is the harness's own is fetched likewise.
+    void expect(std::uint64_t first) {
+        if (!stack_.worth_expecting()) return;
+        static_assert(batch <= tcp::stack::most_expected);
+        std::array<tcp::flow_key, batch> flows;
+        for (std::uint32_t k = 0; k < batch; ++k) {
+            const std::uint32_t i = at(first + k);
+            prefetch(&peers_[i]);
+            prefetch(&endpoints_[i]);
+            flows[k] = {here, 80, address_of(i), static_cast<std::uint16_t>(first_port + i % ports)};
+        }
+        stack_.expect(flows);
+    }
+
+    static ip::address address_of(std::uint32_t i) {
+        return ip::address::v4(first_peer.v4_value() + i / ports);
+    }
+
     void arrive(std::uint32_t i, tcp::segment s) {
-        const ip::address remote = ip::address::v4(first_peer.v4_value() + i / ports);
+        const ip::address remote = address_of(i);
         s.arrived = now_;
         stack_.receive({here, remote, ip::pseudo_header_sum(here, remote, ip::protocol::tcp), 1500}, s, now_);
     }

@@ -3,6 +3,8 @@
 // two thirds of them are empty. (What is not yet a connection, or no more, is in entry_table.hpp.)
 #pragma once
 
+#include <tapir/framework/prefetch.hpp>
+
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -23,6 +25,13 @@ class demux {
             if (s.connection == nullptr) return nullptr;
             if (s.hash == hash && same(*s.connection)) return s.connection;
         }
+    }
+    /// Of find(), without asking: the connection that it will ask about, most likely.
+    endpoint* likely(std::uint64_t hash) const {
+        return find(hash, [](const endpoint&) { return true; });
+    }
+    void prefetch(std::uint64_t hash) const {
+        if (count_ != 0) tapir::prefetch(&slots_[hash & mask_]);
     }
     void insert(std::uint64_t hash, endpoint& connection);
     /// Precondition: it was inserted.

@@ -174,8 +174,16 @@ void stack::lie_dormant(tcb& c) {
     drop_tcb(c);
 }
 
+// The TCB, awake or not.
+void stack::prefetch_rest(const endpoint& user) {
+    if (user.tcb_ != nullptr)
+        prefetch(user.tcb_, sizeof(tcb));
+    else
+        prefetch(user.dormant_.get(), sizeof(dormant) + much_in_common * sizeof(std::uint32_t));
+}
+
 tcb* stack::wake(endpoint& user) {
-    prefetch(user.dormant_.get(), sizeof(dormant) + much_in_common * sizeof(std::uint32_t));
+    prefetch_rest(user);
     dormant& d = *user.dormant_; // stays, as room for the next time
     tcb* const c = make_tcb(user, unfolded(d, common_), d.send_bound);
     if (d.apart) {
