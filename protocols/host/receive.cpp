@@ -87,6 +87,10 @@ void host::on_tcp(const frame& f, const ipv4::datagram& d) {
 }
 
 void host::hand_to_tcp(instant now) {
+    struct leave { // also when there is no memory
+        std::vector<held_segment>& all;
+        ~leave() { all.clear(); }
+    } guard{held_};
     std::array<tcp::flow_key, tcp::stack::most_expected> flows;
     std::size_t count = 0;
     for (const held_segment& s : held_) {

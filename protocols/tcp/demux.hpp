@@ -3,11 +3,12 @@
 // two thirds of them are empty. (What is not yet a connection, or no more, is in entry_table.hpp.)
 #pragma once
 
+#include <tapir/framework/large_pages.hpp>
 #include <tapir/framework/prefetch.hpp>
 
 #include <cstddef>
 #include <cstdint>
-#include <memory>
+#include <vector>
 
 namespace tapir::tcp {
 
@@ -38,7 +39,7 @@ class demux {
     void erase(std::uint64_t hash, const endpoint& connection);
     std::size_t size() const { return count_; }
     /// Of memory, at its largest so far.
-    std::size_t bytes() const { return slots_ == nullptr ? 0 : (mask_ + 1) * sizeof(slot); }
+    std::size_t bytes() const { return slots_.size() * sizeof(slot); }
 
   private:
     struct slot {
@@ -48,7 +49,7 @@ class demux {
     static_assert(sizeof(slot) <= 16);
     void grow();
 
-    std::unique_ptr<slot[]> slots_;
+    std::vector<slot, large_page_allocator<slot>> slots_; ///< a power of two, or none
     std::size_t mask_ = 0;
     std::size_t count_ = 0;
 };
