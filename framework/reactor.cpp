@@ -83,24 +83,31 @@ bool reactor::wait_idle() {
     return io_->wait(deadline);
 }
 
+// Hooks that are asked for while hooks run (a wire between two hosts) wait for the next time.
+void reactor::run(intrusive_list<turn_hook>& hooks) {
+    if (hooks.empty()) return;
+    intrusive_list<turn_hook> these;
+    these.splice_back(hooks);
+    while (!these.empty()) {
+        turn_hook& hook = these.pop_front();
+        hook.run_(hook, now_);
+    }
+}
+
 bool reactor::turn(const promise_base& root) {
     run_posted();
+    run(input_hooks_);
     run_ready();
-    // Hooks that are asked for while hooks run (a wire between two hosts) wait for the next turn.
-    intrusive_list<turn_hook> hooks;
-    hooks.splice_back(hooks_);
-    while (!hooks.empty()) {
-        turn_hook& hook = hooks.pop_front();
-        hook.on_turn_end_(hook, now_);
-    }
+    run(hooks_);
     // Nor may it sleep when the root has just ended: its caller waits for the value.
-    const bool idle =
-        !root.ended() && ready_.empty() && hooks_.empty() && !has_posted_.load(std::memory_order_relaxed);
+    const bool idle = !root.ended() && ready_.empty() && hooks_.empty() && input_hooks_.empty() &&
+                      !has_posted_.load(std::memory_order_relaxed);
     if (stalls_) stalls_->turn_ended();
     const bool alive = idle ? wait_idle() : io_->wait(now_);
     now_ = std::max(now_, io_->now());
     if (stalls_) stalls_->turn_began();
     io_->dispatch();
+    run(input_hooks_);
     timers_.advance(now_);
     return alive || !idle;
 }
@@ -119,7 +126,7 @@ void reactor::run_until_ended(promise_base& root) {
     } guard{*this};
     if (stalls_) stalls_->turn_began();
     while (!root.ended()) {
-        if (!turn(root) && ready_.empty() && hooks_.empty() && !root.ended())
+        if (!turn(root) && ready_.empty() && hooks_.empty() && input_hooks_.empty() && !root.ended())
             throw deadlock("nothing can ever happen again; these coroutines wait:\n" + coroutine_tree(*this));
     }
 }

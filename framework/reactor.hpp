@@ -76,15 +76,16 @@ class deadlock : public std::logic_error {
     using std::logic_error::logic_error;
 };
 
-/// Runs once at the end of the turn in which it was asked for; hosts flush their output there.
+/// Runs once at the end of the turn in which it was asked for; hosts flush their output there. Or once what
+/// has arrived has been handed out: for who does better with all of it than with one after the other.
 class turn_hook : public list_hook<> {
   public:
     using handler = void (*)(turn_hook&, instant now);
-    explicit turn_hook(handler on_turn_end) : on_turn_end_(on_turn_end) {}
+    explicit turn_hook(handler f) : run_(f) {}
 
   private:
     friend class reactor;
-    handler on_turn_end_;
+    handler run_;
 };
 
 class reactor {
@@ -118,6 +119,12 @@ class reactor {
         if (!hook.linked()) hooks_.push_back(hook);
     }
 
+    /// `hook` will run before timers fire, if it is asked for while completions are dispatched; else before
+    /// coroutines run the next time. Idempotent until then.
+    void at_input_end(turn_hook& hook) {
+        if (!hook.linked()) input_hooks_.push_back(hook);
+    }
+
     /// Runs `job` on this reactor's thread in one of its next turns. Any thread may call it (in virtual time
     /// only the reactor's own: another thread would make the run irreproducible, and asserts).
     void post(std::move_only_function<void()> job);
@@ -143,6 +150,7 @@ class reactor {
     bool wait_idle();
     void run_ready();
     void run_posted();
+    void run(intrusive_list<turn_hook>& hooks);
     void run_until_ended(promise_base& root);
 
     std::unique_ptr<backend> io_;
@@ -154,6 +162,7 @@ class reactor {
     intrusive_list<strand, strand_tag> strands_;
     intrusive_list<promise_base, ready_tag> ready_;
     intrusive_list<turn_hook> hooks_;
+    intrusive_list<turn_hook> input_hooks_;
     std::uint64_t next_id_ = 1;
     std::uint64_t resumptions_ = 0; ///< with those that this turn may still have
     std::int64_t budget_left_ = 0;  ///< resumptions, in this turn; never below 0 between two

@@ -172,6 +172,7 @@ class host final : private interface_owner, private tcp::output_sink, private ud
     /// A whole datagram for us, at the front of `f`.
     void deliver(const frame& f, const ipv4::datagram& d);
     void on_tcp(const frame& f, const ipv4::datagram& d);
+    void hand_to_tcp(instant now);
     void on_udp(const frame& f, const ipv4::datagram& d);
     void on_icmp(const ipv4::datagram& d);
     void on_tcp_error(const icmp::received_error& e);
@@ -201,10 +202,20 @@ class host final : private interface_owner, private tcp::output_sink, private ud
     };
     void tell_too_large(instant now);
 
-    struct flush_hook : turn_hook {
-        explicit flush_hook(host* h)
-            : turn_hook(
-                  [](turn_hook& self, instant now) { static_cast<flush_hook&>(self).owner->flush(now); }),
+    /// A segment for one of very many connections, which comes with others of its turn.
+    struct held_segment {
+        tcp::path way;
+        chunk bytes;
+        tcp::checksum_known checksum;
+        instant arrived;
+        ip::ecn ecn;
+        std::uint16_t piece;
+    };
+
+    template <void (host::*does)(instant)>
+    struct hook : turn_hook {
+        explicit hook(host* h)
+            : turn_hook([](turn_hook& self, instant now) { (static_cast<hook&>(self).owner->*does)(now); }),
               owner(h) {}
         host* owner;
     };
@@ -229,7 +240,9 @@ class host final : private interface_owner, private tcp::output_sink, private ud
     bool offload_checksums_ = false;    ///< some link completes them; interfaces do for the others
     bool offload_segmentation_ = false; ///< the same of large segments
     bool gather_ = false;               ///< some link takes frames with a tail
-    flush_hook flush_{this};
+    std::vector<held_segment> held_;    ///< until as many are there as TCP expects, or no more come
+    hook<&host::flush> flush_{this};
+    hook<&host::hand_to_tcp> hand_to_tcp_{this};
     reassembly_timer reassembly_timer_{this};
     counters counters_;
 };

@@ -70,12 +70,39 @@ void host::on_tcp(const frame& f, const ipv4::datagram& d) {
         ++counters_.tcp_to_broadcast;
         return;
     }
-    const bool known = f.meta.csum != checksum_state::none;
+    const auto known =
+        f.meta.csum != checksum_state::none ? tcp::checksum_known::valid : tcp::checksum_known::no;
     const std::uint16_t piece = f.meta.gso_type != segmentation::none ? f.meta.gso_size : std::uint16_t{0};
-    tcp_.receive(path_between(d.packet.destination(), d.packet.source()),
-                 f.share(d.packet.header_size(), d.packet.payload().size()),
-                 known ? tcp::checksum_known::valid : tcp::checksum_known::no, f.arrived, reactor_.now(),
-                 d.packet.ecn(), piece);
+    const tcp::path way = path_between(d.packet.destination(), d.packet.source());
+    chunk segment = f.share(d.packet.header_size(), d.packet.payload().size());
+    if (held_.empty() && !tcp_.worth_expecting()) {
+        tcp_.receive(way, segment, known, f.arrived, reactor_.now(), d.packet.ecn(), piece);
+        return;
+    }
+    held_.push_back({way, std::move(segment), known, f.arrived, d.packet.ecn(), piece});
+    if (held_.size() == tcp::stack::most_expected)
+        hand_to_tcp(reactor_.now());
+    else
+        reactor_.at_input_end(hand_to_tcp_);
+}
+
+void host::hand_to_tcp(instant now) {
+    struct leave { // also when there is no memory
+        std::vector<held_segment>& all;
+        ~leave() { all.clear(); }
+    } guard{held_};
+    std::array<tcp::flow_key, tcp::stack::most_expected> flows;
+    std::size_t count = 0;
+    for (const held_segment& s : held_) {
+        const bytes header = s.bytes.data();
+        if (header.size() < tcp::header_size) continue; // no segment
+        const tcp::flow_key flow(s.way.local, load_be16(header, 2), s.way.remote, load_be16(header, 0));
+        if (count == 0 || flow != flows[count - 1]) flows[count++] = flow;
+    }
+    if (count > 1) tcp_.expect(std::span(flows).first(count));
+    for (const held_segment& s : held_)
+        tcp_.receive(s.way, s.bytes, s.checksum, s.arrived, now, s.ecn, s.piece);
+    held_.clear();
 }
 
 void host::on_icmp(const ipv4::datagram& d) {

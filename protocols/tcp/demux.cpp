@@ -6,8 +6,7 @@
 namespace tapir::tcp {
 
 void demux::insert(std::uint64_t hash, endpoint& connection) {
-    const std::size_t capacity = slots_ == nullptr ? 0 : mask_ + 1;
-    if ((count_ + 1) * 4 > capacity * 3) grow();
+    if ((count_ + 1) * 4 > slots_.size() * 3) grow();
     std::size_t at = hash & mask_;
     while (slots_[at].connection != nullptr) at = (at + 1) & mask_;
     slots_[at] = {hash, &connection};
@@ -35,15 +34,14 @@ void demux::erase(std::uint64_t hash, const endpoint& connection) {
 }
 
 void demux::grow() {
-    const std::size_t old_capacity = slots_ == nullptr ? 0 : mask_ + 1;
-    const std::size_t capacity = old_capacity == 0 ? 16 : old_capacity * 2;
-    auto old = std::exchange(slots_, std::make_unique<slot[]>(capacity));
+    const std::size_t capacity = slots_.empty() ? 16 : slots_.size() * 2;
+    const auto old = std::exchange(slots_, decltype(slots_)(capacity));
     mask_ = capacity - 1;
-    for (std::size_t i = 0; i < old_capacity; ++i) {
-        if (old[i].connection == nullptr) continue;
-        std::size_t at = old[i].hash & mask_;
+    for (const slot& s : old) {
+        if (s.connection == nullptr) continue;
+        std::size_t at = s.hash & mask_;
         while (slots_[at].connection != nullptr) at = (at + 1) & mask_;
-        slots_[at] = old[i];
+        slots_[at] = s;
     }
 }
 

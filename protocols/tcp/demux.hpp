@@ -3,9 +3,12 @@
 // two thirds of them are empty. (What is not yet a connection, or no more, is in entry_table.hpp.)
 #pragma once
 
+#include <tapir/framework/large_pages.hpp>
+#include <tapir/framework/prefetch.hpp>
+
 #include <cstddef>
 #include <cstdint>
-#include <memory>
+#include <vector>
 
 namespace tapir::tcp {
 
@@ -24,12 +27,19 @@ class demux {
             if (s.hash == hash && same(*s.connection)) return s.connection;
         }
     }
+    /// Of find(), without asking: the connection that it will ask about, most likely.
+    endpoint* likely(std::uint64_t hash) const {
+        return find(hash, [](const endpoint&) { return true; });
+    }
+    void prefetch(std::uint64_t hash) const {
+        if (count_ != 0) tapir::prefetch(&slots_[hash & mask_]);
+    }
     void insert(std::uint64_t hash, endpoint& connection);
     /// Precondition: it was inserted.
     void erase(std::uint64_t hash, const endpoint& connection);
     std::size_t size() const { return count_; }
     /// Of memory, at its largest so far.
-    std::size_t bytes() const { return slots_ == nullptr ? 0 : (mask_ + 1) * sizeof(slot); }
+    std::size_t bytes() const { return slots_.size() * sizeof(slot); }
 
   private:
     struct slot {
@@ -39,7 +49,7 @@ class demux {
     static_assert(sizeof(slot) <= 16);
     void grow();
 
-    std::unique_ptr<slot[]> slots_;
+    std::vector<slot, large_page_allocator<slot>> slots_; ///< a power of two, or none
     std::size_t mask_ = 0;
     std::size_t count_ = 0;
 };

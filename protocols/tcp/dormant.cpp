@@ -16,21 +16,42 @@ namespace tapir::tcp {
 
 // --- words -------------------------------------------------------------------------------------------------
 
-// No branch depends on what is in the words: nobody could predict it.
+namespace {
+constexpr std::array<std::uint32_t, 32> each_bit = [] {
+    std::array<std::uint32_t, 32> bits{};
+    for (std::size_t i = 0; i < bits.size(); ++i) bits[i] = 1u << i;
+    return bits;
+}();
+
+/// Of at most 32 words which differ, a bit for each. No branch depends on what is in them, and compilers make
+/// vectors of the whole.
+std::uint32_t differing(const std::uint32_t* plain, const std::uint32_t* common, std::size_t size) {
+    std::uint32_t which = 0;
+    if (size >= each_bit.size())
+        for (std::size_t i = 0; i < each_bit.size(); ++i) which |= plain[i] != common[i] ? each_bit[i] : 0;
+    else
+        for (std::size_t i = 0; i < size; ++i) which |= plain[i] != common[i] ? each_bit[i] : 0;
+    return which;
+}
+
+std::size_t words_needed(std::span<const std::uint32_t> plain, std::span<const std::uint32_t> common) {
+    std::size_t needed = words_of_bits(plain.size());
+    for (std::size_t first = 0; first < plain.size(); first += 32)
+        needed += static_cast<std::size_t>(
+            std::popcount(differing(&plain[first], &common[first], plain.size() - first)));
+    return needed;
+}
+} // namespace
+
 std::size_t fold(std::span<const std::uint32_t> plain, std::span<const std::uint32_t> common,
                  std::span<std::uint32_t> to) {
     assert(plain.size() == common.size());
     std::size_t used = words_of_bits(plain.size());
     for (std::size_t first = 0; first < plain.size(); first += 32) {
-        const std::size_t end = std::min(first + 32, plain.size());
-        std::uint32_t which = 0;
-        for (std::size_t i = first; i < end; ++i) {
-            const std::uint32_t differs = plain[i] != common[i] ? 1 : 0;
-            to[used] = plain[i];
-            used += differs;
-            which |= differs << (i - first);
-        }
+        const std::uint32_t which = differing(&plain[first], &common[first], plain.size() - first);
         to[first / 32] = which;
+        for (std::uint32_t rest = which; rest != 0; rest &= rest - 1)
+            to[used++] = plain[first + static_cast<std::size_t>(std::countr_zero(rest))];
     }
     return used;
 }
@@ -87,26 +108,25 @@ constexpr std::size_t much_in_common = 40;
 
 /// In the room that `d` offers, if that suits.
 dormant_ptr folded(const image& plain, common_grounds& common, dormant_ptr d) {
-    std::array<folded_image, 2> tries;
+    folded_image words;
     std::size_t ground = d ? d->ground : 0; // as it was the last time, most likely
-    std::size_t best = 0;                   // of the tries
     std::size_t size = SIZE_MAX;
-    if (!common.grounds[ground].empty()) size = fold(plain, common.grounds[ground], tries[best]);
+    if (!common.grounds[ground].empty()) size = fold(plain, common.grounds[ground], words);
     // Who was like none of them the last time is not asked again.
     if (size > much_in_common && (!d || d->size <= much_in_common)) {
+        const std::size_t before = ground;
         std::size_t n = 0;
         for (; size > much_in_common && n < common.most && !common.grounds[n].empty(); ++n) {
-            const std::size_t needed = fold(plain, common.grounds[n], tries[1 - best]);
+            const std::size_t needed = words_needed(plain, common.grounds[n]);
             if (needed >= size) continue;
             size = needed;
-            best = 1 - best;
             ground = n;
         }
         if (size > much_in_common && n < common.most) {
             common.grounds[n].assign(plain.begin(), plain.end());
-            size = fold(plain, common.grounds[n], tries[best]);
             ground = n;
         }
+        if (ground != before || size == SIZE_MAX) size = fold(plain, common.grounds[ground], words);
     }
     constexpr std::size_t not_worth_it = 12;
     if (!d || d->room < size || d->room > size + not_worth_it) {
@@ -116,7 +136,7 @@ dormant_ptr folded(const image& plain, common_grounds& common, dormant_ptr d) {
     }
     d->size = static_cast<std::uint16_t>(size);
     d->ground = static_cast<std::uint8_t>(ground);
-    std::ranges::copy(std::span(tries[best]).first(size), d->words().begin());
+    std::ranges::copy(std::span(words).first(size), d->words().begin());
     return d;
 }
 
@@ -174,8 +194,16 @@ void stack::lie_dormant(tcb& c) {
     drop_tcb(c);
 }
 
+// The TCB, awake or not.
+void stack::prefetch_rest(const endpoint& user) {
+    if (user.tcb_ != nullptr)
+        prefetch(user.tcb_, sizeof(tcb));
+    else
+        prefetch(user.dormant_.get(), sizeof(dormant) + much_in_common * sizeof(std::uint32_t));
+}
+
 tcb* stack::wake(endpoint& user) {
-    prefetch(user.dormant_.get(), sizeof(dormant) + much_in_common * sizeof(std::uint32_t));
+    prefetch_rest(user);
     dormant& d = *user.dormant_; // stays, as room for the next time
     tcb* const c = make_tcb(user, unfolded(d, common_), d.send_bound);
     if (d.apart) {

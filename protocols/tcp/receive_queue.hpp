@@ -5,6 +5,7 @@
 
 #include <tapir/framework/buffer.hpp>
 #include <tapir/framework/bytes.hpp>
+#include <tapir/framework/recycled.hpp>
 #include <tapir/protocols/tcp/ring.hpp>
 
 #include <cstddef>
@@ -28,7 +29,7 @@ class receive_queue {
     void clear() { queued_.reset(); }
 
   private:
-    struct contents {
+    struct contents : recycled<contents> {
         ring<chunk> chunks;
         std::size_t size = 0;
         std::size_t true_size = 0;

@@ -33,7 +33,9 @@ stack::stack(const tcp::config& c, const siphash_key& secret, tapir::random r, b
       fast_open_cache_(c.max_fast_open_servers, c.fast_open_retry_after), resets_(c.resets_per_second),
       stateless_acks_(c.stateless_acks_per_second),
       memory_(std::make_shared<tcp::memory>(c.receive_memory, c.send_memory)),
-      next_port_(random_.next_u32()) {}
+      next_port_(random_.next_u32()) {
+    hashed_.hash = hash_flow(secret_, hashed_.flow, hash_purpose::demultiplexing);
+}
 
 stack::~stack() {
     stop(now_);
@@ -127,6 +129,34 @@ path stack::path_of(const half_open_entry& e) const {
 path stack::path_of(const time_wait_entry& e) const {
     const ip::address& local = locals_[e.local_index];
     return {local, e.remote, ip::pseudo_header_sum(local, e.remote, ip::protocol::tcp)};
+}
+
+// Three steps, each for all: a slot tells where the endpoint is, the endpoint where the rest is.
+void stack::expect(std::span<const flow_key> flows) {
+    assert(flows.size() <= most_expected);
+    std::array<endpoint*, most_expected> users;
+    first_expected_ = 0;
+    expected_count_ = flows.size();
+    for (std::size_t i = 0; i < flows.size(); ++i) {
+        expected_[i] = {flows[i], hash_flow(secret_, flows[i], hash_purpose::demultiplexing)};
+        demux_.prefetch(expected_[i].hash);
+    }
+    for (std::size_t i = 0; i < flows.size(); ++i) {
+        users[i] = demux_.likely(expected_[i].hash);
+        prefetch(users[i], sizeof(endpoint));
+    }
+    for (std::size_t i = 0; i < flows.size(); ++i)
+        if (users[i] != nullptr) prefetch_rest(*users[i]);
+}
+
+// Segments of one flow may come together: those behind the first ask nothing.
+stack::hashed stack::next_expected(const flow_key& flow) const {
+    for (std::size_t i = first_expected_; i < expected_count_; ++i) {
+        if (expected_[i].flow != flow) continue;
+        first_expected_ = i + 1;
+        return expected_[i];
+    }
+    return {flow, hash_flow(secret_, flow, hash_purpose::demultiplexing)};
 }
 
 endpoint* stack::find_connection(const flow_key& flow, std::uint64_t hash) const {

@@ -15,6 +15,7 @@
 #include <array>
 #include <csignal>
 #include <fcntl.h>
+#include <functional>
 #include <memory>
 #include <mutex>
 #include <stdexcept>
@@ -277,6 +278,53 @@ TEST_CASE("reactor: a turn's hook runs once, after the turn's coroutines; asked 
         r.at_turn_end(hook);
         (void)co_await sleep_for(1ms);
         CHECK(hook.runs == 3);
+    };
+    r.run(with_scope(body));
+}
+
+TEST_CASE("reactor: what waits for the end of the input comes before coroutines, and before sleep") {
+    struct noted : turn_hook {
+        noted(std::string& order, char as)
+            : turn_hook([](turn_hook& h, instant) {
+                  auto& self = static_cast<noted&>(h);
+                  self.to += self.name;
+              }),
+              to(order), name(as) {}
+        std::string& to;
+        char name;
+    };
+    struct arrival : timer {
+        explicit arrival(std::function<void()> f)
+            : timer([](timer& t, instant) { static_cast<arrival&>(t).then(); }), then(std::move(f)) {}
+        std::function<void()> then;
+    };
+    reactor r(make_sim_backend());
+    std::string order;
+    noted input(order, 'i');
+    noted end(order, 'e');
+    const auto worker = [&]() -> task<> {
+        order += 'w';
+        co_return;
+    };
+    const auto body = [&](scope& s) -> task<> {
+        arrival comes([&] {
+            r.at_turn_end(end);
+            r.at_input_end(input);
+            r.at_input_end(input);
+            order += 'a';
+        });
+        r.timers().arm(comes, r.now() + 1ms);
+        (void)co_await sleep_for(1ms);
+        CHECK(order == "ai");
+        s.spawn(worker);
+        (void)co_await sleep_for(1ms);
+        CHECK(order == "aiwe");
+        // Asked for by a coroutine, when nobody else will wake the loop.
+        r.at_input_end(input);
+        const instant before = r.now();
+        (void)co_await sleep_for(1h);
+        CHECK(order == "aiwei");
+        CHECK(r.now() == before + 1h);
     };
     r.run(with_scope(body));
 }
