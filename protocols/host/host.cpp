@@ -147,7 +147,7 @@ result<tcp::listener> host::listen(ip::endpoint at, tcp::listen_options options)
 
 void host::stop() {
     if (tcp_.stopped()) return;
-    held_.clear();
+    hand_to_tcp(reactor_.now());
     tcp_.stop(reactor_.now());
     udp_.stop();
     flush(reactor_.now());
