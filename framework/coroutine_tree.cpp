@@ -1,6 +1,7 @@
 #include <tapir/framework/coroutine_tree.hpp>
 #include <tapir/framework/reactor.hpp>
 
+#include <algorithm>
 #include <map>
 #include <string_view>
 #include <vector>
@@ -45,11 +46,18 @@ void print(const children_map& children, std::uint64_t parent, const std::string
 } // namespace
 
 std::string coroutine_tree(reactor& of) {
+    std::vector<const promise_base*> all;
+    const auto add_chain = [&all](const promise_base* first) {
+        for (const promise_base* who = first; who != nullptr; who = who->awaited()) all.push_back(who);
+    };
+    add_chain(of.root());
+    for (const strand& s : of.strands()) add_chain(&s);
+    std::ranges::sort(all, {}, &promise_base::id);
     children_map children;
-    for (const promise_base& who : of.coroutines()) {
-        if (who.internal()) continue;
-        const promise_base* parent = visible_parent(who);
-        children[parent == nullptr ? 0 : parent->id()].push_back(&who);
+    for (const promise_base* who : all) {
+        if (who->internal() || who->ended()) continue;
+        const promise_base* parent = visible_parent(*who);
+        children[parent == nullptr ? 0 : parent->id()].push_back(who);
     }
     std::string out;
     print(children, 0, "", out);

@@ -1,71 +1,39 @@
 #include <tapir/framework/frame_pool.hpp>
 
-#include <array>
-#include <cstdint>
-#include <new>
-
 namespace tapir {
+namespace detail {
 namespace {
 
-constexpr std::size_t granule = 64;
-// Up to 4 KiB: a coroutine that holds a request or a response by value is past 2 KiB, and runs once for each.
-// Larger frames are rare and go to operator new.
-constexpr std::size_t classes = 65;
-
-struct free_frame_node {
-    free_frame_node* next;
-};
-
-struct frame_pool {
-    std::array<free_frame_node*, classes> free{};
-    std::size_t live = 0;
-    bool over = false; ///< what static objects return at the end of the program goes to operator delete
-    ~frame_pool() {
-        over = true;
-        for (auto*& node : free)
-            while (node != nullptr) {
-                auto* next = node->next;
-                ::operator delete(node);
-                node = next;
+struct at_end_of_thread {
+    at_end_of_thread() { frames.kept = true; }
+    ~at_end_of_thread() {
+        frames.kept = false;
+        for (pooled_node*& first : frames.free)
+            while (first != nullptr) {
+                ::operator delete(std::exchange(first, first->next));
+                --frames.blocks;
             }
     }
 };
 
-thread_local frame_pool frames;
-
 } // namespace
 
-void* allocate_pooled(std::size_t size) {
-    const std::size_t c = (size + granule - 1) / granule;
-    if (!pools_memory || c >= classes) return ::operator new(size);
-    free_frame_node* node = frames.free[c];
-    if (node == nullptr) return ::operator new(c * granule);
-    frames.free[c] = node->next;
-    return node;
+void* allocate_new(std::size_t size) {
+    // Nothing is kept before something was asked for.
+    static thread_local const at_end_of_thread returns;
+    const std::size_t c = frame_lists::class_of(size);
+    void* block = ::operator new(pools_memory && c < frame_lists::classes ? c * frame_lists::granule : size);
+    ++frames.blocks;
+    return block;
 }
 
-void free_pooled(void* memory, std::size_t size) noexcept {
-    const std::size_t c = (size + granule - 1) / granule;
-    if (pools_memory && c < classes && !frames.over) {
-        frames.free[c] = new (memory) free_frame_node{frames.free[c]};
-        return;
-    }
-    ::operator delete(memory);
-}
-
-void* allocate_frame(std::size_t size) {
-    void* frame = allocate_pooled(size);
-    ++frames.live;
-    return frame;
-}
-
-void free_frame(void* frame, std::size_t size) noexcept {
-    --frames.live;
-    free_pooled(frame, size);
-}
+} // namespace detail
 
 std::size_t live_frames() noexcept {
-    return frames.live;
+    std::size_t live = detail::frames.blocks - detail::frames.others;
+    for (const detail::pooled_node* first : detail::frames.free)
+        for (; first != nullptr; first = first->next) --live;
+    return live;
 }
 
 } // namespace tapir

@@ -3,8 +3,10 @@
 // go unseen.
 #pragma once
 
+#include <array>
 #include <cstddef>
 #include <new>
+#include <utility>
 
 #if defined(__SANITIZE_ADDRESS__)
 #define TAPIR_POOLS_MEMORY false
@@ -21,12 +23,58 @@ namespace tapir {
 
 inline constexpr bool pools_memory = TAPIR_POOLS_MEMORY;
 
-void* allocate_frame(std::size_t size);
-void free_frame(void* frame, std::size_t size) noexcept;
+namespace detail {
+
+struct pooled_node {
+    pooled_node* next;
+};
+
+/// One thread's lists. Trivial, and so reached without a check whether it was made already.
+struct frame_lists {
+    static constexpr std::size_t granule = 64;
+    // Up to 4 KiB: a coroutine that holds a request or a response by value is past 2 KiB, and runs once for
+    // each. Larger frames are rare and go to operator new.
+    static constexpr std::size_t classes = 65;
+    static constexpr std::size_t class_of(std::size_t size) { return (size + granule - 1) / granule; }
+
+    std::array<pooled_node*, classes> free;
+    std::size_t blocks; ///< in use, and in the lists
+    std::size_t others; ///< in use, and no frames
+    bool kept;          ///< until the thread ends: what static objects return then goes to operator delete
+};
+inline constinit thread_local frame_lists frames{};
+
+void* allocate_new(std::size_t size);
+
+} // namespace detail
+
+inline void* allocate_frame(std::size_t size) {
+    const std::size_t c = detail::frame_lists::class_of(size);
+    if (!pools_memory || c >= detail::frame_lists::classes || detail::frames.free[c] == nullptr)
+        return detail::allocate_new(size);
+    return std::exchange(detail::frames.free[c], detail::frames.free[c]->next);
+}
+
+inline void free_frame(void* frame, std::size_t size) noexcept {
+    const std::size_t c = detail::frame_lists::class_of(size);
+    if (!pools_memory || c >= detail::frame_lists::classes || !detail::frames.kept) {
+        --detail::frames.blocks;
+        ::operator delete(frame);
+    } else {
+        detail::frames.free[c] = new (frame) detail::pooled_node{detail::frames.free[c]};
+    }
+}
 
 /// The same lists for what is not a frame, and is not counted by live_frames().
-void* allocate_pooled(std::size_t size);
-void free_pooled(void* memory, std::size_t size) noexcept;
+inline void* allocate_pooled(std::size_t size) {
+    void* memory = allocate_frame(size);
+    ++detail::frames.others;
+    return memory;
+}
+inline void free_pooled(void* memory, std::size_t size) noexcept {
+    --detail::frames.others;
+    free_frame(memory, size);
+}
 
 /// For containers that live about as long as a frame does: the fields of one response.
 template <class T>
@@ -45,7 +93,8 @@ struct pool_allocator {
     bool operator==(const pool_allocator&) const = default;
 };
 
-/// Frames taken and not yet returned by this thread; a test for leaks reads it.
+/// Frames taken and not yet returned by this thread; a test for leaks reads it. It counts what is in the
+/// lists.
 std::size_t live_frames() noexcept;
 
 } // namespace tapir

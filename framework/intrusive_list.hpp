@@ -26,10 +26,15 @@ class list_hook {
     bool linked() const { return next_ != nullptr; }
 
     void unlink() {
-        if (next_ == nullptr) return;
-        prev_->next_ = next_;
-        next_->prev_ = prev_;
-        prev_ = next_ = nullptr;
+        if (linked()) remove();
+    }
+    /// For one that is in a list.
+    void remove() {
+        assert(linked());
+        list_hook* const next = next_;
+        prev_->next_ = next;
+        next->prev_ = prev_;
+        next_ = nullptr; // and nobody reads prev_ then
     }
 
   private:

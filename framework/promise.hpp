@@ -19,10 +19,9 @@ namespace tapir {
 
 class reactor;
 
-struct live_tag;
 struct ready_tag;
 
-class promise_base : public list_hook<live_tag>, public list_hook<ready_tag> {
+class promise_base : public list_hook<ready_tag> {
   public:
     promise_base(const promise_base&) = delete;
     promise_base& operator=(const promise_base&) = delete;
@@ -35,6 +34,8 @@ class promise_base : public list_hook<live_tag>, public list_hook<ready_tag> {
     stop_token stop() const { return stop_; }
     /// The coroutine that awaits this one, or owns the scope it was spawned in; null for a reactor's root.
     promise_base* parent() const { return parent_; }
+    /// The task that this coroutine awaits, if it is one that it waits for. What it has spawned is not.
+    const promise_base* awaited() const { return awaited_; }
 
     /// From the reactor's counter, never a pointer: the same in every run of the same seed.
     std::uint64_t id() const { return id_; }
@@ -50,8 +51,10 @@ class promise_base : public list_hook<live_tag>, public list_hook<ready_tag> {
     void set_internal() { internal_ = true; }
     void set_origin(std::source_location where) { origin_ = at_ = where; }
 
-    /// Registers with the reactor. Called once, before the first resume.
+    /// Called once, before the first resume.
     void start(tapir::reactor& on, promise_base* parent, stop_token stop);
+    /// start() by the coroutine that will be resumed when this one has ended.
+    void start_awaited(promise_base& parent, stop_token stop);
 
     /// Every co_await passes here, so that its source line is known while it waits.
     template <class Awaitable>
@@ -68,16 +71,25 @@ class promise_base : public list_hook<live_tag>, public list_hook<ready_tag> {
   protected:
     explicit promise_base(std::coroutine_handle<> self, bool internal = false)
         : handle_(self), internal_(internal) {}
-    ~promise_base() = default;
+    ~promise_base() {
+        if (awaited_ != nullptr) awaited_->parent_ = nullptr;
+    }
 
-    /// At final suspension: it leaves the tree, and its parent (if it awaits) is the next that the loop
-    /// resumes.
-    void end(bool parent_awaits) noexcept;
+    /// At final suspension.
+    void end() noexcept { ended_ = true; }
+    /// end() of one that was start_awaited(), also when it is destroyed where it waits. Returns who awaited
+    /// it; null if it was the reactor's root, or never started.
+    promise_base* end_awaited() noexcept {
+        end();
+        if (parent_ != nullptr) parent_->awaited_ = nullptr;
+        return parent_;
+    }
 
   private:
     std::coroutine_handle<> handle_;
     tapir::reactor* reactor_ = nullptr;
     promise_base* parent_ = nullptr;
+    promise_base* awaited_ = nullptr;
     stop_token stop_;
     std::source_location origin_;
     std::source_location at_;
@@ -85,6 +97,14 @@ class promise_base : public list_hook<live_tag>, public list_hook<ready_tag> {
     std::uint64_t id_ = 0;
     bool internal_ = false;
     bool ended_ = false;
+};
+
+struct strand_tag;
+
+/// A coroutine that nobody awaits: its reactor knows it, and those below it by awaited().
+class strand : public promise_base, public list_hook<strand_tag> {
+  protected:
+    using promise_base::promise_base;
 };
 
 /// What a coroutine must be to await tapir's awaitables: a task, or one of the library's own kinds.

@@ -1,6 +1,5 @@
 #include <tapir/framework/coroutine_tree.hpp>
 #include <tapir/framework/reactor.hpp>
-#include <tapir/framework/stall_detector.hpp>
 
 #include <algorithm>
 #include <cassert>
@@ -8,15 +7,6 @@
 #include <iterator>
 
 namespace tapir {
-
-void promise_base::start(tapir::reactor& on, promise_base* parent, stop_token stop) {
-    assert(reactor_ == nullptr && "a coroutine is started once");
-    reactor_ = &on;
-    parent_ = parent;
-    stop_ = stop;
-    id_ = on.next_id_++;
-    on.live_.push_back(*this);
-}
 
 reactor::reactor(std::unique_ptr<backend> io, reactor_config config)
     : io_(std::move(io)), config_(config), timers_(io_->timer_resolution(), io_->now()), random_(config.seed),
@@ -31,13 +21,9 @@ reactor::~reactor() = default;
 void reactor::run_ready() {
     // Only what is ready now: whoever becomes ready meanwhile waits for the next turn once the budget is
     // spent.
-    for (std::size_t n = 0; n < config_.budget && (next_ != nullptr || !ready_.empty()); ++n) {
-        promise_base& who = next_ != nullptr ? *std::exchange(next_, nullptr) : ready_.pop_front();
-        ++resumptions_;
-        if (stalls_) stalls_->running(who);
-        who.handle().resume();
-    }
-    if (next_ != nullptr) ready_.push_back(*std::exchange(next_, nullptr));
+    resumptions_ = resumptions() + config_.budget;
+    budget_left_ = static_cast<std::int64_t>(config_.budget);
+    while (budget_left_ != 0 && !ready_.empty()) run_next(ready_.pop_front()).resume();
 }
 
 void reactor::post(std::move_only_function<void()> job) {
@@ -122,10 +108,12 @@ bool reactor::turn(const promise_base& root) {
 void reactor::run_until_ended(promise_base& root) {
     assert(!running_ && "run() is not reentrant");
     running_ = true;
+    root_ = &root;
     struct leave {
         reactor& self;
         ~leave() {
             self.running_ = false;
+            self.root_ = nullptr;
             if (self.stalls_) self.stalls_->turn_ended();
         }
     } guard{*this};

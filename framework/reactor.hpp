@@ -4,8 +4,9 @@
 //     tapir::reactor r(tapir::make_uring_backend());       // or make_sim_backend(seed)
 //     int answer = r.run(serve());                          // until the root coroutine has ended
 //
-// Coroutines are resumed here and nowhere else, one after the other (a trampoline): a chain of awaits of any
-// length uses no stack.
+// Who awaits a task, and who ends one, hands over to the other by symmetric transfer; all others are resumed
+// by the loop, one after the other. Both spend the budget, so that a chain of awaits of any length lets
+// others run, and uses little stack also where a compiler makes a call of the transfer.
 #pragma once
 
 #include <tapir/framework/backend.hpp>
@@ -13,11 +14,13 @@
 #include <tapir/framework/parked.hpp>
 #include <tapir/framework/promise.hpp>
 #include <tapir/framework/random.hpp>
+#include <tapir/framework/stall_detector.hpp>
 #include <tapir/framework/time.hpp>
 #include <tapir/framework/timer_wheel.hpp>
 #include <tapir/framework/visit_counters.hpp>
 
 #include <atomic>
+#include <coroutine>
 #include <cstddef>
 #include <cstdint>
 #include <functional>
@@ -84,8 +87,6 @@ class turn_hook : public list_hook<> {
     handler on_turn_end_;
 };
 
-class stall_detector;
-
 class reactor {
   public:
     explicit reactor(std::unique_ptr<backend> io, reactor_config config = {});
@@ -107,10 +108,10 @@ class reactor {
     /// `who` will be resumed, after everything that is ready already.
     void ready(promise_base& who) { ready_.push_back(who); }
 
-    /// For an awaiter that hands control straight to another coroutine: `who` runs next, from the loop, as
-    /// soon as the coroutine that runs now has suspended. When the turn's budget is spent by then it is ready
-    /// like any other: a chain of awaits that never waits may not keep everybody else from running.
-    void run_next(promise_base& who) { next_ = &who; }
+    /// For an awaiter that hands control straight to another coroutine: what its await_suspend() returns.
+    /// `who` runs as soon as the coroutine that runs now has suspended. When the turn's budget is spent it is
+    /// ready like any other: a chain of awaits that never waits may not keep everybody else from running.
+    std::coroutine_handle<> run_next(promise_base& who);
 
     /// `hook` will run once when this turn's coroutines have run. Idempotent within a turn.
     void at_turn_end(turn_hook& hook) {
@@ -123,11 +124,13 @@ class reactor {
 
     /// Null in virtual time, or when stall_after is 0.
     const stall_detector* stalls() const { return stalls_.get(); }
-    std::uint64_t resumptions() const { return resumptions_; }
+    std::uint64_t resumptions() const { return resumptions_ - static_cast<std::uint64_t>(budget_left_); }
     const spin_counters& spun() const { return spins_; }
 
-    /// Every coroutine that has started and not ended.
-    intrusive_list<promise_base, live_tag>& coroutines() { return live_; }
+    /// What run() runs, or null; and what was spawned and has not ended, in the order in which it was. All
+    /// other coroutines that have started and not ended are awaited by one of these, or by one that is.
+    const promise_base* root() const { return root_; }
+    intrusive_list<strand, strand_tag>& strands() { return strands_; }
 
   private:
     friend class promise_base;
@@ -147,13 +150,13 @@ class reactor {
     timer_wheel timers_;
     random random_;
     instant now_;
-    intrusive_list<promise_base, live_tag> live_;
+    const promise_base* root_ = nullptr;
+    intrusive_list<strand, strand_tag> strands_;
     intrusive_list<promise_base, ready_tag> ready_;
     intrusive_list<turn_hook> hooks_;
-    promise_base* next_ =
-        nullptr; ///< the trampoline's slot: who runs when the current coroutine has suspended
     std::uint64_t next_id_ = 1;
-    std::uint64_t resumptions_ = 0;
+    std::uint64_t resumptions_ = 0; ///< with those that this turn may still have
+    std::int64_t budget_left_ = 0;  ///< resumptions, in this turn; never below 0 between two
     duration spin_;
     std::uint32_t sleeps_due_ = 0;        ///< idle turns that sleep at once
     std::uint32_t sleeps_after_vain_ = 0; ///< so many, the last time
@@ -168,10 +171,27 @@ class reactor {
     std::unique_ptr<stall_detector> stalls_;
 };
 
-inline void promise_base::end(bool parent_awaits) noexcept {
-    ended_ = true;
-    static_cast<list_hook<live_tag>&>(*this).unlink();
-    if (parent_awaits && parent_ != nullptr) reactor_->run_next(*parent_);
+inline void promise_base::start(tapir::reactor& on, promise_base* parent, stop_token stop) {
+    assert(reactor_ == nullptr && "a coroutine is started once");
+    reactor_ = &on;
+    parent_ = parent;
+    stop_ = stop;
+    id_ = on.next_id_++;
+}
+
+inline void promise_base::start_awaited(promise_base& parent, stop_token stop) {
+    start(*parent.reactor_, &parent, stop);
+    parent.awaited_ = this;
+}
+
+inline std::coroutine_handle<> reactor::run_next(promise_base& who) {
+    if (--budget_left_ < 0) {
+        budget_left_ = 0;
+        ready_.push_back(who);
+        return std::noop_coroutine();
+    }
+    if (stalls_) stalls_->running(who);
+    return who.handle();
 }
 
 inline void parked::wake() {

@@ -13,7 +13,7 @@ void scope_child::promise_type::unhandled_exception() {
 void scope_child::promise_type::final_awaiter::await_suspend(
     std::coroutine_handle<promise_type> h) const noexcept {
     promise_type& child = h.promise();
-    child.end(false);
+    child.end();
     child.owner->child_ended(child);
     h.destroy();
 }
@@ -24,6 +24,7 @@ void scope::start(detail::scope_child child) {
     auto& promise = *child.promise;
     promise.owner = this;
     promise.start(owner_.reactor(), &owner_, stop_.token());
+    owner_.reactor().strands().push_back(promise);
     children_.push_back(promise);
     ++running_;
     owner_.reactor().ready(promise);

@@ -50,11 +50,9 @@ struct child_tag;
 /// The frame that wraps a spawned task: owned by its scope, destroyed by itself at its end.
 class scope_child {
   public:
-    class promise_type : public promise_base, public list_hook<child_tag> {
+    class promise_type : public strand, public list_hook<child_tag> {
       public:
-        promise_type() : promise_base(std::coroutine_handle<promise_type>::from_promise(*this)) {
-            set_internal();
-        }
+        promise_type() : strand(std::coroutine_handle<promise_type>::from_promise(*this)) { set_internal(); }
         scope_child get_return_object() { return scope_child(*this); }
         void return_void() const noexcept {}
         void unhandled_exception();

@@ -3,8 +3,8 @@
 //     tapir::task<int> answer() { co_await tapir::sleep_for(1s); co_return 42; }
 //     tapir::task<> ask() { int n = co_await answer(); ... }
 //
-// The awaiting coroutine is resumed by the reactor's loop when this one has ended, with its value or its
-// exception. The task inherits reactor and stop token from whoever awaits it; under() gives it another token.
+// The awaiting coroutine is resumed as soon as this one has ended, with its value or its exception. The task
+// inherits reactor and stop token from whoever awaits it; under() gives it another token.
 #pragma once
 
 #include <tapir/framework/promise.hpp>
@@ -15,42 +15,49 @@
 #include <optional>
 #include <type_traits>
 #include <utility>
-#include <variant>
 
 namespace tapir {
 
 namespace detail {
 
-template <class T>
-class task_outcome {
+/// An exception that ended the coroutine, for whoever awaits it.
+class task_failure {
   public:
-    template <class U>
-        requires std::convertible_to<U, T>
-    void return_value(U&& value) {
-        outcome_.template emplace<1>(std::forward<U>(value));
-    }
-    void unhandled_exception() noexcept { outcome_.template emplace<2>(std::current_exception()); }
-    T take() {
-        if (outcome_.index() == 2) std::rethrow_exception(std::get<2>(std::move(outcome_)));
-        assert(outcome_.index() == 1);
-        return std::get<1>(std::move(outcome_));
-    }
-
-  private:
-    std::variant<std::monostate, T, std::exception_ptr> outcome_;
-};
-
-template <>
-class task_outcome<void> {
-  public:
-    void return_void() noexcept {}
     void unhandled_exception() noexcept { failure_ = std::current_exception(); }
-    void take() {
-        if (failure_) std::rethrow_exception(std::exchange(failure_, nullptr));
+
+  protected:
+    void rethrow_any() {
+        if (failure_) [[unlikely]]
+            std::rethrow_exception(std::exchange(failure_, nullptr));
     }
 
   private:
     std::exception_ptr failure_;
+};
+
+template <class T>
+class task_outcome : public task_failure {
+  public:
+    template <class U>
+        requires std::convertible_to<U, T>
+    void return_value(U&& value) {
+        value_.emplace(std::forward<U>(value));
+    }
+    T take() {
+        rethrow_any();
+        assert(value_);
+        return *std::move(value_);
+    }
+
+  private:
+    std::optional<T> value_;
+};
+
+template <>
+class task_outcome<void> : public task_failure {
+  public:
+    void return_void() noexcept {}
+    void take() { rethrow_any(); }
 };
 
 } // namespace detail
@@ -61,6 +68,9 @@ class [[nodiscard]] task {
     class promise_type : public promise_base, public detail::task_outcome<T> {
       public:
         promise_type() : promise_base(std::coroutine_handle<promise_type>::from_promise(*this)) {}
+        ~promise_type() {
+            if (!this->ended()) this->end_awaited();
+        }
 
         task get_return_object(std::source_location origin = std::source_location::current()) {
             set_origin(origin);
@@ -69,8 +79,9 @@ class [[nodiscard]] task {
 
         struct final_awaiter {
             bool await_ready() const noexcept { return false; }
-            void await_suspend(std::coroutine_handle<promise_type> h) const noexcept {
-                h.promise().end(true);
+            std::coroutine_handle<> await_suspend(std::coroutine_handle<promise_type> h) const noexcept {
+                promise_base* const awaits = h.promise().end_awaited();
+                return awaits != nullptr ? awaits->reactor().run_next(*awaits) : std::noop_coroutine();
             }
             void await_resume() const noexcept {}
         };
@@ -93,11 +104,11 @@ class [[nodiscard]] task {
             : frame_(frame), stop_(stop) {}
         bool await_ready() const noexcept { return false; }
         template <tapir_promise P>
-        void await_suspend(std::coroutine_handle<P> h) {
+        std::coroutine_handle<> await_suspend(std::coroutine_handle<P> h) {
             promise_base& parent = h.promise();
             promise_base& child = frame_.promise();
-            child.start(parent.reactor(), &parent, stop_ ? *stop_ : parent.stop());
-            parent.reactor().run_next(child);
+            child.start_awaited(parent, stop_ ? *stop_ : parent.stop());
+            return parent.reactor().run_next(child);
         }
         T await_resume() { return frame_.promise().take(); }
 

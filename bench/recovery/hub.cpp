@@ -38,7 +38,11 @@ void hub::received(std::size_t from, frame&& f) {
         stations_[ethernet::mac_address::load(f.data(), source)] = from;
     ports_[from]->came.push_back(std::move(f));
     ++waiting_;
-    on_.at_turn_end(*this);
+    if (ports_.size() == 1) {
+        merge();
+    } else if (!armed()) {
+        on_.timers().arm(*this, on_.now());
+    }
 }
 
 void hub::merge() {

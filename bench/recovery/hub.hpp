@@ -9,6 +9,7 @@
 
 #include <tapir/framework/random.hpp>
 #include <tapir/framework/reactor.hpp>
+#include <tapir/framework/timer_wheel.hpp>
 #include <tapir/protocols/ethernet/mac_address.hpp>
 #include <tapir/protocols/link/link.hpp>
 
@@ -25,14 +26,14 @@ namespace bench {
 /// What is sent goes to the port at which its destination was seen, to all if it was not. Ports do not see
 /// each other's frames. They must outlive the hub.
 ///
-/// What several ports receive in one turn came at the same time, as far as anyone can tell: it goes up at the
-/// turn's end, each port's in order, merged by chance. A port that always came first would have all the room
-/// of a short queue.
-class hub final : public tapir::link, tapir::turn_hook {
+/// What several ports receive between two ticks of the timer wheel came at the same time, as far as the path
+/// can tell: it goes up at the tick, each port's in order, merged by chance. Senders that are clocked by the
+/// ACKs of one bottleneck answer in one order otherwise, the same ever again, and who comes second to a short
+/// queue finds it full (phase effects: Floyd and Jacobson, 1992). A port alone does not wait.
+class hub final : public tapir::link, tapir::timer {
   public:
     hub(tapir::reactor& on, std::uint64_t seed)
-        : turn_hook([](turn_hook& h, tapir::instant) { static_cast<hub&>(h).merge(); }), on_(on),
-          chance_(seed) {}
+        : timer([](timer& t, tapir::instant) { static_cast<hub&>(t).merge(); }), on_(on), chance_(seed) {}
 
     void add(tapir::link& below) {
         ports_.push_back(std::make_unique<port>(*this, below, ports_.size()));
@@ -66,7 +67,7 @@ class hub final : public tapir::link, tapir::turn_hook {
 
     tapir::reactor& on_;
     tapir::random chance_;
-    std::size_t waiting_ = 0; ///< frames that came in this turn, at all ports
+    std::size_t waiting_ = 0; ///< frames that came since the last tick, at all ports
     std::vector<std::unique_ptr<port>> ports_;
     std::map<tapir::ethernet::mac_address, std::size_t> stations_;
     tapir::frame_receiver* above_ = nullptr;

@@ -9,7 +9,9 @@
 
 #include <doctest/doctest.h>
 
+#include <algorithm>
 #include <memory>
+#include <optional>
 #include <stdexcept>
 #include <string>
 
@@ -242,6 +244,38 @@ TEST_CASE("all frames are returned, also of children that ended while their scop
         r.run(with_scope(body));
     }
     CHECK(live_frames() == before);
+}
+
+TEST_CASE("a task that is destroyed where it waits leaves the tree, and may outlive whoever awaited it") {
+    event never_set;
+    std::optional<task<>> held;
+    std::string with;
+    std::string without;
+    const auto wait_for_it = [&]() -> task<> { (void)co_await never_set.wait(); };
+    const auto await_held = [&]() -> task<> { co_await std::move(*held); };
+    const auto watch = [&](bool destroy) -> task<> {
+        held = wait_for_it();
+        auto body = [&](scope& s) -> task<> {
+            s.spawn(await_held);
+            co_await yield();
+            co_await yield();
+            reactor& r = (co_await this_coroutine).reactor();
+            with = coroutine_tree(r);
+            if (destroy) held.reset();
+            without = coroutine_tree(r);
+        };
+        co_await with_scope(body);
+    };
+    const auto lines = [](const std::string& text) { return std::ranges::count(text, '\n'); };
+    for (const bool destroy : {true, false}) {
+        {
+            reactor r(make_sim_backend());
+            CHECK_THROWS_AS(r.run(watch(destroy)), deadlock); // nobody ever resumes await_held()
+        }
+        CHECK(lines(with) == 4); // watch, body, await_held, wait_for_it
+        CHECK(lines(without) == (destroy ? 3 : 4));
+        held.reset();
+    }
 }
 
 TEST_CASE("virtual time that can never go on throws with the tree of those who wait") {

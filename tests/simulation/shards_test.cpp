@@ -7,6 +7,7 @@
 #include <tapir/protocols/host/host.hpp>
 #include <tapir/protocols/host/shard_link.hpp>
 #include <tapir/protocols/icmp/message.hpp>
+#include <tapir/protocols/ipv4/header.hpp>
 #include <tapir/protocols/link/impair.hpp>
 #include <tapir/protocols/link/wire.hpp>
 
@@ -38,13 +39,13 @@ constexpr std::uint16_t port = 80;
 class flow_book final : public middleware {
   public:
     using middleware::middleware;
-    std::set<std::string> flows; ///< "protocol source port destination port", by the first bytes of segments
+    std::set<std::string> flows; ///< "source destination port port", of packets that are no others' by damage
 
   private:
     void receive(frame&& f) override {
         const bytes b = f.data();
         if (b.size() >= 38 && load_be16(b, 12) == 0x0800 && (load_be16(b, 20) & 0x3fff) == 0 &&
-            load_u8(b, 23) == 6)
+            load_u8(b, 23) == 6 && ipv4::view::parse(b.subspan(14)))
             flows.emplace(reinterpret_cast<const char*>(b.data()) + 26, 12);
         pass_up(std::move(f));
     }

@@ -311,6 +311,27 @@ TEST_CASE("pacing: a segment larger than a quantum goes out, and is waited for")
     CHECK(p.allowance(next - 9ms, mss) == 0); // no part of a segment
 }
 
+// Found by the soak (bulk, seed 40045148): discovery of a larger path MTU, and no ACK for minutes after it.
+TEST_CASE("pacing: segments that outgrow the quantum never ask for a timer that has passed") {
+    paced_sender s;
+    s.p.update(10 * mss, 100ms, false, mss, s.l); // 125 kB/s, 2000 bytes in a quantum
+    constexpr std::uint32_t grown = 5 * mss;
+    std::uint64_t sent = 0;
+    const instant end = s.now + 10s;
+    while (s.now < end) {
+        if (s.p.allowance(s.now, grown) != 0) {
+            s.p.on_sent(s.now, grown);
+            sent += grown;
+        } else {
+            const instant next = s.p.release(s.now, grown);
+            REQUIRE(next > s.now);
+            s.now = next;
+        }
+    }
+    CHECK(sent >= 1'250'000);
+    CHECK(sent <= 1'250'000 + 2 * grown);
+}
+
 TEST_CASE("pacing: a rate that changes holds for what is sent from then on") {
     pacer p;
     const pacing_limits l;

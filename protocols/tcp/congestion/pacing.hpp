@@ -64,7 +64,8 @@ class pacer {
     }
 
     /// Bytes that may be sent now: as many as fit before the virtual clock is a quantum ahead of `now`; none
-    /// when they make no whole segment. After idleness, or a timer that was late, two quanta at most.
+    /// when they make no whole segment. After idleness, or a timer that was late, two quanta at most. A segment
+    /// larger than that (the path MTU has grown since update()) goes when the path has taken all before it.
     std::uint32_t allowance(instant now, std::uint32_t mss) const {
         if (rate_ == 0) return 0xffff'ffff;
         const duration ahead = std::max(next_ - now, -full_);
@@ -72,7 +73,8 @@ class pacer {
         // At most twice what the quantum takes, so that this is below 2 * 2^32 * 10^9.
         const std::uint64_t bytes =
             static_cast<std::uint64_t>((full_ - ahead).count()) * rate_ / 1'000'000'000;
-        return bytes < mss ? 0 : static_cast<std::uint32_t>(std::min<std::uint64_t>(bytes, 0xffff'ffff));
+        if (bytes < mss) return ahead.count() <= 0 ? mss : 0;
+        return static_cast<std::uint32_t>(std::min<std::uint64_t>(bytes, 0xffff'ffff));
     }
 
     /// `bytes` have been sent, new or again.
@@ -81,7 +83,7 @@ class pacer {
         next_ = std::max(next_, now - full_) + time_of(bytes);
     }
 
-    /// When a whole quantum may be sent, for a timer; `now` when something may be sent already.
+    /// When a whole quantum may be sent, for a timer: later than `now`, or `now` when something may be sent already.
     instant release(instant now, std::uint32_t mss) const { return allowance(now, mss) != 0 ? now : next_; }
 
   private:
