@@ -4,8 +4,8 @@
 
 #include <chrono>
 #include <csignal>
+#include <memory>
 #include <string>
-#include <thread>
 #include <vector>
 
 #include "tests/support/kernel_socket.hpp"
@@ -18,8 +18,12 @@ namespace {
 
 using clock_type = std::chrono::steady_clock;
 
-void pause(int milliseconds) {
-    std::this_thread::sleep_for(std::chrono::milliseconds(milliseconds));
+/// A client that has its response's head, however long a busy machine takes for that.
+std::unique_ptr<process> downloading(const std::string& rate) {
+    auto client = std::make_unique<process>(
+        std::vector<std::string>{"curl", "-sSv", "--limit-rate", rate, "http://192.0.2.2/large"});
+    expect(client->says("< HTTP/1.1 200 OK"), "the download begins: " + client->err());
+    return client;
 }
 
 /// A page from a server that has just been started.
@@ -35,11 +39,10 @@ TEST_CASE("ending: Ctrl-C lets a download come to its end, and removes the TAP")
     const std::string sent = root.write_noise("large", 3'000'000);
     on_each_tap_path([&](const std::string& io) {
         const auto server = serve(root, io);
-        process client({"curl", "-sS", "--limit-rate", "3M", "http://192.0.2.2/large"});
-        pause(200);
+        const auto client = downloading("3M");
         server->signal(SIGINT);
-        expect(client.wait() == 0, "the download ends well: " + client.err());
-        expect(same_content(sent, client.out_fd()), "and is whole");
+        expect(client->wait() == 0, "the download ends well: " + client->err());
+        expect(same_content(sent, client->out_fd()), "and is whole");
         expect(server->wait(seconds(5)) == 0, "and so does the server: " + server->err());
         expect(!device_exists("tapir0"), "the TAP is gone");
     });
@@ -50,9 +53,8 @@ TEST_CASE("ending: Ctrl-C during a download that would take for ever ends within
     root.write_noise("large", 50'000'000);
     on_each_tap_path([&](const std::string& io) {
         const auto server = serve(root, io);
-        process client({"curl", "-sS", "--limit-rate", "20k", "http://192.0.2.2/large"});
         const auto idle = kernel_socket::connected("192.0.2.2", 80);
-        pause(300);
+        const auto client = downloading("20k");
         const auto start = clock_type::now();
         server->signal(SIGINT);
         expect(idle.read_to_end().empty(), "a connection without a request is closed");
@@ -67,8 +69,7 @@ TEST_CASE("ending: a second Ctrl-C ends at once") {
     root.write_noise("large", 50'000'000);
     on_tap([&] {
         const auto server = serve(root);
-        process client({"curl", "-sS", "--limit-rate", "20k", "http://192.0.2.2/large"});
-        pause(300);
+        const auto client = downloading("20k");
         server->signal(SIGINT);
         expect(server->says("once more to end at once"), server->err());
         const auto start = clock_type::now();
@@ -87,8 +88,7 @@ TEST_CASE("ending: after SIGKILL the next server serves at once on the same TAP"
         for (int i = 0; i < 3; ++i) {
             const auto server = serve(root, io);
             expect_served("after " + std::to_string(i) + " kills");
-            process download({"curl", "-sS", "--limit-rate", "1M", "http://192.0.2.2/large"});
-            pause(100);
+            const auto download = downloading("1M");
             server->signal(SIGKILL);
             expect(server->wait() == 128 + SIGKILL, "killed in the middle of a download");
         }
