@@ -10,7 +10,7 @@ namespace tapir {
 
 inline constexpr std::size_t cache_line = 64;
 
-/// `at` need not be valid.
+/// Nothing is read: what is there may be gone. Not null.
 inline void prefetch(const void* at, std::size_t size = 1) {
     for (std::size_t offset = 0; offset < size; offset += cache_line)
         __builtin_prefetch(static_cast<const std::byte*>(at) + offset);

@@ -143,7 +143,7 @@ void stack::expect(std::span<const flow_key> flows) {
     }
     for (std::size_t i = 0; i < flows.size(); ++i) {
         users[i] = demux_.likely(expected_[i].hash);
-        prefetch(users[i], sizeof(endpoint));
+        if (users[i] != nullptr) prefetch(users[i], sizeof(endpoint));
     }
     for (std::size_t i = 0; i < flows.size(); ++i)
         if (users[i] != nullptr) prefetch_rest(*users[i]);
