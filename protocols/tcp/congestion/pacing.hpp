@@ -64,8 +64,9 @@ class pacer {
     }
 
     /// Bytes that may be sent now: as many as fit before the virtual clock is a quantum ahead of `now`; none
-    /// when they make no whole segment. After idleness, or a timer that was late, two quanta at most. A segment
-    /// larger than that (the path MTU has grown since update()) goes when the path has taken all before it.
+    /// when they make no whole segment. After idleness, or a timer that was late, two quanta at most. A
+    /// segment larger than that (the path MTU has grown since update()) goes when the path has taken all
+    /// before it.
     std::uint32_t allowance(instant now, std::uint32_t mss) const {
         if (rate_ == 0) return 0xffff'ffff;
         const duration ahead = std::max(next_ - now, -full_);
@@ -83,7 +84,8 @@ class pacer {
         next_ = std::max(next_, now - full_) + time_of(bytes);
     }
 
-    /// When a whole quantum may be sent, for a timer: later than `now`, or `now` when something may be sent already.
+    /// When a whole quantum may be sent, for a timer: later than `now`, or `now` when something may be sent
+    /// already.
     instant release(instant now, std::uint32_t mss) const { return allowance(now, mss) != 0 ? now : next_; }
 
   private:
