@@ -4,19 +4,15 @@ Nothing else is touched: no sysctl, route or device outside of these namespaces.
 """
 import json
 import os
-import select
 import signal
 import subprocess
 import sys
-import time
+
+from suite.programs import Child, Failed, must
 
 DEVICE = "t0"
 BUFFER_MAX = 16 * 1024 * 1024  # the kernel's autotuning may go up to this, 32 times the largest window here
 TXQUEUELEN = 4096  # as path.cpp has it
-
-
-class Failed(Exception):
-    """A sentence for whoever started the bench."""
 
 
 class Kernel:
@@ -63,71 +59,23 @@ class Kernel:
         return json.loads(shown.stdout)[0]["stats64"]["tx"]["dropped"]
 
 
-def must(command):
-    done = subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, check=False)
-    if done.returncode != 0:
-        raise Failed(f"{' '.join(command)}: {done.stderr.strip()}")
-
-
 def ip(*arguments):
     must(["ip", *arguments])
 
 
-class Program:
-    """A child whose lines of output are waited for. It has ended when the `with` has."""
+class Program(Child):
+    """A child, in a kernel's namespace if one is given. It has ended when the `with` has."""
 
     def __init__(self, command, log, kernel=None):
+        there = ["ip", "netns", "exec", kernel.namespace] if kernel is not None else []
+        super().__init__([*there, *command], log)
         self.name = os.path.basename(command[0])
-        if kernel is not None:
-            command = ["ip", "netns", "exec", kernel.namespace, *command]
-        self.child = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=log)
-        self.unread = b""
 
     def __enter__(self):
         return self
 
     def __exit__(self, *_):
         self.stop()
-        self.child.stdout.close()
-
-    def line(self, begins, seconds):
-        """The next line that begins so; None when it did not come in time, or the program ended before."""
-        deadline = time.monotonic() + seconds
-        while True:
-            while b"\n" in self.unread:
-                text, self.unread = self.unread.split(b"\n", 1)
-                if text.decode().startswith(begins):
-                    return text.decode()
-            left = deadline - time.monotonic()
-            if left <= 0 or not select.select([self.child.stdout], [], [], left)[0]:
-                return None
-            more = os.read(self.child.stdout.fileno(), 65536)
-            if not more:
-                return None
-            self.unread += more
-
-    def stop(self):
-        if self.child.poll() is None:
-            self.child.terminate()
-        try:
-            self.child.wait(5)
-        except subprocess.TimeoutExpired:
-            self.child.kill()
-            self.child.wait()
-
-
-def words(line):
-    """A line of "name value" pairs as a dict, numbers as numbers."""
-    parts = line.split()
-    if len(parts) % 2:
-        parts = parts[1:]
-    out = {}
-    for name, value in zip(parts[::2], parts[1::2]):
-        try:
-            out[name] = float(value) if "." in value else int(value)
-        except ValueError:
-            out[name] = value
-    return out
 
 
 def become_root(script):

@@ -1,7 +1,8 @@
 """One transfer over one path, or two beside each other: starts the programs, and returns what they say."""
 import contextlib
 
-from network import Failed, Program, words
+from network import Program
+from suite.programs import Failed, words
 
 RECEIVER = "192.0.2.2"
 TAPIR = "192.0.2.9"
@@ -67,7 +68,7 @@ def one(lab, cell, mode, seed, size, limit):
         dropped = sum(k.dropped() for k in kernels) - dropped
         if sender is path:
             sent = path.line("sent", settled if "complete" in received else 0)
-        path.child.terminate()
+        path.process.terminate()
         if sender is path and sent is None:
             sent = path.line("sent", 5)
         did = path.line("path", 5)
@@ -96,7 +97,7 @@ def beside(lab, cell, first, seed, scale):
             running.enter_context(lab.send(lab.left, f"{RECEIVER}:8001", ENDLESS))
         running.enter_context(lab.send(lab.beside, f"{RECEIVER}:8002", ENDLESS))
         lines = [r.line("received", seconds + STALLED + READY) for r in receivers]
-        path.child.terminate()
+        path.process.terminate()
         did = path.line("path", 5)
     if None in lines or did is None:
         raise Failed(f"{cell.name}, {first} beside k: a program ended without a result")

@@ -44,7 +44,7 @@ def words(line):
     out = {}
     for name, value in zip(parts[::2], parts[1::2]):
         try:
-            out[name] = float(value)
+            out[name] = float(value) if "." in value else int(value)
         except ValueError:
             out[name] = value
     return out
