@@ -87,7 +87,7 @@ void host::on_tcp(const frame& f, const ipv4::datagram& d) {
 }
 
 void host::hand_to_tcp(instant now) {
-    struct leave { // also when there is no memory
+    struct leave { // also by an exception: there may be no memory
         std::vector<held_segment>& all;
         ~leave() { all.clear(); }
     } guard{held_};
@@ -102,7 +102,6 @@ void host::hand_to_tcp(instant now) {
     if (count > 1) tcp_.expect(std::span(flows).first(count));
     for (const held_segment& s : held_)
         tcp_.receive(s.way, s.bytes, s.checksum, s.arrived, now, s.ecn, s.piece);
-    held_.clear();
 }
 
 void host::on_icmp(const ipv4::datagram& d) {
