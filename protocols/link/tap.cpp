@@ -179,8 +179,10 @@ void tap::deliver(frame&& f) {
 void tap::read_batch() {
     constexpr std::uint64_t bytes_per_turn = 512 * 1024;
     const std::uint64_t before = counters_.bytes_in;
-    for (std::size_t n = 0; n < frames_per_turn_ && counters_.bytes_in - before < bytes_per_turn; ++n)
+    for (std::size_t n = 0; n < frames_per_turn_; ++n) {
         if (!read_one()) return;
+        if (counters_.bytes_in - before >= bytes_per_turn) return reactor_.more_input_waits();
+    }
 }
 
 /// False when there is nothing more to read now.

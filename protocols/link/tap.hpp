@@ -137,7 +137,7 @@ class tap : public link {
     };
     virtual void readable() = 0;
     /// Reads and delivers until the device is empty, or a turn's share is used up: frames_per_turn, or as
-    /// many bytes as stay in a core's cache until they have been looked at.
+    /// many bytes as stay in a core's cache until they have been looked at: then more_input_waits().
     void read_batch();
     void no_memory() { ++counters_.errors; } ///< for a frame that came in
     void no_room() { ++counters_.dropped_full; }
