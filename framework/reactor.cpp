@@ -5,6 +5,7 @@
 #include <cassert>
 #include <cstddef>
 #include <iterator>
+#include <utility>
 
 namespace tapir {
 
@@ -98,7 +99,8 @@ bool reactor::turn(const promise_base& root) {
     run_posted();
     run(input_hooks_);
     run_ready();
-    run(hooks_);
+    hooks_put_off_ = std::exchange(more_input_, false) && !hooks_put_off_ && !root.ended();
+    if (!hooks_put_off_) run(hooks_);
     // Nor may it sleep when the root has just ended: its caller waits for the value.
     const bool idle = !root.ended() && ready_.empty() && hooks_.empty() && input_hooks_.empty() &&
                       !has_posted_.load(std::memory_order_relaxed);

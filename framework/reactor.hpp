@@ -114,7 +114,8 @@ class reactor {
     /// ready like any other: a chain of awaits that never waits may not keep everybody else from running.
     std::coroutine_handle<> run_next(promise_base& who);
 
-    /// `hook` will run once when this turn's coroutines have run. Idempotent within a turn.
+    /// `hook` will run once when this turn's coroutines have run; after more_input_waits(), the next one's.
+    /// Idempotent until then.
     void at_turn_end(turn_hook& hook) {
         if (!hook.linked()) hooks_.push_back(hook);
     }
@@ -124,6 +125,11 @@ class reactor {
     void at_input_end(turn_hook& hook) {
         if (!hook.linked()) input_hooks_.push_back(hook);
     }
+
+    /// Somebody's input has had its share of this turn, and more of it waits. What is to run at the end of
+    /// the turn is put off by one, once, so that it answers to both shares: one acknowledgement instead of
+    /// two, of bytes that coroutines have consumed while they were in the cache.
+    void more_input_waits() { more_input_ = true; }
 
     /// Runs `job` on this reactor's thread in one of its next turns. Any thread may call it (in virtual time
     /// only the reactor's own: another thread would make the run irreproducible, and asserts).
@@ -171,6 +177,8 @@ class reactor {
     std::uint32_t sleeps_after_vain_ = 0; ///< so many, the last time
     spin_counters spins_;
     bool running_ = false;
+    bool more_input_ = false;
+    bool hooks_put_off_ = false; ///< in this turn, and so not in the next one
     std::thread::id thread_;
 
     std::mutex posted_mutex_;

@@ -237,7 +237,7 @@ connection::sending connection::begin_sending(const response& r, bool to_head, i
     context.to_head = to_head;
     context.request_minor = minor;
     context.keep_alive = keep_alive_;
-    context.date = control_.date(config_);
+    context.date = control_.date(config_, now());
     context.server = config_.server_name;
     sending s;
     s.plan = append_head(work_->out, r, context);

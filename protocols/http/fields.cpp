@@ -37,6 +37,10 @@ void fields::add(std::string_view name, std::string_view value) {
     if (!is_token(name)) throw std::invalid_argument("the name of an HTTP field must be a token");
     if (has_controls(value))
         throw std::invalid_argument("the value of an HTTP field must not hold control characters");
+    add_checked(name, value);
+}
+
+void fields::add_checked(std::string_view name, std::string_view value) {
     if (text_.size() + name.size() + value.size() > UINT32_MAX)
         throw std::length_error("HTTP fields larger than 4 GiB");
     entry e{};

@@ -32,6 +32,8 @@ class fields {
     /// Throws std::invalid_argument for a name that is no token, or a value with a CR, LF or another control
     /// character: a value taken from a request must never be able to split a response in two.
     void add(std::string_view name, std::string_view value);
+    /// The same for what a parser has found to be a token, and free of controls.
+    void add_checked(std::string_view name, std::string_view value);
     /// Replaces every field of that name.
     void set(std::string_view name, std::string_view value);
     /// Returns how many there were.

@@ -8,7 +8,10 @@ namespace tapir::http {
 std::size_t head_scanner::put(std::string_view in) {
     std::size_t n = 0;
     while (n < in.size() && state_ != state::done && failure_ == problem::none) {
-        if (state_ == state::line) n += within_line(in.substr(n));
+        if (state_ == state::line) {
+            n += within_line(in.substr(n));
+            n += line_end(in.substr(n));
+        }
         if (n < in.size()) failure_ = step(in[n++]);
     }
     return n;
@@ -21,6 +24,16 @@ std::size_t head_scanner::within_line(std::string_view in) {
     const std::size_t n = printable_prefix(in.substr(0, room));
     size_ += n;
     return n;
+}
+
+// As step() would twice, for a CRLF that is here and within the limits.
+std::size_t head_scanner::line_end(std::string_view in) {
+    if (!in.starts_with("\r\n") || size_ + 2 > limits_.head_bytes) return 0;
+    if (start_line_ == 0 && size_ + 2 - leading_ > limits_.request_line_bytes) return 0;
+    size_ += 2;
+    if (start_line_ == 0) start_line_ = size_ - leading_;
+    state_ = state::line_start;
+    return 2;
 }
 
 problem head_scanner::step(char c) {

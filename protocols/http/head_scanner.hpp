@@ -30,6 +30,7 @@ class head_scanner {
     enum class state : unsigned char { leading, leading_cr, line, line_cr, line_start, end_cr, done };
     problem step(char c);
     std::size_t within_line(std::string_view in);
+    std::size_t line_end(std::string_view in);
 
     limits limits_;
     state state_ = state::leading;

@@ -132,44 +132,6 @@ constexpr character_set plain_target_characters([](char c) {
     return std::string_view("-._~%!$&'()*+,;=:@/?").find(c) != std::string_view::npos;
 });
 
-/// Whether a field means nothing to who parses: Beast looks into the values of these.
-bool is_plain(std::string_view name, std::string_view value) {
-    if (equal_without_case(name, "Connection"))
-        return equal_without_case(value, "keep-alive") || equal_without_case(value, "close");
-    return !equal_without_case(name, "Content-Length") && !equal_without_case(name, "Transfer-Encoding") &&
-           !equal_without_case(name, "Proxy-Connection") && !equal_without_case(name, "Upgrade");
-}
-
-/// A head in HTTP/1.1 as most are, without a body; all others are for Beast, and `out` is then as it was.
-bool take_plain_head(std::string_view head, request& out) {
-    constexpr std::string_view version = " HTTP/1.1";
-    const std::string_view line = head.substr(0, head.find("\r\n"));
-    const std::size_t method = line.find(' ');
-    if (method == std::string_view::npos || !line.ends_with(version)) return false;
-    if (line.size() <= method + 1 + version.size()) return false;
-    const std::string_view target = line.substr(method + 1, line.size() - version.size() - (method + 1));
-    if (!is_token(line.substr(0, method)) || !plain_target_characters.has_all(target)) return false;
-    std::string_view rest = head.substr(std::min(line.size() + 2, head.size()));
-    while (rest.size() > 2) {
-        const std::size_t end = rest.find("\r\n");
-        const std::size_t colon = rest.find(':');
-        if (end == std::string_view::npos || colon >= end) break;
-        const std::string_view name = rest.substr(0, colon);
-        const std::string_view value = trimmed(rest.substr(colon + 1, end - (colon + 1)));
-        if (!is_token(name) || has_controls(value) || !is_plain(name, value)) break;
-        out.fields.add(name, value);
-        rest.remove_prefix(end + 2);
-    }
-    if (rest != "\r\n") {
-        out.fields.clear();
-        return false;
-    }
-    out.method = line.substr(0, method);
-    out.target = target;
-    out.minor = 1;
-    return true;
-}
-
 constexpr character_set authority_characters([](char c) {
     const auto u = static_cast<unsigned char>(c);
     return u > 0x20 && u < 0x7f && std::string_view("/@?#,\"<>\\^`{|}").find(c) == std::string_view::npos;
@@ -177,6 +139,51 @@ constexpr character_set authority_characters([](char c) {
 
 bool is_authority(std::string_view text) {
     return authority_characters.has_all(text);
+}
+
+/// What a field of a plain request may be.
+enum class meaning : std::uint8_t { none, host, close, other };
+
+/// Of a request that nobody has to look at again: `other` is all that tells of a body, of tunnels or of
+/// what is expected, that Beast looks into, or that may be wrong.
+meaning meaning_of(std::string_view name, std::string_view value) {
+    const auto is = [&](std::string_view known) { return equal_without_case(name, known); };
+    switch (name.size()) { // one comparison at most
+    case 4:
+        if (!is("Host")) break;
+        return is_authority(value) ? meaning::host : meaning::other;
+    case 6: return is("Expect") ? meaning::other : meaning::none;
+    case 7: return is("Upgrade") ? meaning::other : meaning::none;
+    case 10:
+        if (!is("Connection")) break;
+        if (equal_without_case(value, "close")) return meaning::close;
+        return equal_without_case(value, "keep-alive") ? meaning::none : meaning::other;
+    case 14: return is("Content-Length") ? meaning::other : meaning::none;
+    case 16: return is("Proxy-Connection") ? meaning::other : meaning::none;
+    case 17: return is("Transfer-Encoding") ? meaning::other : meaning::none;
+    default: break;
+    }
+    return meaning::none;
+}
+
+/// The fields of a plain request; false when they are none.
+bool take_plain_fields(std::string_view rest, fields& out, bool& closes) {
+    std::size_t hosts = 0;
+    while (rest.size() > 2) {
+        const std::size_t end = rest.find("\r\n");
+        const std::size_t colon = rest.find(':');
+        if (end == std::string_view::npos || colon >= end) return false;
+        const std::string_view name = rest.substr(0, colon);
+        const std::string_view value = trimmed(rest.substr(colon + 1, end - (colon + 1)));
+        if (!is_token(name) || has_controls(value)) return false;
+        const meaning what = meaning_of(name, value);
+        if (what == meaning::other) return false;
+        hosts += what == meaning::host ? 1 : 0;
+        closes = closes || what == meaning::close;
+        out.add_checked(name, value);
+        rest.remove_prefix(end + 2);
+    }
+    return rest == "\r\n" && hosts == 1;
 }
 
 } // namespace
@@ -189,8 +196,28 @@ problem check_status_line(std::string_view line) {
     return parse_text<false>(line, line.size(), nullptr, nullptr);
 }
 
+bool take_plain_request(std::string_view head, request& out, bool& closes) {
+    constexpr std::string_view version = " HTTP/1.1";
+    const std::string_view line = head.substr(0, head.find("\r\n"));
+    const std::size_t space = line.find(' ');
+    if (space == std::string_view::npos || !line.ends_with(version)) return false;
+    if (line.size() <= space + 1 + version.size()) return false;
+    const std::string_view method = line.substr(0, space);
+    const std::string_view target = line.substr(space + 1, line.size() - version.size() - (space + 1));
+    if (!is_token(method) || method == "CONNECT" || method == "POST" || method == "PUT") return false;
+    if (target.front() != '/' || !plain_target_characters.has_all(target)) return false;
+    closes = false;
+    if (!take_plain_fields(head.substr(std::min(line.size() + 2, head.size())), out.fields, closes)) {
+        out.fields.clear();
+        return false;
+    }
+    out.method = method;
+    out.target = target;
+    out.minor = 1;
+    return true;
+}
+
 problem parse_request_head(std::string_view head, request& out) {
-    if (take_plain_head(head, out)) return problem::none;
     return parse_text<true>(head, line_of(head), &out, nullptr);
 }
 

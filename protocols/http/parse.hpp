@@ -24,7 +24,12 @@ struct response_head {
 problem check_request_line(std::string_view line);
 problem check_status_line(std::string_view line);
 
-/// `head` ends with its empty line; `out` must be clear.
+/// Most requests there are: HTTP/1.1, for a path, with one Host, without a body, and with no other field that
+/// means anything to who parses. They are read and checked at one go; false when it is not one, and `out` is
+/// then as it was. What is one passes parse_request_head(), check_request() and request_framing().
+/// `head` ends with its empty line; `out` must be clear. `closes`: it says so.
+bool take_plain_request(std::string_view head, request& out, bool& closes);
+/// All others.
 problem parse_request_head(std::string_view head, request& out);
 problem parse_response_head(std::string_view head, response_head& out);
 

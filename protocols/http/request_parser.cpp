@@ -40,6 +40,12 @@ void request_parser::check_start_line(std::string_view text) {
 }
 
 void request_parser::end_of_head(std::string_view head) {
+    if (bool closes = false; take_plain_request(head, request_, closes)) {
+        persists_ = !closes;
+        head_done_ = true; // and no body: the decoder is as it was made
+        head_.clear();
+        return;
+    }
     failure_ = parse_request_head(head, request_);
     head_.clear();
     if (failure_ == problem::none) failure_ = check_request(request_);
@@ -60,16 +66,13 @@ void request_parser::end_of_head(std::string_view head) {
     failure_ = decoder_.failure();
     if (f.how == framing::kind::length && failure_ == problem::none)
         request_.body.reserve(static_cast<std::size_t>(f.length < 65536 ? f.length : 65536));
+    persists_ = http::persists(request_.fields, request_.minor);
     head_done_ = failure_ == problem::none;
 }
 
 void request_parser::put_end() {
     if (failure_ != problem::none || done() || !begun()) return;
     failure_ = problem::incomplete;
-}
-
-bool request_parser::persists() const {
-    return http::persists(request_.fields, request_.minor);
 }
 
 void request_parser::reset(const limits& l, bool require_length) {
@@ -92,6 +95,7 @@ void request_parser::reset() {
     start_line_checked_ = false;
     head_done_ = false;
     expects_continue_ = false;
+    persists_ = false;
 }
 
 } // namespace tapir::http

@@ -40,7 +40,7 @@ class request_parser {
     /// The client waits for 100 (Continue) before it sends the body.
     bool expects_continue() const { return expects_continue_; }
     /// The connection may carry another request after this one.
-    bool persists() const;
+    bool persists() const { return persists_; }
 
     /// Ready for the next request; keeps memory.
     void reset();
@@ -65,6 +65,7 @@ class request_parser {
     bool start_line_checked_ = false;
     bool head_done_ = false;
     bool expects_continue_ = false;
+    bool persists_ = false;
 };
 
 } // namespace tapir::http

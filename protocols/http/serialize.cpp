@@ -78,7 +78,6 @@ response_plan append_head(std::string& out, const response& r, const response_co
 
     const bool bodiless = r.status == 204 || r.status == 304; // [RFC 9110 6.4.1]
     body_source* source = r.source();
-    const auto stands_for = r.fields.find("Content-Length");
     if (bodiless || context.to_head) {
         // [RFC 9110 8.6] no Content-Length in a 204; in others only that of the body it stands for
         if (r.status != 204) {
@@ -86,7 +85,8 @@ response_plan append_head(std::string& out, const response& r, const response_co
                 if (const auto length = source->length()) append_length(out, *length);
             } else if (!r.text().empty()) {
                 append_length(out, r.text().size());
-            } else if (stands_for && is_number(*stands_for)) {
+            } else if (const auto stands_for = r.fields.find("Content-Length");
+                       stands_for && is_number(*stands_for)) {
                 append_field(out, "Content-Length", *stands_for);
             } else if (r.status != 304) {
                 append_length(out, 0);

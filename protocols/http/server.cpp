@@ -65,8 +65,10 @@ task<> server_control::wait_for_last() {
     }
 }
 
-std::string_view server_control::date(const server_config& config) {
+std::string_view server_control::date(const server_config& config, instant turn) {
     if (!config.wall_clock) return {};
+    if (!date_.empty() && turn == date_asked_) return date_;
+    date_asked_ = turn;
     const unix_seconds now = config.wall_clock();
     if (date_.empty() || now != date_of_) {
         date_of_ = now;

@@ -142,8 +142,8 @@ class server_control {
     task<result<>> wait_for_room(std::size_t limit);
     /// Until no connection is left, or the deadline of stop().
     task<> wait_for_last();
-    /// The Date field for this second; empty without a clock.
-    std::string_view date(const server_config& config);
+    /// The Date field for this second, as the clock has it in this turn; empty without a clock.
+    std::string_view date(const server_config& config, instant turn);
     std::unique_ptr<detail::workspace> lend_workspace(const server_config& config);
     void give_back(std::unique_ptr<detail::workspace> w, const server_config& config);
 
@@ -156,6 +156,7 @@ class server_control {
     std::size_t shedding_ = 0; ///< connections told to make room that have not ended
     intrusive_list<detail::idle_wait> idle_;
     unix_seconds date_of_ = 0;
+    instant date_asked_{};
     std::string date_;
     std::vector<std::unique_ptr<detail::workspace>> spare_;
 };

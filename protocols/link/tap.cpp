@@ -13,6 +13,16 @@
 
 namespace tapir {
 
+namespace {
+
+std::size_t size_of_buffers(std::size_t max_frame, bool offloads) {
+    constexpr std::size_t vlan_tag = 4;
+    const std::size_t plain = max_frame + vlan_tag + 1;
+    return offloads ? std::max(plain + vnet_header::size, tap::offload_buffer) : plain;
+}
+
+} // namespace
+
 tap::watch::watch(tap& t)
     : io_operation(kind::poll,
                    [](io_operation& op, const completion& c) {
@@ -35,7 +45,9 @@ tap::poll_in::poll_in(tap& t)
 
 tap::tap(reactor& on, tap_device device, const tap_config& config)
     : reactor_(on), device_(std::move(device)), frames_per_turn_(config.frames_per_turn),
-      mtu_(device_.mtu().value_or(1500)), next_(pool_.allocate(buffer_size())), watch_(*this) {
+      mtu_(device_.mtu().value_or(1500)),
+      buffer_size_(size_of_buffers(tap::capabilities().max_frame(), offloads())),
+      next_(pool_.allocate(buffer_size())), watch_(*this) {
     up_ = device_.up().value_or(true);
     if (!up_) watch_output();
 }
@@ -50,7 +62,8 @@ bool tap::prepare(frame& f) {
         ++counters_.dropped_no_carrier;
     } else if (!offloads() && !finished(f.meta)) {
         ++counters_.errors; // it would be wrong on the wire
-    } else if (largest_packet(f) > mtu_ || f.size() > std::max(max_large_frame, capabilities().max_frame())) {
+    } else if (largest_packet(f) > mtu_ ||
+               f.size() > std::max(max_large_frame, mtu_ + link_capabilities::ethernet_header)) {
         ++counters_.dropped_too_big;
     } else {
         if (offloads()) put_header(f);
@@ -166,8 +179,10 @@ void tap::deliver(frame&& f) {
 void tap::read_batch() {
     constexpr std::uint64_t bytes_per_turn = 512 * 1024;
     const std::uint64_t before = counters_.bytes_in;
-    for (std::size_t n = 0; n < frames_per_turn_ && counters_.bytes_in - before < bytes_per_turn; ++n)
+    for (std::size_t n = 0; n < frames_per_turn_; ++n) {
         if (!read_one()) return;
+        if (counters_.bytes_in - before >= bytes_per_turn) return reactor_.more_input_waits();
+    }
 }
 
 /// False when there is nothing more to read now.

@@ -98,8 +98,6 @@ class tap : public link {
     ~tap() override;
 
   protected:
-    static constexpr std::size_t vlan_tag = 4;
-
     tap(reactor& on, tap_device device, const tap_config& config);
 
     reactor& on() const { return reactor_; }
@@ -109,10 +107,7 @@ class tap : public link {
     /// Room for a frame and one byte more, which tells a frame that was cut off.
     /// With offload, room for the largest segment behind its header: 64 KiB hold it, since the device is told
     /// so, and are a size of the pool.
-    std::size_t buffer_size() const {
-        const std::size_t plain = capabilities().max_frame() + vlan_tag + 1;
-        return offloads() ? std::max(plain + vnet_header::size, offload_buffer) : plain;
-    }
+    std::size_t buffer_size() const { return buffer_size_; }
     bool failed() const { return static_cast<bool>(failure_); }
     bool blocked() const { return blocked_; }
 
@@ -142,7 +137,7 @@ class tap : public link {
     };
     virtual void readable() = 0;
     /// Reads and delivers until the device is empty, or a turn's share is used up: frames_per_turn, or as
-    /// many bytes as stay in a core's cache until they have been looked at.
+    /// many bytes as stay in a core's cache until they have been looked at: then more_input_waits().
     void read_batch();
     void no_memory() { ++counters_.errors; } ///< for a frame that came in
     void no_room() { ++counters_.dropped_full; }
@@ -169,6 +164,7 @@ class tap : public link {
     buffer_pool pool_;
     std::size_t frames_per_turn_;
     std::size_t mtu_;
+    std::size_t buffer_size_;
     buffer next_; ///< where read_one() will read to
     frame_receiver* receiver_ = nullptr;
     link_counters counters_;

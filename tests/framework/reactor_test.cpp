@@ -329,6 +329,39 @@ TEST_CASE("reactor: what waits for the end of the input comes before coroutines,
     r.run(with_scope(body));
 }
 
+TEST_CASE("reactor: the end of a turn waits for the next while more input waits, for no third, and not past "
+          "run()") {
+    struct noted : turn_hook {
+        explicit noted(std::string& order)
+            : turn_hook([](turn_hook& h, instant) { static_cast<noted&>(h).to += 'e'; }), to(order) {}
+        std::string& to;
+    };
+    reactor_config config;
+    config.budget = 1; // a turn for each yield()
+    reactor r(make_sim_backend(), config);
+    std::string order;
+    noted end(order);
+    const auto turn = [&](char name) {
+        order += name;
+        r.at_turn_end(end);
+        r.more_input_waits();
+    };
+    const auto root = [&]() -> task<> {
+        turn('a');
+        co_await yield();
+        turn('b');
+        co_await yield();
+        turn('c');
+        const instant before = r.now();
+        (void)co_await sleep_for(1h); // nobody else is there to wake the loop
+        CHECK(r.now() == before + 1h);
+        CHECK(order == "abece");
+        turn('d');
+    };
+    r.run(root());
+    CHECK(order == "abecede");
+}
+
 TEST_CASE("reactor: now() is one instant for the whole turn and never goes back") {
     reactor r(make_uring_backend());
     const auto root = [&]() -> task<> {

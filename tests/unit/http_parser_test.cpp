@@ -158,6 +158,25 @@ TEST_CASE("http: a plain head is read without Beast, and comes to the same as wi
         same("GET / HTTP/1." + one, "Host: a\r\n");
         same("GET / HTTP/1.1", "Host: a\r\nX" + one + "y: z\r\n");
         same("GET / HTTP/1.1", "Host: a\r\nX: " + one + "z" + one + "\r\n");
+        same("GET / HTTP/1.1", "Host: a" + one + "b\r\n");
+    }
+    for (const char* const line : {"POST / HTTP/1.1", "PUT / HTTP/1.1", "CONNECT / HTTP/1.1",
+                                   "CONNECT a:1 HTTP/1.1", "OPTIONS * HTTP/1.1", "GET * HTTP/1.1",
+                                   "GET http://b/c HTTP/1.1", "GET b HTTP/1.1", "DELETE / HTTP/1.0"})
+        same(line, "Host: a\r\n");
+    for (const char* const fields :
+         {"", "Host:\r\n", "Host: a\r\nHost: a\r\n", "Host: a\r\nExpect: 100-continue\r\n",
+          "Host: a\r\nexpect: x\r\n", "Host: a\r\nContent-Length: 0\r\n",
+          "Host: a\r\ntransfer-encoding: gzip\r\n"})
+        same("GET / HTTP/1.1", fields);
+    for (const std::string& value : connection) {
+        CAPTURE(value);
+        const auto persists = [&](const std::string& more) {
+            request_parser p{limits()};
+            (void)p.put("GET / HTTP/1.1\r\nHost: a\r\nConnection: " + value + "\r\n" + more + "\r\n");
+            return p.done() && p.persists();
+        };
+        CHECK(persists("") == persists("Upgrade: h2c\r\n"));
     }
 }
 
