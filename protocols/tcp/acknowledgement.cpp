@@ -14,13 +14,18 @@ void tcb::ack_arrives(const segment& s, instant now) {
     // progress keeps a connection.
     if (timers_.armed(timer_id::persist) && !(nobody_reads_ && fin_queued_)) timers_.clear(timer_id::give_up);
 
+    const bool handshake = !syn_acked_;
+    if (h.ack <= snd_una_ && !handshake && snd_una_ == snd_nxt_ && h.options.sack_count == 0 && !recovery_ &&
+        !discovery_) { // nothing is under way: to a receiver no ACK says more
+        update_send_window(s);
+        return;
+    }
     const std::uint32_t offered = std::uint32_t{h.window} << snd_scale_;
     ack_outcome a;
     a.una_before = snd_una_;
     a.flight_before = in_flight();
     a.repeated = h.ack == snd_una_ && snd_una_ < snd_nxt_ && s.length() == 0 && offered == snd_wnd_ &&
                  a.flight_before != 0; // [RFC 5681 2, duplicate acknowledgment]
-    const bool handshake = !syn_acked_;
     const instant believe = believable(s, true);
     if (h.ack > snd_una_) new_data_acked(s, believe, a, now);
     if (h.options.sack_count != 0 && sack_permitted_ && !handshake) sack_arrives(s, a);

@@ -30,6 +30,7 @@ void tcb::open_passive(const half_open_entry& e, std::uint32_t ts_offset) {
     snd_scale_ = e.scaled ? e.peer_scale : std::uint8_t{0};
     rcv_scale_ = e.scaled ? window_scale_for(most_receive_buffer()) : std::uint8_t{0};
     timestamps_ = e.timestamps;
+    size_segments();
     ts_recent_ = e.ts_recent;
     ts_recent_at_ = second_of(e.arrived());
     sack_permitted_ = e.sack_permitted;
@@ -148,7 +149,7 @@ void tcb::follow_path(const tcp::path& p, instant now) {
         if (mtu_lowered_at_ != 0 && second_of(now) - mtu_lowered_at_ < wait) return;
         ++stack_->counters_.path_mtu_raised;
         mtu_lowered_at_ = 0;
-        mtu_ = p.mtu;
+        set_mtu(p.mtu);
         congestion_.on_new_mss(mss());
         return;
     }
@@ -161,7 +162,7 @@ void tcb::follow_path(const tcp::path& p, instant now) {
 void tcb::lower_mtu(std::uint16_t mtu, instant now) {
     ++stack_->counters_.path_mtu_lowered;
     mtu_lowered_at_ = std::max(second_of(now), 1u);
-    mtu_ = mtu;
+    set_mtu(mtu);
     oldest_lost_ = 0; // larger ones were
     congestion_.on_new_mss(mss());
 }

@@ -336,7 +336,6 @@ void tcb::tail_probe_timeout(instant now) {
 }
 
 bool tcb::send_tail_probe(instant now, gather_list& parts, outgoing_segment& out) {
-    if (!tail_probe_) return false;
     tail_probe_ = false;
     if (snd_una_ == snd_nxt_ || phase_ != recovery_phase::none || board_.lost() != 0) return false;
     recovery& r = with_recovery();

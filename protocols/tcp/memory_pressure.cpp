@@ -6,20 +6,7 @@
 
 namespace tapir::tcp {
 
-namespace {
-constexpr std::size_t slack = 4096; // of a queue: its last slab is not full
-} // namespace
-
 // --- the account of one connection -------------------------------------------------------------------------
-
-// A byte never costs more than two, so this is what a full window may cost.
-std::size_t tcb::receive_bound() const {
-    return 2 * std::size_t{limits_.receive_buffer} + slack;
-}
-
-std::size_t tcb::held() const {
-    return user_->unread_.true_size() + (ahead_ ? ahead_->true_size() : 0);
-}
 
 // So that a full segment can be kept while another is under way, however large.
 std::size_t tcb::memory_floor() const {
@@ -51,12 +38,14 @@ bool tcb::fits(std::size_t cost) const {
 // and is the first to stop when memory runs short.
 bool tcb::may_keep(seq begin, const chunk& payload, instant now) {
     const bool in_order = begin == rcv_nxt_;
-    const std::size_t cost = std::min(payload.true_size(), 2 * payload.size() + slack);
+    const std::size_t cost = std::min(payload.true_size(), 2 * payload.size() + queue_slack);
+    const memory_budget& budget = stack_->memory_->receive;
     if (held() + cost > receive_bound()) {
         if (!in_order) return false;
         shed_ahead();
+    } else if (!budget.tight_with(cost)) {
+        return true;
     }
-    const memory_budget& budget = stack_->memory_->receive;
     if (!in_order) return fits(cost) && (!budget.tight() || held() + cost <= memory_floor());
     if (budget.tight_with(cost)) stack_->make_room_to_receive(cost, *this, now);
     if (!fits(cost)) shed_ahead();
@@ -85,20 +74,11 @@ void tcb::made_progress(instant now) {
     }
 }
 
-void tcb::charge(instant now) {
-    charge_received();
-    charge_queued(now);
-}
-
-void tcb::charge_received() {
+void tcb::charge_ahead() {
     const std::size_t ahead = ahead_ ? ahead_->true_size() : 0;
     ahead_charge_.set(stack_->memory_->receive, ahead);
     if (ahead_ && ahead == 0) ahead_->unlink();
     if (ahead != 0 && !ahead_->linked()) stack_->ahead_holders_[sack_permitted_ ? 1 : 0].push_back(*ahead_);
-    auto& hook = static_cast<list_hook<stack::holder_tag>&>(*this);
-    const bool holds = ahead != 0 || !user_->unread_.empty(); // to end others would free nothing received
-    if (holds && !hook.linked()) stack_->holders_.push_back(*this);
-    if (!holds && hook.linked()) hook.unlink();
 }
 
 // A peer makes progress when it has taken what was queued when it did so last, or the first `memory_floor`
@@ -107,7 +87,7 @@ void tcb::charge_queued(instant now) {
     send_charge_.set(stack_->memory_->send, queued_memory());
     auto& hook = static_cast<list_hook<stack::writer_tag>&>(*this);
     if (buffer_.size() == 0) {
-        hook.unlink();
+        if (hook.linked()) hook.unlink();
         return;
     }
     const auto acked = static_cast<std::uint32_t>(bytes_acked_ & 0xffffffff);
@@ -116,11 +96,6 @@ void tcb::charge_queued(instant now) {
     drain_goal_ = acked + std::min(buffer_.size(), stack_->config_.memory_floor);
     drained_at_ = now;
     stack_->writers_.push_back(*this);
-}
-
-// What is queued, and what is known of it: a peer that names ten thousand ranges pays for them as for data.
-std::size_t tcb::queued_memory() const {
-    return buffer_.true_size() + board_.size_of_exceptions();
 }
 
 // While memory is tight a few ranges have to do: what is not noted goes again.

@@ -31,7 +31,7 @@ mtu_search tcb::new_mtu_search() const {
 void tcb::begin_mtu_search() {
     discovery_ = std::make_unique<mtu_discovery>(new_mtu_search(), snd_una_);
     if (discovery_->search.start_low())
-        mtu_ = discovery_->search.size();
+        set_mtu(discovery_->search.size());
     else
         discovery_.reset();
 }
@@ -102,7 +102,7 @@ void tcb::conclude_mtu_probe(const ack_outcome& a, instant now) {
     if (snd_una_ < d.probe_end && !(board_.is_sacked(d.probe_begin) && board_.is_sacked(d.probe_end - 1)))
         return;
     d.search.arrived(now); // [RFC 4821 7.6.1]
-    mtu_ = d.search.size();
+    set_mtu(d.search.size());
     congestion_.on_new_mss(mss());
     ++stack_->counters_.mtu_probes_acked;
     if (stack_->trace_ != nullptr) stack_->trace_->mtu_probe_done(flow(), size, true, now);
@@ -162,7 +162,7 @@ void tcb::oldest_lost(instant now) {
     if (!discovery_) discovery_ = std::make_unique<mtu_discovery>(search, snd_una_);
     const std::uint16_t before = mtu_;
     discovery_->search.black_hole();
-    mtu_ = discovery_->search.size();
+    set_mtu(discovery_->search.size());
     congestion_.on_new_mss(mss());
     ++stack_->counters_.black_holes_found;
     if (stack_->trace_ != nullptr) stack_->trace_->black_hole_found(flow(), before, mtu_, now);

@@ -24,9 +24,9 @@ bool tcb::next_segment(instant now, std::size_t max_payload, gather_list& parts,
     if (max_payload == 0) max_payload = mss();
     if (syn_due_) return send_syn(now, link_takes, parts, out);
     if (state_ == state::syn_sent) return false;
-    if (send_owed_ack(now, out)) return true;
-    if (send_lost(now, max_payload, parts, out)) return true;
-    if (send_probe(now, parts, out)) return true;
+    if ((acks_owed_ != 0 || rcv_nxt_ != last_ack_sent_ || ahead_) && send_owed_ack(now, out)) return true;
+    if (board_.lost() != 0 && send_lost(now, max_payload, parts, out)) return true;
+    if ((probe_ || keepalive_probe_) && send_probe(now, parts, out)) return true;
     if (tail_probe_ && send_tail_probe(now, parts, out)) return true;
     const auto probed = discovery_ ? send_mtu_probe(now, link_takes, parts, out) : std::nullopt;
     if (probed ? *probed : send_data(now, max_payload, parts, out)) return true;
@@ -37,8 +37,8 @@ bool tcb::next_segment(instant now, std::size_t max_payload, gather_list& parts,
 
 // --- headers -----------------------------------------------------------------------------------------------
 
-header tcb::make_header(flags f, seq begin, seq ack, instant now, std::size_t sack_room) {
-    header h;
+void tcb::make_header(header& h, flags f, seq begin, seq ack, instant now, std::size_t sack_room) {
+    h = header{};
     h.source_port = flow().local_port;
     h.destination_port = flow().remote_port;
     h.seq = begin;
@@ -59,7 +59,6 @@ header tcb::make_header(flags f, seq begin, seq ack, instant now, std::size_t sa
     if (timestamps_) h.options.ts = timestamps{ts_clock(now), has(f, flags::ack) ? ts_recent_ : 0};
     if (ahead_ && sack_permitted_ && has(f, flags::ack) && ack == rcv_nxt_) add_sack(h, sack_room);
     ++segments_out_;
-    return h;
 }
 
 // What the peer need not send again. [RFC 2018 4]: in every ACK while something is missing.
@@ -107,7 +106,7 @@ bool tcb::window_update_due() const {
 }
 
 void tcb::send_pure_ack(seq ack, instant now, outgoing_segment& out) {
-    out.header = make_header(flags::ack, snd_nxt_, ack, now, max_header_size - header_size);
+    make_header(out.header, flags::ack, snd_nxt_, ack, now, max_header_size - header_size);
 }
 
 header tcb::make_rst(instant now) const {
@@ -131,7 +130,7 @@ header tcb::make_rst(instant now) const {
 // [RFC 9293 3.10.1] [RFC 7323 2.2, 3.2] [RFC 9293 3.7.1 MUST-14, SHLD-5]
 bool tcb::send_syn(instant now, std::size_t max_payload, gather_list& parts, outgoing_segment& out) {
     const bool first = state_ == state::syn_sent;
-    out.header = make_header(first ? flags::syn : flags::syn | flags::ack, iss_, rcv_nxt_, now);
+    make_header(out.header, first ? flags::syn : flags::syn | flags::ack, iss_, rcv_nxt_, now);
     header& h = out.header;
     h.flags |= ecn_flags_of_syn(first);
     h.options.mss = receive_mss();
@@ -237,7 +236,7 @@ void tcb::send_range(seq begin, std::uint32_t length, bool with_fin, instant now
         fin_sent_ = true;
     }
     const std::uint32_t full = mss();
-    out.header = make_header(f, begin, rcv_nxt_, now, length < full ? full - length : 0);
+    make_header(out.header, f, begin, rcv_nxt_, now, length < full ? full - length : 0);
     bytes_sent_ += length;
     stack_->counters_.bytes_out += length;
     last_data_send_ = now;
@@ -246,7 +245,7 @@ void tcb::send_range(seq begin, std::uint32_t length, bool with_fin, instant now
 
 // What counts as lost goes before anything new, the lowest first. [RFC 6675 4, NextSeg (1)]
 bool tcb::send_lost(instant now, std::size_t max_payload, gather_list& parts, outgoing_segment& out) {
-    if (board_.lost() == 0 || !syn_acked()) return false;
+    if (!syn_acked()) return false;
     if (recovery_ && recovery_->spurious_timeout == f_rto::sent_new)
         return false; // new data asks first [RFC 5682 2.1]
     restart_after_idleness(now);
@@ -305,11 +304,10 @@ bool tcb::send_lost(instant now, std::size_t max_payload, gather_list& parts, ou
 bool tcb::send_probe(instant now, gather_list& parts, outgoing_segment& out) {
     if (keepalive_probe_) { // a sequence number that the peer has acknowledged: it must answer
         keepalive_probe_ = false;
-        out.header = make_header(flags::ack, snd_nxt_ - 1, rcv_nxt_, now);
+        make_header(out.header, flags::ack, snd_nxt_ - 1, rcv_nxt_, now);
         ++stack_->counters_.keepalive_probes;
         return true;
     }
-    if (!probe_) return false;
     probe_ = false;
     const bool again = board_.lost() != 0;
     if (in_flight() != 0 || (!again && unsent() == 0 && !fin_unsent())) return false;

@@ -37,8 +37,7 @@ bool scoreboard::was_resent(seq begin, seq end) const {
     return once != end - begin;
 }
 
-std::size_t scoreboard::size_of_exceptions() const {
-    if (!holes_) return 0;
+std::size_t scoreboard::size_of_holes() const {
     const holes& h = *holes_;
     const std::size_t nodes = h.sacked.count() + h.lost.count() + h.ever_again.count() + h.again.size();
     return sizeof(holes) + nodes * range_set::node_bytes + h.order.bytes();
@@ -101,56 +100,67 @@ const scoreboard::sending& scoreboard::original_of(seq s) const {
     return originals_[low];
 }
 
-void scoreboard::note(instant at, seq end, delivery& d) const {
+void scoreboard::note(instant at, seq end, delivery& d) {
     if (d.has_newest && (at < d.newest_at || (at == d.newest_at && end <= d.newest_end))) return;
     d.has_newest = true;
     d.newest_at = at;
     d.newest_end = end;
 }
 
-// [begin, end) was not known to be delivered; `originals_` still has it.
-void scoreboard::delivered(seq begin, seq end, instant believe, delivery& d) {
+void scoreboard::count_delivered(seq begin, seq end, delivery& d) {
     d.highest_end = d.bytes == 0 ? end : later(d.highest_end, end);
     d.bytes += end - begin;
-    seq once_begin = begin;
-    seq once_end = end;
-    if (holes_) {
-        holes& h = *holes_;
-        h.lost.remove(begin, end);
-        take_again(begin, end, [&](seq, seq e, instant at) {
-            d.newest_again = std::max(d.newest_again, at);
-            if (at <= believe) note(at, e, d);
-        });
-        const auto lowest = h.ever_again.find(begin);
-        if (lowest) once_begin = lowest->end;
-        const auto highest = h.ever_again.find(end - 1);
-        if (highest) once_end = highest->begin;
-        // Ranges of a set do not touch: next to one there are bytes outside of it.
-        d.resent = d.resent || lowest || highest || was_resent(begin, end);
-    }
+}
+
+// Of what arrived and was sent just once: when its first and its last byte went out.
+void scoreboard::delivered_once(instant first, instant last, seq end, delivery& d) {
+    if (!d.once || first < d.oldest_once) d.oldest_once = first;
+    if (!d.once || end < d.lowest_once_end) d.lowest_once_end = end;
+    d.once = true;
+    note(last, end, d);
+}
+
+// [begin, end) was not known to be delivered; there are exceptions, and `originals_` still has it.
+void scoreboard::delivered(seq begin, seq end, instant believe, delivery& d) {
+    count_delivered(begin, end, d);
+    holes& h = *holes_;
+    h.lost.remove(begin, end);
+    take_again(begin, end, [&](seq, seq e, instant at) {
+        d.newest_again = std::max(d.newest_again, at);
+        if (at <= believe) note(at, e, d);
+    });
+    const auto lowest = h.ever_again.find(begin);
+    const seq once_begin = lowest ? lowest->end : begin;
+    const auto highest = h.ever_again.find(end - 1);
+    const seq once_end = highest ? highest->begin : end;
+    // Ranges of a set do not touch: next to one there are bytes outside of it.
+    d.resent = d.resent || lowest || highest || was_resent(begin, end);
     if (once_begin >= once_end) return;
     const sending& first = original_of(once_begin);
-    if (!d.once || first.at < d.oldest_once) d.oldest_once = first.at;
-    if (!d.once || once_end < d.lowest_once_end) d.lowest_once_end = once_end;
-    d.once = true;
-    note(once_end <= first.end ? first.at : original_of(once_end - 1).at, once_end, d);
+    delivered_once(first.at, once_end <= first.end ? first.at : original_of(once_end - 1).at, once_end, d);
 }
 
 void scoreboard::acknowledge(seq una, instant believe, delivery& d) {
     if (originals_.empty() || una <= originals_.front().begin) return;
-    const seq from = originals_.front().begin;
+    const sending oldest = originals_.front();
     const std::uint32_t before = d.bytes;
-    if (holes_)
-        holes_->sacked.gaps(from, una, [&](seq b, seq e) { delivered(b, e, believe, d); });
-    else
-        delivered(from, una, believe, d);
+    if (holes_) holes_->sacked.gaps(oldest.begin, una, [&](seq b, seq e) { delivered(b, e, believe, d); });
+    instant newest = oldest.at;
+    while (!originals_.empty() && originals_.front().begin < una) {
+        sending& first = originals_.front();
+        newest = first.at;
+        if (first.end > una) {
+            first.begin = una;
+            break;
+        }
+        originals_.pop_front();
+    }
+    if (originals_.empty() && originals_.bytes() > most_idle_bytes) originals_.clear();
+    if (!holes_) {
+        count_delivered(oldest.begin, una, d);
+        delivered_once(oldest.at, newest, una, d);
+    }
     d.cumulative += d.bytes - before;
-
-    while (!originals_.empty() && originals_.front().end <= una) originals_.pop_front();
-    if (!originals_.empty())
-        originals_.front().begin = later(originals_.front().begin, una);
-    else if (originals_.bytes() > most_idle_bytes)
-        originals_.clear();
     if (!holes_) return;
     holes& h = *holes_;
     h.sacked.drop_below(una);

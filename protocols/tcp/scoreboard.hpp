@@ -68,7 +68,7 @@ class scoreboard {
     std::uint32_t resent_bytes() const { return holes_ ? holes_->ever_again.bytes() : 0; }
     /// Bytes of memory: all of it, and what the exceptions have of it.
     std::size_t true_size() const { return originals_.bytes() + size_of_exceptions(); }
-    std::size_t size_of_exceptions() const;
+    std::size_t size_of_exceptions() const { return holes_ ? size_of_holes() : 0; }
 
     /// New data [begin, end) goes out.
     void sent(seq begin, seq end, instant now);
@@ -125,8 +125,11 @@ class scoreboard {
     };
 
     holes& with_holes();
+    std::size_t size_of_holes() const;
     void delivered(seq begin, seq end, instant believe, delivery& d);
-    void note(instant at, seq end, delivery& d) const;
+    static void count_delivered(seq begin, seq end, delivery& d);
+    static void delivered_once(instant first, instant last, seq end, delivery& d);
+    static void note(instant at, seq end, delivery& d);
     const sending& original_of(seq s) const;
     /// Cuts [begin, end) out of `again`; f(begin, end, at) for each piece.
     template <class F>

@@ -83,6 +83,7 @@ void tcb::accept_syn_options(const options& o, bool also_ours) {
     snd_scale_ = scaling_ ? std::min<std::uint8_t>(*o.window_scale, 14) : std::uint8_t{0};
     if (!scaling_) rcv_scale_ = 0;
     timestamps_ = also_ours && o.ts.has_value() && stack_->config_.use_timestamps;
+    size_segments();
     if (timestamps_) ts_recent_ = o.ts->value;
     sack_permitted_ = also_ours && o.sack_permitted && stack_->config_.use_sack; // [RFC 2018 2]
 }
@@ -202,8 +203,19 @@ bool tcb::can_be_true(seq ack) const {
     return ack <= snd_nxt_ && (ack >= snd_una_ || snd_una_ - ack <= max_snd_wnd_);
 }
 
-// [RFC 9293 3.10.7.4] for SYN_RECEIVED and all later states
-verdict tcb::arrives_synchronized(const segment& s, instant now) {
+// Header prediction: whether a segment is what most are, next in order, within the window, and nothing but
+// text and an ACK that can be true. None of the checks of refused() finds anything to say about it.
+bool tcb::is_predicted(const segment& s) const {
+    const header& h = s.header;
+    constexpr auto apart_from_psh = static_cast<flags>(~static_cast<unsigned>(flags::psh) & 0xff);
+    return state_ == state::established && (h.flags & apart_from_psh) == flags::ack && h.seq == rcv_nxt_ &&
+           s.payload.size() <= rcv_adv_ - rcv_nxt_ && h.ack - snd_una_ <= snd_nxt_ - snd_una_ &&
+           (!timestamps_ ||
+            (h.options.ts && static_cast<std::int32_t>(h.options.ts->value - ts_recent_) >= 0));
+}
+
+// The checks of RFC 9293 3.10.7.4, first to fifth. Nothing: the peer has spoken, and its ACK can be true.
+std::optional<verdict> tcb::refused(const segment& s, instant now) {
     const header& h = s.header;
 
     // In a simultaneous open the peer's SYN|ACK repeats its SYN: what is new is the ACK, also to who has
@@ -273,6 +285,14 @@ verdict tcb::arrives_synchronized(const segment& s, instant now) {
         challenge(s, now);
         return verdict::done;
     }
+    return std::nullopt;
+}
+
+// [RFC 9293 3.10.7.4] for SYN_RECEIVED and all later states
+verdict tcb::arrives_synchronized(const segment& s, instant now) {
+    const header& h = s.header;
+    if (!is_predicted(s))
+        if (const auto refusal = refused(s, now)) return *refusal;
     // Only now it is the peer who spoke: what stands outside of the window anybody can send, and would keep
     // the dead alive. [RFC 9293 3.8.4]
     last_receive_ = s.arrived;

@@ -59,19 +59,23 @@ std::size_t send_buffer::write(chunk data, buffer_pool& pool, std::size_t memory
     return taken;
 }
 
-std::size_t send_buffer::gather(std::size_t offset, std::size_t& length, std::span<chunk> parts) const {
+std::size_t send_buffer::gather(std::size_t offset, std::size_t& length, std::span<chunk> parts) {
+    if (offset < before_last_) last_chunk_ = before_last_ = 0;
+    offset -= before_last_;
     std::size_t used = 0;
     std::size_t found = 0;
-    for (std::size_t i = 0; i < chunks_.size() && used < parts.size() && found < length; ++i) {
-        const chunk& all = chunks_[i];
-        if (offset >= all.size()) {
-            offset -= all.size();
-            continue;
+    while (last_chunk_ < chunks_.size()) {
+        const chunk& all = chunks_[last_chunk_];
+        if (offset < all.size()) {
+            parts[used] = all.slice(offset, std::min(all.size() - offset, length - found));
+            found += parts[used].size();
+            offset = all.size();
+            ++used;
+            if (found == length || used == parts.size()) break;
         }
-        parts[used] = all.slice(offset, std::min(all.size() - offset, length - found));
-        found += parts[used].size();
-        ++used;
-        offset = 0;
+        offset -= all.size();
+        before_last_ += static_cast<std::uint32_t>(all.size());
+        ++last_chunk_;
     }
     length = found;
     return used;
@@ -80,6 +84,7 @@ std::size_t send_buffer::gather(std::size_t offset, std::size_t& length, std::sp
 void send_buffer::drop_front(std::uint32_t n) {
     assert(n <= size_);
     size_ -= n;
+    before_last_ -= std::min(before_last_, n);
     while (n != 0) {
         chunk& first = chunks_.front();
         const auto part = static_cast<std::uint32_t>(std::min<std::size_t>(n, first.size()));
@@ -88,6 +93,7 @@ void send_buffer::drop_front(std::uint32_t n) {
         if (!first.empty()) continue;
         true_size_ -= static_cast<std::uint32_t>(first.true_size());
         chunks_.pop_front();
+        if (last_chunk_ != 0) --last_chunk_;
     }
     // Segments of the tail may still be under way below us, but what is acknowledged is never sent again:
     // an idle connection keeps no buffer.
@@ -98,6 +104,7 @@ void send_buffer::drop_front(std::uint32_t n) {
 
 void send_buffer::clear() {
     chunks_.clear();
+    last_chunk_ = before_last_ = 0;
     tail_ = buffer{};
     tail_used_ = 0;
     size_ = 0;

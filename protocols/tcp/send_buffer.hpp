@@ -31,7 +31,8 @@ class send_buffer {
 
     /// Fills `parts` with slices that share the bytes from `offset` on, at most `length`; returns how many
     /// parts, and in `length` how many bytes they have: less only when `parts` is too short.
-    std::size_t gather(std::size_t offset, std::size_t& length, std::span<chunk> parts) const;
+    /// Looks first where the last one ended: what is new is sent in order.
+    std::size_t gather(std::size_t offset, std::size_t& length, std::span<chunk> parts);
 
     /// The first n bytes are acknowledged.
     void drop_front(std::uint32_t n);
@@ -41,6 +42,8 @@ class send_buffer {
     std::uint32_t spare() const { return static_cast<std::uint32_t>(tail_.capacity()) - tail_used_; }
 
     ring<chunk> chunks_;
+    std::uint32_t last_chunk_ = 0;  ///< where gather() ended
+    std::uint32_t before_last_ = 0; ///< bytes in front of it
     std::uint32_t size_ = 0;
     std::uint32_t true_size_ = 0;
     std::uint32_t bound_;

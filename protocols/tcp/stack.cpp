@@ -360,7 +360,8 @@ void stack::enter_time_wait(tcb& c, instant now) {
     e.local_index = *local_index(user.flow_.local) & 0x3fff;
     e.timestamps = c.timestamps_ ? 1 : 0;
     if (c.ack_now_ || c.acks_owed_ != 0) {
-        const header ack = c.make_header(flags::ack, c.snd_nxt_, c.rcv_nxt_, now);
+        header ack;
+        c.make_header(ack, flags::ack, c.snd_nxt_, c.rcv_nxt_, now);
         queue_reply(c.way(), ack);
     }
     forget(c);
@@ -486,6 +487,7 @@ bool stack::flush(instant now, output_sink& out) {
     }
     while (!dirty_.empty()) {
         tcb& c = dirty_.front();
+        const path way = c.way(); // nothing that is sent changes it
         for (;;) {
             if (!out.ready()) {
                 after_output(c, now);
@@ -494,7 +496,7 @@ bool stack::flush(instant now, output_sink& out) {
             if (!c.next_segment(now, out.max_payload(), parts_, segment)) break;
             ++counters_.segments_out;
             if (trace_ != nullptr) trace_->segment_out(c.flow(), segment, now);
-            out.emit(c.way(), segment);
+            out.emit(way, segment);
             for (chunk& part : std::span(parts_).first(segment.payload.size())) part = chunk();
             if (!c.output_possible()) break;
         }

@@ -55,17 +55,17 @@ void stack::receive(const path& p, const segment& s, instant now) {
     if (s.header.options.malformed) ++counters_.malformed_options;
     const flow_key flow(p.local, s.header.destination_port, p.remote, s.header.source_port);
     if (trace_ != nullptr) trace_->segment_in(flow, s, now);
-    // [RFC 9293 3.9.2.3 MUST-57, MUST-63]
-    if (!may_be_peer(p.remote) || !may_be_peer(p.local)) {
-        drop(&counters::bad_address, "bad_address", flow, s, now);
-        return;
-    }
     arrives(p, s, flow, now);
 }
 
 void stack::arrives(const path& p, const segment& s, const flow_key& flow, instant now) {
     if (latest_.connection != nullptr && latest_.flow == flow) {
         arrives_at_connection(*latest_.connection, p, s, now);
+        return;
+    }
+    // No connection has such an address. [RFC 9293 3.9.2.3 MUST-57, MUST-63]
+    if (!may_be_peer(p.remote) || !may_be_peer(p.local)) {
+        drop(&counters::bad_address, "bad_address", flow, s, now);
         return;
     }
     const std::uint64_t hash = hash_of(flow);

@@ -1,11 +1,12 @@
 #include <tapir/protocols/tcp/tcb.hpp>
 
 #include <algorithm>
+#include <cassert>
 
 namespace tapir::tcp {
 
 // Everything but the buffers and records that data in flight needs. Who is idle has none (dormant.hpp).
-static_assert(sizeof(tcb) <= 752);
+static_assert(sizeof(tcb) <= 768);
 
 plain_tcb::limits::milliseconds plain_tcb::compact(duration d) {
     const auto ms = std::chrono::duration_cast<std::chrono::milliseconds>(d).count();
@@ -40,6 +41,7 @@ plain_tcb::plain_tcb(const config& c, const tcp::path& p, const connection_optio
 tcb::tcb(stack& s, endpoint& user, const tcp::path& p, const connection_options& options)
     : plain_tcb(s.config_, p, options), timer(&fired), stack_(&s), user_(&user),
       buffer_(std::min<std::uint32_t>(tunes_send_ ? s.config_.first_buffer : options.send_buffer, 1u << 30)) {
+    size_segments();
 }
 
 tcb::tcb(stack& s, endpoint& user, const plain_tcb& was, std::uint32_t send_bound)
@@ -93,18 +95,8 @@ std::uint32_t tcb::largest_window() const {
     return std::min(limits_.receive_buffer, 0xffffu << rcv_scale_);
 }
 
-std::uint32_t tcb::unsent() const {
-    if (fin_acked()) return 0;
-    const seq from = later(snd_nxt_, data_begin());
-    const seq end = snd_end();
-    return end > from ? end - from : 0;
-}
-
-bool tcb::fin_unsent() const {
-    return fin_queued_ && !fin_acked() && snd_nxt_ <= snd_end();
-}
-
 info tcb::info() const {
+    assert(mss_ == payload_in(mtu_));
     tcp::info i;
     i.state = state_;
     i.snd_una = snd_una_;

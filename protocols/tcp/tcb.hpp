@@ -160,6 +160,7 @@ class plain_tcb {
     bool ecn_holds_ : 1 = false;     ///< an echo at one segment: new data waits for timer_id::pace
     fast_open_use fast_open_ : 3 = fast_open_use::off;
     std::uint16_t peer_mss_ = 0;
+    std::uint16_t mss_ = 0;     ///< what these and mtu_ make of it: see size_segments()
     std::uint16_t rcv_mss_ = 0; ///< most text seen in a packet: what counts as a full segment on the way in
     seq iss_;
     seq irs_;
@@ -293,6 +294,8 @@ class tcb : public plain_tcb,
     // --- segment_arrives.cpp ---
     verdict arrives_in_syn_sent(const segment& s, instant now);
     verdict arrives_synchronized(const segment& s, instant now);
+    bool is_predicted(const segment& s) const;
+    std::optional<verdict> refused(const segment& s, instant now);
     bool paws_rejects(const segment& s);
     bool acceptable(const segment& s) const;
     bool can_be_true(seq ack) const;
@@ -403,9 +406,11 @@ class tcb : public plain_tcb,
     void oldest_lost(instant now);
 
     // --- memory_pressure.cpp ---
-    std::size_t receive_bound() const;
+    static constexpr std::size_t queue_slack = 4096; ///< bytes: the last slab of a queue is not full
+    /// A byte never costs more than two, so this is what a full window may cost.
+    std::size_t receive_bound() const { return 2 * std::size_t{limits_.receive_buffer} + queue_slack; }
     /// True size of what is received and not yet read.
-    std::size_t held() const;
+    std::size_t held() const { return user_->unread_.true_size() + (ahead_ ? ahead_->true_size() : 0); }
     std::uint32_t receive_space() const;
     /// Of either budget, whatever others hold.
     std::size_t memory_floor() const;
@@ -415,11 +420,28 @@ class tcb : public plain_tcb,
     /// Data was delivered, read, written or acknowledged: not the one to be shed for being idle.
     void made_progress(instant now);
     /// Brings the account up to what the buffers hold.
-    void charge(instant now);
-    void charge_received();
+    void charge(instant now) {
+        charge_received();
+        // Who has nothing queued, and had nothing, is most receivers.
+        if (send_charge_.bytes() != 0 || queued_memory() != 0) charge_queued(now);
+    }
+    void charge_received() {
+        if (ahead_ || ahead_charge_.bytes() != 0) charge_ahead();
+        auto& hook = static_cast<list_hook<stack::holder_tag>&>(*this);
+        // To end others would free nothing received.
+        const bool holds = ahead_charge_.bytes() != 0 || !user_->unread_.empty();
+        if (holds == hook.linked()) return;
+        if (holds)
+            stack_->holders_.push_back(*this);
+        else
+            hook.unlink();
+    }
+    void charge_ahead();
     void charge_queued(instant now);
     void give_back();
-    std::size_t queued_memory() const;
+    /// What is queued, and what is known of it: a peer that names ten thousand ranges pays for them as for
+    /// data.
+    std::size_t queued_memory() const { return buffer_.true_size() + board_.size_of_exceptions(); }
     std::uint32_t most_sack_ranges() const;
     std::size_t send_memory_left() const;
     /// Whether write() can take something, others paying for it if need be.
@@ -440,7 +462,7 @@ class tcb : public plain_tcb,
                     outgoing_segment& out);
     void send_pure_ack(seq ack, instant now, outgoing_segment& out);
     /// `sack_room`: bytes that SACK blocks may take.
-    header make_header(flags f, seq begin, seq ack, instant now, std::size_t sack_room = 0);
+    void make_header(header& h, flags f, seq begin, seq ack, instant now, std::size_t sack_room = 0);
     void add_sack(header& h, std::size_t room);
     void sent(seq begin, std::uint32_t length, instant now);
     std::uint16_t offer_window(seq ack);
@@ -462,10 +484,21 @@ class tcb : public plain_tcb,
     seq snd_end() const { return data_begin() + buffer_.size(); } ///< where our FIN stands
     bool fin_acked() const { return user_->fin_acked_; }
     /// Queued and not below snd_nxt. The FIN is not counted.
-    std::uint32_t unsent() const;
-    bool fin_unsent() const;
+    std::uint32_t unsent() const {
+        if (fin_acked()) return 0;
+        const seq from = later(snd_nxt_, data_begin());
+        const seq end = snd_end();
+        return end > from ? end - from : 0;
+    }
+    bool fin_unsent() const { return fin_queued_ && !fin_acked() && snd_nxt_ <= snd_end(); }
     /// Payload of a full segment.
-    std::uint32_t mss() const { return payload_in(mtu_); }
+    std::uint32_t mss() const { return mss_; }
+    /// After any change of what mss() depends on.
+    void size_segments() { mss_ = static_cast<std::uint16_t>(payload_in(mtu_)); }
+    void set_mtu(std::uint16_t mtu) {
+        mtu_ = mtu;
+        size_segments();
+    }
     std::uint32_t payload_in(std::uint16_t mtu) const {
         const unsigned options = timestamps_ ? 12 : 0;
         // [RFC 9293 3.7.1 MUST-16]
