@@ -307,7 +307,8 @@ TEST_CASE("fiber: fiber_await outside of a fiber says so") {
                 CHECK_THROWS_AS(fiber_await(yield()), std::logic_error);
             };
             fiber_await(inner());
-            CHECK(&this_fiber().reactor() != nullptr);
+            const reactor* mine = &this_fiber().reactor();
+            CHECK(mine != nullptr);
         };
         co_await run_in_fiber(work);
     };

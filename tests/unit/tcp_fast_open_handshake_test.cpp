@@ -115,7 +115,7 @@ TEST_CASE("fast open: a SYN|ACK goes again as often as that of a half-open conne
     cookie_lab lab;
     lab.opened_by("one");
     lab.wait(64s);
-    std::size_t sent = 0;
+    int sent = 0;
     for (const seg& s : lab.out()) sent += has(s.flags, SYN) ? 1 : 0;
     CHECK(sent == 1 + lab.stack.configuration().syn_ack_retries);
     CHECK(lab.e->error() == make_error_code(errc::timed_out));
