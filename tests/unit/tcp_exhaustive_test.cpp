@@ -88,8 +88,9 @@ std::set<offset> acknowledgements(const oracle::connection& c) {
 
 const std::set<offset> nothing = {0}; ///< the ACK field of a segment without ACK
 
-// Sanitizers make it ten times slower; then every combination is tried on one of the circles in turn.
-constexpr std::size_t one_circle_in = sanitized ? circles.size() : 1;
+// Sanitizers make it ten times slower; then one in five is tried, on either circle in turn.
+constexpr std::size_t one_in = sanitized ? 5 : 1;
+static_assert(one_in % circles.size() == 1);
 
 struct tally {
     std::size_t ran = 0;
@@ -99,8 +100,7 @@ struct tally {
 
     void meet(const specimen_kind& kind, bool timestamps, const oracle::segment& s, buffer_pool& pool) {
         for (const numbers& n : circles)
-            if (turn++ % one_circle_in == 0) meet_on(n, kind, timestamps, s, pool);
-        if (one_circle_in > 1) ++turn;
+            if (turn++ % one_in == 0) meet_on(n, kind, timestamps, s, pool);
     }
     /// Builds the connection, lets the segment arrive and compares.
     void meet_on(const numbers& n, const specimen_kind& kind, bool timestamps, const oracle::segment& s,
@@ -124,7 +124,7 @@ struct tally {
 void report(const char* what, const tally& t) {
     std::printf("exhaustive, %s: %zu combinations, %zu differ\n", what, t.ran, t.wrong);
     CHECK(t.wrong == 0);
-    CHECK(t.ran > 100'000 / one_circle_in);
+    CHECK(t.ran > 100'000 / one_in);
 }
 
 oracle::connection facts(const specimen_kind& kind, bool timestamps, buffer_pool& pool) {
