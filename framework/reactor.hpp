@@ -37,8 +37,9 @@ template <class T>
 class task;
 
 struct reactor_config {
-    /// Resumptions per turn, of whatever kind, before timers and I/O get their chance again.
-    std::size_t budget = 256;
+    /// Resumptions per turn, of whatever kind, before timers and I/O get their chance again. Some 0.1 to 0.2
+    /// ms of a server's; a request takes ten, and a batch that is answered in one turn costs less.
+    std::size_t budget = 1024;
     /// A turn longer than this is reported with the coroutine that held it. 0: no stall detector.
     duration stall_after = 200ms;
     /// Everything this reactor's users draw comes from here. Seed it from the operating system outside of
