@@ -127,7 +127,7 @@ class reactor {
         if (!hook.linked()) input_hooks_.push_back(hook);
     }
 
-    /// Somebody's input has had its share of this turn, and more of it waits. What is to run at the end of
+    /// Somebody's input has had its share of this turn, and more of it may wait. What is to run at the end of
     /// the turn is put off by one, once, so that it answers to both shares: one acknowledgement instead of
     /// two, of bytes that coroutines have consumed while they were in the cache.
     void more_input_waits() { more_input_ = true; }

@@ -29,7 +29,7 @@ problem check_status_line(std::string_view line);
 /// then as it was. What is one passes parse_request_head(), check_request() and request_framing().
 /// `head` ends with its empty line; `out` must be clear. `closes`: it says so.
 bool take_plain_request(std::string_view head, request& out, bool& closes);
-/// All others.
+/// Any request; who has asked take_plain_request() first gives it the others.
 problem parse_request_head(std::string_view head, request& out);
 problem parse_response_head(std::string_view head, response_head& out);
 

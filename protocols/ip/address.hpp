@@ -43,6 +43,8 @@ class address {
     constexpr bool is_multicast() const { return is_v4() && (octets_[12] >> 4) == 0xe; }
     /// 255.255.255.255
     constexpr bool is_broadcast() const { return is_v4() && v4_value() == 0xffffffffu; }
+    /// Of one host: none of the above.
+    constexpr bool is_unicast() const { return !is_unspecified() && !is_multicast() && !is_broadcast(); }
 
     std::string to_string() const;
 

@@ -204,7 +204,7 @@ bool tcb::can_be_true(seq ack) const {
 }
 
 // Header prediction: whether a segment is what most are, next in order, within the window, and nothing but
-// text and an ACK that can be true. None of the checks of refused() finds anything to say about it.
+// text and an ACK that can be true. None of the checks of dealt_with() finds anything to say about it.
 bool tcb::is_predicted(const segment& s) const {
     const header& h = s.header;
     constexpr auto apart_from_psh = static_cast<flags>(~static_cast<unsigned>(flags::psh) & 0xff);
@@ -214,8 +214,9 @@ bool tcb::is_predicted(const segment& s) const {
             (h.options.ts && static_cast<std::int32_t>(h.options.ts->value - ts_recent_) >= 0));
 }
 
-// The checks of RFC 9293 3.10.7.4, first to fifth. Nothing: the peer has spoken, and its ACK can be true.
-std::optional<verdict> tcb::refused(const segment& s, instant now) {
+// The checks of RFC 9293 3.10.7.4, first to fifth, and SYNs that come again. Nothing: the peer has spoken,
+// and its ACK can be true.
+std::optional<verdict> tcb::dealt_with(const segment& s, instant now) {
     const header& h = s.header;
 
     // In a simultaneous open the peer's SYN|ACK repeats its SYN: what is new is the ACK, also to who has
@@ -292,7 +293,7 @@ std::optional<verdict> tcb::refused(const segment& s, instant now) {
 verdict tcb::arrives_synchronized(const segment& s, instant now) {
     const header& h = s.header;
     if (!is_predicted(s))
-        if (const auto refusal = refused(s, now)) return *refusal;
+        if (const auto done = dealt_with(s, now)) return *done;
     // Only now it is the peer who spoke: what stands outside of the window anybody can send, and would keep
     // the dead alive. [RFC 9293 3.8.4]
     last_receive_ = s.arrived;

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <bit>
+#include <cassert>
 
 namespace tapir::tcp {
 
@@ -60,6 +61,7 @@ std::size_t send_buffer::write(chunk data, buffer_pool& pool, std::size_t memory
 }
 
 std::size_t send_buffer::gather(std::size_t offset, std::size_t& length, std::span<chunk> parts) {
+    assert(length != 0 && offset + length <= size_);
     if (offset < before_last_) last_chunk_ = before_last_ = 0;
     offset -= before_last_;
     std::size_t used = 0;

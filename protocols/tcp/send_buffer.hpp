@@ -31,7 +31,7 @@ class send_buffer {
 
     /// Fills `parts` with slices that share the bytes from `offset` on, at most `length`; returns how many
     /// parts, and in `length` how many bytes they have: less only when `parts` is too short.
-    /// Looks first where the last one ended: what is new is sent in order.
+    /// Looks first where the last one ended: what is new is sent in order. They must be there, and not none.
     std::size_t gather(std::size_t offset, std::size_t& length, std::span<chunk> parts);
 
     /// The first n bytes are acknowledged.

@@ -8,12 +8,6 @@
 
 namespace tapir::tcp {
 
-namespace {
-bool is_unicast(const ip::address& a) {
-    return !a.is_unspecified() && !a.is_multicast() && !a.is_broadcast();
-}
-} // namespace
-
 stack::stack(const tcp::config& c, const siphash_key& secret, tapir::random r, buffer_pool& pool,
              timer_wheel& wheel, trace_sink* trace)
     : config_(c), secret_(secret), random_(r), pool_(pool), wheel_(wheel), trace_(trace),
@@ -202,7 +196,7 @@ result<std::unique_ptr<endpoint>> stack::connect(const path& p, std::uint16_t re
     now_ = std::max(now_, now);
     if (stopped_) return errc::host_stopped;
     // [RFC 9293 3.9.2.3 MUST-46, MUST-57]
-    if (remote_port == 0 || !is_unicast(p.remote) || !is_unicast(p.local)) return errc::invalid_argument;
+    if (remote_port == 0 || !p.remote.is_unicast() || !p.local.is_unicast()) return errc::invalid_argument;
     if (connection_count_ >= config_.max_connections) return errc::no_memory;
     if (!local_index(p.local)) return errc::no_memory;
     if (local_port == 0) {

@@ -10,9 +10,6 @@
 namespace tapir::tcp {
 
 namespace {
-bool may_be_peer(const ip::address& a) {
-    return !a.is_unspecified() && !a.is_multicast() && !a.is_broadcast();
-}
 bool older(std::uint32_t timestamp, std::uint32_t than) {
     return static_cast<std::int32_t>(timestamp - than) < 0;
 }
@@ -64,7 +61,7 @@ void stack::arrives(const path& p, const segment& s, const flow_key& flow, insta
         return;
     }
     // No connection has such an address. [RFC 9293 3.9.2.3 MUST-57, MUST-63]
-    if (!may_be_peer(p.remote) || !may_be_peer(p.local)) {
+    if (!p.remote.is_unicast() || !p.local.is_unicast()) {
         drop(&counters::bad_address, "bad_address", flow, s, now);
         return;
     }

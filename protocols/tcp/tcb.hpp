@@ -295,7 +295,7 @@ class tcb : public plain_tcb,
     verdict arrives_in_syn_sent(const segment& s, instant now);
     verdict arrives_synchronized(const segment& s, instant now);
     bool is_predicted(const segment& s) const;
-    std::optional<verdict> refused(const segment& s, instant now);
+    std::optional<verdict> dealt_with(const segment& s, instant now);
     bool paws_rejects(const segment& s);
     bool acceptable(const segment& s) const;
     bool can_be_true(seq ack) const;
