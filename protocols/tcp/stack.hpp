@@ -225,7 +225,7 @@ class stack {
     static_assert(sizeof(reply) <= 136); // config::max_replies
     struct hashed {
         flow_key flow;
-        std::uint64_t hash = 0; ///< for demultiplexing
+        std::uint64_t hash = 0;
     };
     struct table_timer : timer {
         table_timer(stack& s, handler h) : timer(h), owner(&s) {}
@@ -298,6 +298,11 @@ class stack {
         return hashed_.hash;
     }
     hashed next_expected(const flow_key& flow) const;
+    /// Of hash_purpose::numbers: whoever opens a connection asks for both halves.
+    std::uint64_t numbers_of(const flow_key& flow) const {
+        if (numbers_.flow != flow) numbers_ = {flow, hash_flow(secret_, flow, hash_purpose::numbers)};
+        return numbers_.hash;
+    }
     flow_key flow_of(const half_open_entry& e) const;
     flow_key flow_of(const time_wait_entry& e) const;
     path path_of(const half_open_entry& e) const;
@@ -373,6 +378,7 @@ class stack {
     } latest_;
     /// The flow whose hash was asked for last: what opens or ends leaves one table and enters another.
     mutable hashed hashed_;
+    mutable hashed numbers_; ///< the same of numbers_of()
     std::array<hashed, most_expected> expected_; ///< by the last expect()
     mutable std::size_t first_expected_ = 0;     ///< those before it have come
     std::size_t expected_count_ = 0;
