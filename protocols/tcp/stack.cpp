@@ -329,7 +329,7 @@ void stack::forget(tcb& c) {
     demux_.erase(hash_of(user.flow_), user);
     if (latest_.connection == &c) latest_.connection = nullptr;
     if (c.opening_ == opening::fast && !c.syn_acked_) fast_opening_ends(c);
-    user.last_info_ = std::make_unique<info>(c.info());
+    user.last_info_.reset(new info(c.info()));
     user.tcb_ = nullptr;
     user.dormant_.reset();
     c.give_back();
