@@ -114,8 +114,8 @@ class connection {
     int refusal_ = 0;
     bool eof_ = false; ///< the client has half-closed: it sends no more, but still reads
     bool keep_alive_ = true;
-    bool finishing_ = false; ///< io_.begin_finish() has done it
-    bool shed_ = false;      ///< it was closed to make room for another
+    bool finishing_ = false;       ///< io_.begin_finish() has done it
+    bool shed_ = false;            ///< it was closed to make room for another
     bool flushed_in_vain_ = false; ///< flush_meanwhile() has failed
 };
 

@@ -80,8 +80,7 @@ class entry_table {
   protected:
     std::uint32_t bound() const { return bound_; }
     entry_table(std::uint32_t bound, hash_of_entry hash_of)
-        : bound_(bound),
-          positions_(static_cast<std::uint32_t>(std::bit_ceil(std::uint64_t{bound} + 1) - 1)),
+        : bound_(bound), positions_(static_cast<std::uint32_t>(std::bit_ceil(std::uint64_t{bound} + 1) - 1)),
           hash_of_(std::move(hash_of)) {}
 
     /// Precondition: not full.

@@ -378,7 +378,7 @@ class stack {
     } latest_;
     /// The flow whose hash was asked for last: what opens or ends leaves one table and enters another.
     mutable hashed hashed_;
-    mutable hashed numbers_; ///< the same of numbers_of()
+    mutable hashed numbers_;                     ///< the same of numbers_of()
     std::array<hashed, most_expected> expected_; ///< by the last expect()
     mutable std::size_t first_expected_ = 0;     ///< those before it have come
     std::size_t expected_count_ = 0;
