@@ -153,6 +153,10 @@ stack::hashed stack::next_expected(const flow_key& flow) const {
     return {flow, hash_flow(secret_, flow, hash_purpose::demultiplexing)};
 }
 
+void stack::not_recent(const tcb& c) {
+    if (recent& r = recent_at(c.flow()); r.connection == &c) r.connection = nullptr;
+}
+
 endpoint* stack::find_connection(const flow_key& flow, std::uint64_t hash) const {
     return demux_.find(hash, [&](const endpoint& e) {
         prefetch(&e, sizeof e);
@@ -327,7 +331,7 @@ void stack::forget(tcb& c) {
     for (walk& w : walks_)
         if (w.at_ == &user) w.at_ = behind(user);
     demux_.erase(hash_of(user.flow_), user);
-    if (latest_.connection == &c) latest_.connection = nullptr;
+    not_recent(c);
     if (c.opening_ == opening::fast && !c.syn_acked_) fast_opening_ends(c);
     user.last_info_.reset(new info(c.info()));
     user.tcb_ = nullptr;
