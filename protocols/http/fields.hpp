@@ -91,7 +91,8 @@ bool equal_without_case(const char* a, const char* b, std::size_t size);
 
 /// ASCII, as field names and tokens are compared.
 inline bool equal_without_case(std::string_view a, std::string_view b) { // most are of different lengths
-    return a.size() == b.size() && detail::equal_without_case(a.data(), b.data(), a.size());
+    return a.size() == b.size() &&
+           (a == b || detail::equal_without_case(a.data(), b.data(), a.size())); // as nearly all write them
 }
 /// RFC 9110 5.6.2.
 bool is_token(std::string_view text);

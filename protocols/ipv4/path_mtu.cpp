@@ -37,13 +37,12 @@ void path_mtu::make_room(instant now) {
     table_.erase(std::ranges::min_element(table_, {}, [](const auto& e) { return e.second.expires; }));
 }
 
-path_mtu::path path_mtu::to(const ip::address& destination, std::size_t link_mtu, instant now) const {
-    const auto link = static_cast<std::uint16_t>(std::min<std::size_t>(link_mtu, 65535));
+path_mtu::path path_mtu::learnt(const ip::address& destination, path of_link, instant now) const {
     const auto known = table_.find(destination.v4_value());
-    path p{.mtu = link, .link_mtu = link, .may_fragment = link < config_.min_mtu};
-    if (known == table_.end() || known->second.expires <= now) return p;
-    p.mtu = std::min(link, known->second.mtu);
-    p.may_fragment = p.may_fragment || known->second.may_fragment;
+    if (known == table_.end() || known->second.expires <= now) return of_link;
+    path p = of_link;
+    p.mtu = std::min(of_link.mtu, known->second.mtu);
+    p.may_fragment = of_link.may_fragment || known->second.may_fragment;
     return p;
 }
 

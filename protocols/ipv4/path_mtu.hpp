@@ -12,6 +12,7 @@
 #include <tapir/framework/visit_counters.hpp>
 #include <tapir/protocols/ip/address.hpp>
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <map>
@@ -48,7 +49,11 @@ class path_mtu {
         /// it is our own link.
         bool may_fragment;
     };
-    path to(const ip::address& destination, std::size_t link_mtu, instant now) const;
+    path to(const ip::address& destination, std::size_t link_mtu, instant now) const {
+        const auto link = static_cast<std::uint16_t>(std::min<std::size_t>(link_mtu, 65535));
+        const path of_link{.mtu = link, .link_mtu = link, .may_fragment = link < config_.min_mtu};
+        return table_.empty() ? of_link : learnt(destination, of_link, now);
+    }
 
     std::size_t destinations() const { return table_.size(); }
 
@@ -73,6 +78,7 @@ class path_mtu {
         instant expires;
     };
     void make_room(instant now);
+    path learnt(const ip::address& destination, path of_link, instant now) const;
 
     path_mtu_config config_;
     std::map<std::uint32_t, entry> table_;

@@ -1,5 +1,6 @@
 #include <tapir/framework/log.hpp>
 #include <tapir/framework/sleep.hpp>
+#include <tapir/framework/system_call.hpp>
 #include <tapir/framework/uring_backend.hpp>
 #include <tapir/protocols/link/offload.hpp>
 #include <tapir/protocols/link/tap.hpp>
@@ -100,7 +101,7 @@ std::int64_t tap::write_now(const frame& f) const {
     const frame_parts parts = parts_of(f);
     ssize_t written = 0;
     do
-        written = f.tail().empty() ? ::write(fd(), parts[0].iov_base, parts[0].iov_len)
+        written = f.tail().empty() ? system_write(fd(), parts[0].iov_base, parts[0].iov_len)
                                    : ::writev(fd(), parts.data(), static_cast<int>(1 + f.tail().size()));
     while (written < 0 && errno == EINTR);
     return written < 0 ? -errno : written;
@@ -187,7 +188,7 @@ void tap::read_batch() {
 
 /// False when there is nothing more to read now.
 bool tap::read_one() {
-    const ssize_t got = ::read(fd(), next_.data(), buffer_size());
+    const ssize_t got = system_read(fd(), next_.data(), buffer_size());
     if (got < 0) {
         if (errno == EINTR) return true;
         if (errno != EAGAIN) (void)read_failed(errno);

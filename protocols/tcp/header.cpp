@@ -180,13 +180,19 @@ std::size_t options::size() const {
 }
 
 std::expected<parsed_header, header_error> parse(bytes segment) {
+    parsed_header result{};
+    const auto size = parse(segment, result.header);
+    if (!size) return std::unexpected(size.error());
+    result.size = *size;
+    return result;
+}
+
+std::expected<std::size_t, header_error> parse(bytes segment, header& h) {
     if (segment.size() < header_size) return std::unexpected(header_error::truncated);
     const std::size_t size = 4u * (load_u8(segment, 12) >> 4);
     if (size < header_size) return std::unexpected(header_error::bad_data_offset);
     if (size > segment.size()) return std::unexpected(header_error::truncated);
 
-    parsed_header result{{}, size};
-    header& h = result.header;
     h.source_port = load_be16(segment, 0);
     h.destination_port = load_be16(segment, 2);
     if (h.source_port == 0 || h.destination_port == 0) return std::unexpected(header_error::zero_port);
@@ -196,7 +202,7 @@ std::expected<parsed_header, header_error> parse(bytes segment) {
     h.window = load_be16(segment, 14);
     h.urgent = load_be16(segment, 18);
     parse_options(segment.subspan(header_size, size - header_size), h.options);
-    return result;
+    return size;
 }
 
 bool checksum_ok(bytes segment, std::uint16_t pseudo_header_sum) {

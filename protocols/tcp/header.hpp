@@ -123,6 +123,8 @@ struct parsed_header {
 
 /// `segment` is header and payload. Malformed options do not make a segment bad; see options::malformed.
 std::expected<parsed_header, header_error> parse(bytes segment);
+/// The same into a header as it is made. Returns where the payload begins.
+std::expected<std::size_t, header_error> parse(bytes segment, header& into);
 
 /// Whether the checksum of a segment is right, given the sum of its pseudo-header without the length.
 bool checksum_ok(bytes segment, std::uint16_t pseudo_header_sum);

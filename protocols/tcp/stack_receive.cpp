@@ -31,15 +31,14 @@ void stack::receive(const path& p, const chunk& bytes_of_segment, checksum_known
         ++counters_.bad_checksum;
         return;
     }
-    const auto parsed = parse(all);
-    if (!parsed) {
+    segment s;
+    const auto header = parse(all, s.header);
+    if (!header) {
         ++counters_.segments_in;
         ++counters_.bad_header;
         return;
     }
-    segment s;
-    s.header = parsed->header;
-    s.payload = bytes_of_segment.slice(parsed->size, all.size() - parsed->size);
+    s.payload = bytes_of_segment.slice(*header, all.size() - *header);
     s.arrived = arrived;
     s.ecn = ecn;
     s.piece = piece;

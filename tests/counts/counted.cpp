@@ -1,6 +1,9 @@
 #include "tests/counts/counted.hpp"
 
+#include <array>
+#include <cstdarg>
 #include <cstdlib>
+#include <dlfcn.h>
 #include <malloc.h>
 #include <new>
 #include <sys/syscall.h>
@@ -54,13 +57,24 @@ void* memmove(void* to, const void* from, std::size_t size) noexcept {
     return to;
 }
 
+// What framework/system_call.hpp calls; and whoever else does: futexes.
+long syscall(long number, ...) noexcept {
+    if (number == SYS_read) ++here.reads;
+    if (number == SYS_write) ++here.writes;
+    std::array<long, 6> with{}; // what the system takes at most; those that were not given mean nothing
+    va_list given;
+    va_start(given, number);
+    for (long& one : with) one = va_arg(given, long);
+    va_end(given);
+    static const auto next = reinterpret_cast<long (*)(long, ...)>(::dlsym(RTLD_NEXT, "syscall"));
+    return next(number, with[0], with[1], with[2], with[3], with[4], with[5]);
+}
+
 ssize_t read(int fd, void* to, std::size_t size) {
-    ++here.reads;
     return ::syscall(SYS_read, fd, to, size);
 }
 
 ssize_t write(int fd, const void* from, std::size_t size) {
-    ++here.writes;
     return ::syscall(SYS_write, fd, from, size);
 }
 }
