@@ -28,8 +28,7 @@ stack::stack(const tcp::config& c, const siphash_key& secret, tapir::random r, b
       stateless_acks_(c.stateless_acks_per_second),
       memory_(std::make_shared<tcp::memory>(c.receive_memory, c.send_memory)),
       next_port_(random_.next_u32()) {
-    hashed_.hash = hash_flow(secret_, hashed_.flow, hash_purpose::demultiplexing);
-    numbers_.hash = hash_flow(secret_, numbers_.flow, hash_purpose::numbers);
+    known_.fill({{}, hash_flow(secret_, {}, hash_purpose::demultiplexing), 0, nullptr});
 }
 
 stack::~stack() {
@@ -144,17 +143,23 @@ void stack::expect(std::span<const flow_key> flows) {
 }
 
 // Segments of one flow may come together: those behind the first ask nothing.
-stack::hashed stack::next_expected(const flow_key& flow) const {
+std::uint64_t stack::next_expected(const flow_key& flow) const {
     for (std::size_t i = first_expected_; i < expected_count_; ++i) {
         if (expected_[i].flow != flow) continue;
         first_expected_ = i + 1;
-        return expected_[i];
+        return expected_[i].hash;
     }
-    return {flow, hash_flow(secret_, flow, hash_purpose::demultiplexing)};
+    return hash_flow(secret_, flow, hash_purpose::demultiplexing);
 }
 
-void stack::not_recent(const tcb& c) {
-    if (recent& r = recent_at(c.flow()); r.connection == &c) r.connection = nullptr;
+std::uint64_t stack::numbers_of(const flow_key& flow) const {
+    known_flow& k = known(flow);
+    if (k.numbers == 0) k.numbers = hash_flow(secret_, flow, hash_purpose::numbers);
+    return k.numbers;
+}
+
+void stack::forget_connection(const tcb& c) {
+    if (known_flow& k = place_of(c.flow()); k.connection == &c) k.connection = nullptr;
 }
 
 endpoint* stack::find_connection(const flow_key& flow, std::uint64_t hash) const {
@@ -331,7 +336,7 @@ void stack::forget(tcb& c) {
     for (walk& w : walks_)
         if (w.at_ == &user) w.at_ = behind(user);
     demux_.erase(hash_of(user.flow_), user);
-    not_recent(c);
+    forget_connection(c);
     if (c.opening_ == opening::fast && !c.syn_acked_) fast_opening_ends(c);
     user.last_info_.reset(new info(c.info()));
     user.tcb_ = nullptr;

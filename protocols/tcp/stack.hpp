@@ -228,12 +228,15 @@ class stack {
     static_assert(sizeof(reply) <= 136); // config::max_replies
     struct hashed {
         flow_key flow;
-        std::uint64_t hash = 0;
+        std::uint64_t hash = 0; ///< for demultiplexing
     };
-    struct recent {
-        std::uint32_t ports = 0; ///< of the connection, so that others need no look at it
-        tcb* connection = nullptr;
+    struct known_flow {
+        flow_key flow;
+        std::uint64_t hash = 0;    ///< for demultiplexing
+        std::uint64_t numbers = 0; ///< the hash of hash_purpose::numbers; 0: nobody has asked for it
+        tcb* connection = nullptr; ///< that a segment has come for
     };
+    static_assert(sizeof(known_flow) <= 64); // a cache line
     struct table_timer : timer {
         table_timer(stack& s, handler h) : timer(h), owner(&s) {}
         stack* owner;
@@ -300,25 +303,23 @@ class stack {
     std::uint32_t find_half_open(const flow_key& flow, std::uint64_t hash) const;
     std::uint32_t find_time_wait(const flow_key& flow, std::uint64_t hash) const;
     bool is_taken(const flow_key& flow) const;
-    std::uint64_t hash_of(const flow_key& flow) const {
-        if (hashed_.flow != flow) hashed_ = next_expected(flow);
-        return hashed_.hash;
-    }
-    hashed next_expected(const flow_key& flow) const;
-    static std::uint32_t ports_of(const flow_key& flow) {
-        return std::uint32_t{flow.local_port} << 16 | flow.remote_port;
-    }
-    recent& recent_at(const flow_key& flow) {
-        constexpr std::uint32_t golden = 0x9e3779b1; // ports come in order: this spreads them
-        const std::uint32_t key = ports_of(flow) ^ std::rotl(flow.remote.v4_value(), 16);
-        return recent_[key * golden >> (32 - std::bit_width(most_recent - 1))];
-    }
-    void not_recent(const tcb& c);
+    std::uint64_t hash_of(const flow_key& flow) const { return known(flow).hash; }
     /// Of hash_purpose::numbers: whoever opens a connection asks for both halves.
-    std::uint64_t numbers_of(const flow_key& flow) const {
-        if (numbers_.flow != flow) numbers_ = {flow, hash_flow(secret_, flow, hash_purpose::numbers)};
-        return numbers_.hash;
+    std::uint64_t numbers_of(const flow_key& flow) const;
+    std::uint64_t next_expected(const flow_key& flow) const;
+    known_flow& place_of(const flow_key& flow) const {
+        constexpr std::uint32_t golden = 0x9e3779b1; // ports come in order: this spreads them
+        const std::uint32_t ports = std::uint32_t{flow.local_port} << 16 | flow.remote_port;
+        const std::uint32_t key = ports ^ std::rotl(flow.remote.v4_value(), 16);
+        return known_[key * golden >> (32 - std::bit_width(most_known - 1))];
     }
+    /// As it is until another flow of that place is asked for.
+    known_flow& known(const flow_key& flow) const {
+        known_flow& k = place_of(flow);
+        if (k.flow != flow) k = {flow, next_expected(flow), 0, nullptr};
+        return k;
+    }
+    void forget_connection(const tcb& c);
     flow_key flow_of(const half_open_entry& e) const;
     flow_key flow_of(const time_wait_entry& e) const;
     path path_of(const half_open_entry& e) const;
@@ -387,13 +388,10 @@ class stack {
     void* want_flush_context_ = nullptr;
 
     demux demux_;
-    /// Connections that segments came for lately, each at the place that its ports and its peer give: the
-    /// next segment needs no hash. Who aims at one place has hashes taken, no more.
-    static constexpr std::size_t most_recent = 64; ///< a power of two; all of it stays in an L1 cache
-    std::array<recent, most_recent> recent_{};
-    /// The flow whose hash was asked for last: what opens or ends leaves one table and enters another.
-    mutable hashed hashed_;
-    mutable hashed numbers_;                     ///< the same of numbers_of()
+    /// Flows of late, each at the place that its ports and its peer give: what comes next for one of them
+    /// needs no hash, and no search for its connection. Who aims at one place has hashes taken, no more.
+    static constexpr std::size_t most_known = 256; ///< a power of two; only those in use are in the caches
+    mutable std::array<known_flow, most_known> known_{};
     std::array<hashed, most_expected> expected_; ///< by the last expect()
     mutable std::size_t first_expected_ = 0;     ///< those before it have come
     std::size_t expected_count_ = 0;

@@ -55,9 +55,9 @@ void stack::receive(const path& p, const segment& s, instant now) {
 }
 
 void stack::arrives(const path& p, const segment& s, const flow_key& flow, instant now) {
-    recent& lately = recent_at(flow);
-    if (lately.connection != nullptr && lately.ports == ports_of(flow) && lately.connection->flow() == flow) {
-        arrives_at_connection(*lately.connection, p, s, now);
+    known_flow& k = known(flow);
+    if (k.connection != nullptr) {
+        arrives_at_connection(*k.connection, p, s, now);
         return;
     }
     // No connection has such an address. [RFC 9293 3.9.2.3 MUST-57, MUST-63]
@@ -65,10 +65,10 @@ void stack::arrives(const path& p, const segment& s, const flow_key& flow, insta
         drop(&counters::bad_address, "bad_address", flow, s, now);
         return;
     }
-    const std::uint64_t hash = hash_of(flow);
+    const std::uint64_t hash = k.hash;
     if (endpoint* const user = find_connection(flow, hash)) {
         tcb* const c = user->awake();
-        lately = {ports_of(flow), c};
+        k.connection = c;
         arrives_at_connection(*c, p, s, now);
         return;
     }
@@ -292,7 +292,7 @@ tcb& stack::open_accepted(listening_endpoint& l, const half_open_entry& e, const
     tcb* c = make_tcb(*user, p, l.options_.accepted);
     user->tcb_ = c;
     demux_.insert(hash_of(flow), *user);
-    recent_at(flow) = {ports_of(flow), c};
+    known(flow).connection = c;
     all_.push_back(*user);
     ++connection_count_;
     ++l.counters_.established;
