@@ -267,14 +267,15 @@ void stack::settle(tcb& c, instant now) {
 }
 
 // The window may be worth telling of, and who holds nothing any more may be at rest. Nothing is queued, no
-// state is left.
+// state is left, no deadline has changed.
 void stack::settle_read(tcb& c) {
     c.charge_received();
-    arm(c);
     if (c.window_update_due())
         mark_dirty(c);
     else if (crowded() && may_lie_dormant(c))
         mark_drowsy(c);
+    else
+        look_later(c);
 }
 
 void stack::after_output(tcb& c, instant now) {
@@ -286,13 +287,15 @@ void stack::after_output(tcb& c, instant now) {
 }
 
 void stack::arm(tcb& c) {
-    instant next = c.next_deadline();
-    const instant set = c.armed() ? c.deadline() : never;
-    // Somebody has to look whether it may lie dormant; a timer that is set anyway does.
-    if (const instant look = after(now_, config_.dormant_after);
-        set > look && next > look && may_lie_dormant(c))
-        next = look;
-    if (next < set) wheel_.arm(c, next);
+    look_later(c);
+    const instant next = c.next_deadline();
+    if (next < (c.armed() ? c.deadline() : never)) wheel_.arm(c, next);
+}
+
+// Somebody has to look whether it may lie dormant; a timer that is set anyway does.
+void stack::look_later(tcb& c) {
+    const instant look = after(now_, config_.dormant_after);
+    if ((!c.armed() || c.deadline() > look) && may_lie_dormant(c)) wheel_.arm(c, look);
 }
 
 void stack::timer_fired(tcb& c, instant now) {

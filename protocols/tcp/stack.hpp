@@ -334,6 +334,7 @@ class stack {
     void timer_fired(tcb& c, instant now);
     void after_output(tcb& c, instant now);
     void arm(tcb& c);
+    void look_later(tcb& c);
     // dormant.cpp
     void lie_dormant(tcb& c);
     tcb* wake(endpoint& user);
