@@ -21,7 +21,9 @@ struct siphash_key {
 
 namespace detail {
 struct sip_state {
-    std::uint64_t v0, v1, v2, v3;
+    explicit sip_state(const siphash_key& key)
+        : v0(key.k0 ^ 0x736f6d6570736575u), v1(key.k1 ^ 0x646f72616e646f6du),
+          v2(key.k0 ^ 0x6c7967656e657261u), v3(key.k1 ^ 0x7465646279746573u) {}
 
     void round() {
         v0 += v1;
@@ -41,12 +43,19 @@ struct sip_state {
         round();
         v0 ^= word;
     }
+    std::uint64_t finish() {
+        v2 ^= 0xff;
+        for (int i = 0; i < 4; ++i) round();
+        return v0 ^ v1 ^ v2 ^ v3;
+    }
+
+  private:
+    std::uint64_t v0, v1, v2, v3;
 };
 } // namespace detail
 
 inline std::uint64_t siphash(const siphash_key& key, bytes message) {
-    detail::sip_state s{key.k0 ^ 0x736f6d6570736575u, key.k1 ^ 0x646f72616e646f6du,
-                        key.k0 ^ 0x6c7967656e657261u, key.k1 ^ 0x7465646279746573u};
+    detail::sip_state s(key);
     const auto little_endian = [&message](std::size_t at, std::size_t count) {
         std::uint64_t word = 0;
         for (std::size_t i = 0; i < count; ++i) word |= std::uint64_t{load_u8(message, at + i)} << (8 * i);
@@ -55,9 +64,16 @@ inline std::uint64_t siphash(const siphash_key& key, bytes message) {
     const std::size_t whole = message.size() & ~std::size_t{7};
     for (std::size_t at = 0; at < whole; at += 8) s.absorb(little_endian(at, 8));
     s.absorb((std::uint64_t{message.size()} << 56) | little_endian(whole, message.size() - whole));
-    s.v2 ^= 0xff;
-    for (int i = 0; i < 4; ++i) s.round();
-    return s.v0 ^ s.v1 ^ s.v2 ^ s.v3;
+    return s.finish();
+}
+
+/// The same of a message of 8 bytes and `size` more, 7 at most, each as a number in little endian.
+inline std::uint64_t siphash(const siphash_key& key, std::uint64_t eight, std::uint64_t rest,
+                             std::size_t size) {
+    detail::sip_state s(key);
+    s.absorb(eight);
+    s.absorb((std::uint64_t{8 + size} << 56) | rest);
+    return s.finish();
 }
 
 } // namespace tapir

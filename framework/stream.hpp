@@ -76,7 +76,9 @@ using awaited = decltype(awaiter_of(std::declval<A>()).await_resume());
 
 /// A stream may have until_readable() too, whose result<> is there when read() would not wait: servers then
 /// hold no buffer for a connection that is idle. And it may have try_read() and try_write(), which move so
-/// many bytes as need no wait, and cost no coroutine; its finish() then ends the stream when it is called.
+/// many bytes as need no wait, and cost no coroutine; its finish() then ends the stream when it is called,
+/// and readable(), at_end() and ended() tell what read() and close() would come to. So may its listener have
+/// try_accept().
 template <class S>
 concept stream = std::movable<S> && requires(S& s, mutable_bytes in, bytes out, instant deadline) {
     /// At least one byte; 0 is the peer's end of stream.

@@ -27,7 +27,7 @@ std::optional<ipv4::hop> ip_output::route(ip::address destination, std::optional
 }
 
 ipv4::path_mtu::path ip_output::path_to(ip::address destination, std::optional<ip::address> source) const {
-    const auto way = routes_.lookup(destination, source);
+    const auto& way = routes_.lookup(destination, source);
     return paths_.to(destination, way ? link_mtu(way->link) : 1500, reactor_.now());
 }
 

@@ -14,21 +14,6 @@
 
 namespace tapir::http::detail {
 
-task<> connection::run() {
-    self_ = &co_await this_coroutine;
-    bool usable = true;
-    while (usable && keep_alive_) {
-        const arrival what = co_await wait_for_request();
-        usable = what != arrival::broken;
-        if (what != arrival::begun) break;
-        usable = co_await serve_requests();
-    }
-    if (usable && !stopped()) co_await end();
-    if (stopped()) ++control_.count().aborted;
-    give_back_workspace();
-    io_.abort();
-}
-
 task<bool> connection::serve_requests() {
     while (keep_alive_) {
         arrival what = arrival::request;
@@ -93,15 +78,23 @@ bool connection::next_is_here() {
     return parser().done();
 }
 
+bool connection::begins_at_once() {
+    if (eof_ || stopped() || control_.stopping() || io_.input() != at_hand::bytes) return false;
+    lend_workspace();
+    end_ = io_.try_read(work_->in);
+    return end_ != 0;
+}
+
 task<connection::arrival> connection::wait_for_request() {
     if (eof_) co_return arrival::nothing;
-    either_stop stop(self_->stop(), control_.stop_request());
-    idle_wait idle(self_->reactor(), now() + config_.idle_time, stop.token());
+    either_stop stop(self_.stop(), control_.stop_request());
+    idle_wait idle(self_.reactor(), now() + config_.idle_time, stop.token());
     control_.became_idle(idle);
     give_back_workspace();
     const result<> readable = co_await io_.until_readable().under(idle.token());
     std::error_code failed = readable ? std::error_code() : readable.error();
-    if (readable) {
+    eof_ = readable && io_.input() == at_hand::end;
+    if (readable && !eof_) {
         lend_workspace();
         end_ = io_.try_read(work_->in);
         if (end_ == 0) {
@@ -206,8 +199,8 @@ connection::flush_if_it_waits::flush_if_it_waits(connection& c)
           auto& self = static_cast<flush_if_it_waits&>(h);
           self.running.spawn([](connection* served) { return served->flush_meanwhile(); }, self.of);
       }),
-      of(&c), running(*c.self_, scope::policy::fail_together) {
-    c.self_->reactor().at_turn_end(*this);
+      of(&c), running(c.self_, scope::policy::fail_together) {
+    c.self_.reactor().at_turn_end(*this);
 }
 
 task<> connection::flush_meanwhile() {
@@ -256,7 +249,7 @@ bool connection::has_left(const sending& s) {
     // Those of requests that have come together leave together, while there is room.
     if (keep_alive_ && !unread().empty() && work_->out.size() < config_.send_buffer_bytes) return true;
     if (!write_at_once()) return false;
-    if (!keep_alive_) io_.begin_finish(); // with the last of it
+    if (!keep_alive_) finishing_ = io_.begin_finish(); // with the last of it
     return true;
 }
 
@@ -315,15 +308,22 @@ task<> connection::end() {
     give_back_workspace();
     if (!eof_) {
         result<> drained = errc::deadline_exceeded;
-        const bool begun = io_.begin_finish();
-        if (begun) drained = co_await with_deadline(now() + config_.linger_time, drain());
+        finishing_ = finishing_ || io_.begin_finish();
+        if (finishing_) {
+            tapir::detail::deadline_stop linger(self_.reactor(), now() + config_.linger_time, self_.stop());
+            drained = co_await io_.until_readable().under(linger.token());
+            eof_ = drained && io_.input() == at_hand::end; // nearly always
+            if (drained && !eof_) drained = co_await drain().under(linger.token());
+            if (!drained && drained.error() == errc::cancelled && linger.passed())
+                drained = errc::deadline_exceeded;
+        }
         if (!drained && drained.error() == errc::deadline_exceeded) {
-            const auto over = co_await race(drain(), finish_and_linger(begun));
+            const auto over = co_await race(drain(), finish_and_linger(finishing_));
             drained = over.index() == 0 ? std::get<0>(over) : std::get<1>(over);
         }
         if (!drained || !eof_ || stopped()) co_return; // run() aborts
     }
-    (void)co_await io_.close(now() + config_.send_time);
+    if (!io_.ended()) (void)co_await io_.close(now() + config_.send_time);
 }
 
 task<result<>> connection::drain() {
@@ -358,13 +358,24 @@ namespace tapir::http {
 
 task<> serve_connection(std::unique_ptr<transport> over, const handler* h, const server_config* config,
                         server_control* control) {
-    detail::connection c(*over, *h, *config, *control);
+    using arrival = detail::connection::arrival;
+    detail::connection c(*over, *h, *config, *control, co_await this_coroutine);
     struct leave {
         server_control& control;
-        detail::connection& connection;
-        ~leave() { control.connection_ended(connection.was_shed()); }
-    } guard{*control, c};
-    co_await c.run();
+        const bool& shed;
+        ~leave() { control.connection_ended(shed); }
+    } guard{*control, c.shed_};
+    bool usable = true;
+    while (usable && c.keep_alive_) {
+        const arrival what = c.begins_at_once() ? arrival::begun : co_await c.wait_for_request();
+        usable = what != arrival::broken;
+        if (what != arrival::begun) break;
+        usable = co_await c.serve_requests();
+    }
+    if (usable && !c.stopped()) co_await c.end();
+    if (c.stopped()) ++control->count().aborted;
+    c.give_back_workspace();
+    over->abort();
 }
 
 } // namespace tapir::http

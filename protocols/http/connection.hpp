@@ -24,17 +24,16 @@ namespace tapir::http::detail {
 
 class connection {
   public:
-    connection(transport& io, const handler& h, const server_config& config, server_control& control)
-        : io_(io), handler_(h), config_(config), control_(control) {}
-
-    task<> run();
-    /// It was closed to make room for another.
-    bool was_shed() const { return shed_; }
+    connection(transport& io, const handler& h, const server_config& config, server_control& control,
+               promise_base& self)
+        : io_(io), handler_(h), config_(config), control_(control), self_(self) {}
 
   private:
+    friend task<> http::serve_connection(std::unique_ptr<transport>, const handler*, const server_config*,
+                                         server_control*);
     /// From the first bytes of a request until the connection is idle again; false when it is of no more use.
-    /// Not inlined: a compiler would lay its frame, and all those that it awaits, into that of run(), where
-    /// an idle connection held them.
+    /// Not inlined: a compiler would lay its frame, and all those that it awaits, into that of
+    /// serve_connection(), where an idle connection held them.
     [[gnu::noinline]] task<bool> serve_requests();
     /// What waiting for a request came to.
     enum class arrival : std::uint8_t {
@@ -46,7 +45,9 @@ class connection {
     };
     /// True when all of the next request has come with what was read before.
     bool next_is_here();
-    /// Reads the first bytes of one. Nothing is held while nothing comes; the wait ends when the server stops
+    /// Reads the first bytes of one if they are here.
+    bool begins_at_once();
+    /// Waits for them. Nothing is held while nothing comes; the wait ends when the server stops
     /// or needs room.
     task<arrival> wait_for_request();
     task<arrival> receive();
@@ -98,14 +99,14 @@ class connection {
     std::string_view unread() const {
         return work_ ? as_text(bytes(work_->in).subspan(begin_, end_ - begin_)) : std::string_view();
     }
-    instant now() const { return self_->reactor().now(); }
-    bool stopped() const { return self_->stop().stop_requested(); }
+    instant now() const { return self_.reactor().now(); }
+    bool stopped() const { return self_.stop().stop_requested(); }
 
     transport& io_;
     const handler& handler_;
     const server_config& config_;
     server_control& control_;
-    promise_base* self_ = nullptr;    ///< run()'s own
+    promise_base& self_;              ///< serve_connection()'s own
     std::unique_ptr<workspace> work_; ///< null when idle
     std::size_t begin_ = 0;           ///< of what has been read and not parsed
     std::size_t end_ = 0;
@@ -113,7 +114,8 @@ class connection {
     int refusal_ = 0;
     bool eof_ = false; ///< the client has half-closed: it sends no more, but still reads
     bool keep_alive_ = true;
-    bool shed_ = false;
+    bool finishing_ = false;       ///< io_.begin_finish() has done it
+    bool shed_ = false;            ///< it was closed to make room for another
     bool flushed_in_vain_ = false; ///< flush_meanwhile() has failed
 };
 

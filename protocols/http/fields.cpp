@@ -18,9 +18,8 @@ constexpr character_set token_characters([](char c) {
 
 } // namespace
 
-bool equal_without_case(std::string_view a, std::string_view b) {
-    return a.size() == b.size() &&
-           std::equal(a.begin(), a.end(), b.begin(), [](char x, char y) { return lower(x) == lower(y); });
+bool detail::equal_without_case(const char* a, const char* b, std::size_t size) {
+    return std::equal(a, a + size, b, [](char x, char y) { return lower(x) == lower(y); });
 }
 
 bool is_token(std::string_view text) {

@@ -85,8 +85,14 @@ class fields {
     std::vector<entry, pool_allocator<entry>> entries_;
 };
 
+namespace detail {
+bool equal_without_case(const char* a, const char* b, std::size_t size);
+} // namespace detail
+
 /// ASCII, as field names and tokens are compared.
-bool equal_without_case(std::string_view a, std::string_view b);
+inline bool equal_without_case(std::string_view a, std::string_view b) { // most are of different lengths
+    return a.size() == b.size() && detail::equal_without_case(a.data(), b.data(), a.size());
+}
 /// RFC 9110 5.6.2.
 bool is_token(std::string_view text);
 /// Without leading and trailing spaces and tabs.

@@ -166,24 +166,34 @@ meaning meaning_of(std::string_view name, std::string_view value) {
     return meaning::none;
 }
 
-/// The fields of a plain request; false when they are none.
-bool take_plain_fields(std::string_view rest, fields& out, bool& closes) {
+/// How many bytes stand before the CRLF that ends a line; npos without one, or if they hold controls.
+std::size_t text_of_line(std::string_view in) {
+    std::size_t n = printable_prefix(in);
+    while (n < in.size() && in[n] == '\t') n += 1 + printable_prefix(in.substr(n + 1));
+    return in.substr(n).starts_with("\r\n") ? n : std::string_view::npos;
+}
+
+/// The bytes of the fields of a plain request, `most` at most, with the empty line behind them; 0 when they
+/// are none.
+std::size_t take_plain_fields(std::string_view in, std::size_t most, fields& out, bool& closes) {
     std::size_t hosts = 0;
-    while (rest.size() > 2) {
-        const std::size_t end = rest.find("\r\n");
+    std::string_view rest = in;
+    while (!rest.starts_with("\r\n")) {
         const std::size_t colon = rest.find(':');
-        if (end == std::string_view::npos || colon >= end) return false;
+        if (colon == std::string_view::npos || out.size() == most) return 0;
         const std::string_view name = rest.substr(0, colon);
-        const std::string_view value = trimmed(rest.substr(colon + 1, end - (colon + 1)));
-        if (!is_token(name) || has_controls(value)) return false;
+        const std::string_view behind = rest.substr(colon + 1);
+        const std::size_t size = text_of_line(behind);
+        if (size == std::string_view::npos || !is_token(name)) return 0;
+        const std::string_view value = trimmed(behind.substr(0, size));
         const meaning what = meaning_of(name, value);
-        if (what == meaning::other) return false;
+        if (what == meaning::other) return 0;
         hosts += what == meaning::host ? 1 : 0;
         closes = closes || what == meaning::close;
         out.add_checked(name, value);
-        rest.remove_prefix(end + 2);
+        rest = behind.substr(size + 2);
     }
-    return rest == "\r\n" && hosts == 1;
+    return hosts == 1 ? in.size() - rest.size() + 2 : 0;
 }
 
 } // namespace
@@ -196,25 +206,26 @@ problem check_status_line(std::string_view line) {
     return parse_text<false>(line, line.size(), nullptr, nullptr);
 }
 
-bool take_plain_request(std::string_view head, request& out, bool& closes) {
+std::size_t take_plain_request(std::string_view in, const limits& l, request& out, bool& closes) {
     constexpr std::string_view version = " HTTP/1.1";
-    const std::string_view line = head.substr(0, head.find("\r\n"));
+    const std::string_view line = in.substr(0, in.find("\r\n"));
     const std::size_t space = line.find(' ');
-    if (space == std::string_view::npos || !line.ends_with(version)) return false;
-    if (line.size() <= space + 1 + version.size()) return false;
+    if (space == std::string_view::npos || !line.ends_with(version)) return 0;
+    if (line.size() <= space + 1 + version.size() || line.size() + 2 > l.request_line_bytes) return 0;
     const std::string_view method = line.substr(0, space);
     const std::string_view target = line.substr(space + 1, line.size() - version.size() - (space + 1));
-    if (!is_token(method) || method == "CONNECT" || method == "POST" || method == "PUT") return false;
-    if (target.front() != '/' || !plain_target_characters.has_all(target)) return false;
+    if (!is_token(method) || method == "CONNECT" || method == "POST" || method == "PUT") return 0;
+    if (target.front() != '/' || !plain_target_characters.has_all(target)) return 0;
     closes = false;
-    if (!take_plain_fields(head.substr(std::min(line.size() + 2, head.size())), out.fields, closes)) {
+    const std::size_t start = std::min(line.size() + 2, in.size());
+    const std::size_t rest = take_plain_fields(in.substr(start), l.field_count, out.fields, closes);
+    if (rest == 0 || start + rest > l.head_bytes) {
         out.fields.clear();
-        return false;
+        return 0;
     }
     out.method = method;
     out.target = target;
-    out.minor = 1;
-    return true;
+    return start + rest;
 }
 
 problem parse_request_head(std::string_view head, request& out) {

@@ -19,6 +19,15 @@ std::size_t request_parser::put(std::string_view in) {
         }
         return n;
     }
+    if (!begun()) {
+        bool closes = false;
+        if (const std::size_t n = take_plain_request(in, limits_, request_, closes); n != 0) {
+            scanner_.pass(n);
+            persists_ = !closes;
+            head_done_ = true; // and no body: the decoder is as it was made
+            return n;
+        }
+    }
     const std::size_t n = scanner_.put(in);
     const bool whole = head_.empty() && scanner_.done(); // the common case: no copy
     if (!whole) head_ += in.substr(0, n);
@@ -40,12 +49,6 @@ void request_parser::check_start_line(std::string_view text) {
 }
 
 void request_parser::end_of_head(std::string_view head) {
-    if (bool closes = false; take_plain_request(head, request_, closes)) {
-        persists_ = !closes;
-        head_done_ = true; // and no body: the decoder is as it was made
-        head_.clear();
-        return;
-    }
     failure_ = parse_request_head(head, request_);
     head_.clear();
     if (failure_ == problem::none) failure_ = check_request(request_);

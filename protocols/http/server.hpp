@@ -33,6 +33,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -170,6 +171,13 @@ namespace detail {
 template <stream_listener L>
 using accepted_by = typename tapir::detail::awaited<decltype(std::declval<L&>().accept())>::value_type;
 
+/// What is there already.
+template <stream_listener L>
+std::optional<accepted_by<L>> accept_at_once(L& listener, const promise_base& by) {
+    if constexpr (requires { listener.try_accept(by); }) return listener.try_accept(by);
+    return std::nullopt;
+}
+
 template <stream_listener L>
 task<result<accepted_by<L>>> accept_from(L* listener) {
     co_return co_await listener->accept();
@@ -186,9 +194,15 @@ template <stream_listener L>
 task<result<>> serve(L& listener, handler h, server_config config, server_control& control) {
     result<> ended;
     auto accept_all = [&](scope& connections) -> task<> {
+        promise_base& self = co_await this_coroutine;
         either_stop stop(connections.token(), control.stop_request());
         for (;;) {
-            auto accepted = co_await detail::accept_from(&listener).under(stop.token());
+            result<detail::accepted_by<L>> accepted = errc::cancelled;
+            if (stop.token().stop_requested()) break;
+            if (auto here = detail::accept_at_once(listener, self))
+                accepted = *std::move(here);
+            else
+                accepted = co_await detail::accept_from(&listener).under(stop.token());
             if (accepted) {
                 if (stop.token().stop_requested()) break;
                 if (control.connections() >= config.max_connections &&

@@ -10,9 +10,13 @@
 #include <tapir/framework/time.hpp>
 
 #include <cstddef>
+#include <cstdint>
 #include <utility>
 
 namespace tapir::http {
+
+/// What read() would give at once.
+enum class at_hand : std::uint8_t { nothing, bytes, end };
 
 class transport {
   public:
@@ -33,6 +37,9 @@ class transport {
     /// How many bytes; 0 says nothing about what read() or write() would come to.
     virtual std::size_t try_read(mutable_bytes) { return 0; }
     virtual std::size_t try_write(bytes) { return 0; }
+    virtual at_hand input() { return at_hand::nothing; }
+    /// close() would not wait, for it has nothing to do.
+    virtual bool ended() { return false; }
     /// What finish() then waits for: the end of the stream is queued behind the data, and may leave with it.
     virtual bool begin_finish() { return false; }
 };
@@ -70,6 +77,17 @@ class transport_over final : public transport, public recycled<transport_over<S>
         if constexpr (tries) return stream_.try_write(from);
         return 0;
     }
+    at_hand input() override {
+        if constexpr (tells) {
+            if (stream_.readable() != 0) return at_hand::bytes;
+            if (stream_.at_end()) return at_hand::end;
+        }
+        return at_hand::nothing;
+    }
+    bool ended() override {
+        if constexpr (tells) return stream_.ended();
+        return false;
+    }
     bool begin_finish() override {
         if constexpr (tries) (void)stream_.finish();
         return tries;
@@ -79,6 +97,11 @@ class transport_over final : public transport, public recycled<transport_over<S>
     static constexpr bool tries = requires(std::remove_reference_t<S>& s, mutable_bytes in, bytes out) {
         s.try_read(in);
         s.try_write(out);
+    };
+    static constexpr bool tells = requires(std::remove_reference_t<S>& s) {
+        s.readable();
+        s.at_end();
+        s.ended();
     };
     S stream_;
 };

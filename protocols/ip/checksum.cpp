@@ -38,17 +38,4 @@ std::uint16_t ones_complement_sum(bytes b) {
     return static_cast<std::uint16_t>((sum << 8) | (sum >> 8));
 }
 
-std::uint16_t pseudo_header_sum(const address& source, const address& destination, protocol p) {
-    if (source.is_v4() && destination.is_v4()) { // asked for with each segment
-        const std::uint64_t s = source.v4_value();
-        const std::uint64_t d = destination.v4_value();
-        return fold(s + d + static_cast<std::uint64_t>(p));
-    }
-    checksum sum;
-    sum.add(std::as_bytes(std::span(source.octets())));
-    sum.add(std::as_bytes(std::span(destination.octets())));
-    sum.add_u16(static_cast<std::uint16_t>(p));
-    return sum.sum();
-}
-
 } // namespace tapir::ip

@@ -15,6 +15,7 @@
 #include <tapir/protocols/ip/address.hpp>
 
 #include <cstdint>
+#include <span>
 
 namespace tapir::ip {
 
@@ -62,6 +63,15 @@ class checksum {
 
 /// Sum of a TCP or UDP pseudo-header without its length: add that with add_u16(). Right for both families:
 /// the ::ffff: of a mapped IPv4 address adds 0xffff, which is zero in ones' complement.
-std::uint16_t pseudo_header_sum(const address& source, const address& destination, protocol p);
+inline std::uint16_t pseudo_header_sum(const address& source, const address& destination, protocol p) {
+    if (source.is_v4() && destination.is_v4()) // asked for with each segment
+        return fold(std::uint64_t{source.v4_value()} + destination.v4_value() +
+                    static_cast<std::uint64_t>(p));
+    checksum sum;
+    sum.add(std::as_bytes(std::span(source.octets())));
+    sum.add(std::as_bytes(std::span(destination.octets())));
+    sum.add_u16(static_cast<std::uint16_t>(p));
+    return sum.sum();
+}
 
 } // namespace tapir::ip

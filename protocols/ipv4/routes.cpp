@@ -45,6 +45,7 @@ result<> routes::add_address(ip::prefix own, std::size_t link) {
         return errc::invalid_argument;
     if (is_own(own.addr)) return errc::address_in_use;
     addresses_.push_back({.prefix = own, .link = link});
+    if (has_broadcast(own)) broadcasts_.push_back(own.broadcast().v4_value());
     insert({.destination = network_of(own), .gateway = std::nullopt, .source = own.addr, .link = link});
     return {};
 }
@@ -56,6 +57,8 @@ result<> routes::remove_address(ip::address own) {
     changed();
     const own_address gone = *found;
     addresses_.erase(found);
+    if (has_broadcast(gone.prefix))
+        broadcasts_.erase(std::ranges::find(broadcasts_, gone.prefix.broadcast().v4_value()));
     const auto heir = std::ranges::find_if(addresses_, [&](const own_address& o) {
         return o.link == gone.link && network_of(o.prefix) == network_of(gone.prefix);
     });
@@ -111,10 +114,8 @@ const route* routes::connected(ip::address a) const {
     return found == routes_.end() ? nullptr : &*found;
 }
 
-std::optional<hop> routes::lookup(ip::address destination, std::optional<ip::address> from) const {
-    const question asked{.destination = destination, .from = from};
-    if (!latest_ || latest_->first != asked) latest_.emplace(asked, find(asked));
-    return latest_->second;
+void routes::ask(const question& q) const {
+    latest_.emplace(q, find(q));
 }
 
 std::optional<hop> routes::find(const question& asked) const {
@@ -144,12 +145,6 @@ std::optional<std::size_t> routes::link_of(ip::address own) const {
     const auto found =
         std::ranges::find_if(addresses_, [&](const own_address& o) { return o.prefix.addr == own; });
     return found == addresses_.end() ? std::nullopt : std::optional(found->link);
-}
-
-bool routes::is_broadcast(ip::address a) const {
-    return a.is_broadcast() || std::ranges::any_of(addresses_, [&](const own_address& o) {
-               return has_broadcast(o.prefix) && is_last_of(o.prefix, a);
-           });
 }
 
 bool routes::is_broadcast(ip::address a, std::size_t link) const {

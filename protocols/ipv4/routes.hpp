@@ -66,16 +66,24 @@ class routes {
 
     /// The longest prefix that holds `destination`; among equals one over the link that has the address
     /// `from`, else the one added first. Nothing (network unreachable) without a route, and for what is never
-    /// sent to: 0/8, 127/8, 240/4.
-    std::optional<hop> lookup(ip::address destination, std::optional<ip::address> from = {}) const;
+    /// sent to: 0/8, 127/8, 240/4. Valid until the next call.
+    const std::optional<hop>& lookup(const ip::address& destination,
+                                     const std::optional<ip::address>& from = {}) const {
+        if (!latest_ || latest_->first.destination != destination || latest_->first.from != from)
+            ask({.destination = destination, .from = from});
+        return latest_->second;
+    }
 
-    bool is_own(ip::address a) const {
+    bool is_own(const ip::address& a) const {
         return std::ranges::any_of(addresses_, [&](const own_address& o) { return o.prefix.addr == a; });
     }
     /// The link that has this address of ours.
     std::optional<std::size_t> link_of(ip::address own) const;
     /// 255.255.255.255 or the broadcast address of a connected network.
-    bool is_broadcast(ip::address a) const;
+    bool is_broadcast(const ip::address& a) const {
+        return a.is_broadcast() ||
+               (a.is_v4() && std::ranges::find(broadcasts_, a.v4_value()) != broadcasts_.end());
+    }
     /// The same as seen on one link: broadcast addresses of networks elsewhere are none here [RFC 1812
     /// 5.3.5.2].
     bool is_broadcast(ip::address a, std::size_t link) const;
@@ -92,10 +100,10 @@ class routes {
     struct question {
         ip::address destination;
         std::optional<ip::address> from;
-        bool operator==(const question&) const = default;
     };
     const route* connected(ip::address a) const;
     void insert(const route& r);
+    void ask(const question& q) const;
     std::optional<hop> find(const question& asked) const;
 
     void changed() {
@@ -104,6 +112,7 @@ class routes {
     }
 
     std::vector<own_address> addresses_;
+    std::vector<std::uint32_t> broadcasts_; ///< of their networks
     std::vector<route> routes_;
     std::uint32_t version_ = 1;
     /// What lookup() was asked last, and said: packets go where the one before went. Empty after a change.

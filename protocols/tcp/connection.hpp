@@ -306,6 +306,8 @@ class readable_handle {
     condition_awaiter peer_finished();
     /// Bytes that read() would give at once.
     std::size_t readable() const { return core_ ? core_->endpoint().readable() : 0; }
+    /// read() would give 0 at once: the peer's FIN has come, and all before it was read.
+    bool at_end() const { return core_ && !core_->read_over && core_->endpoint().at_end(); }
     /// read() for who has no need to wait: 0 when it would, also for the peer's FIN or an error.
     std::size_t try_read(mutable_bytes to);
 
@@ -358,6 +360,8 @@ class connection : public detail::readable_handle {
         return core_ ? core_->endpoint().error() : make_error_code(errc::closed);
     }
     tcp::state state() const { return core_ ? core_->endpoint().state() : state::closed; }
+    /// TIME_WAIT or CLOSED has been entered: close() would not wait.
+    bool ended() const { return !core_ || core_->endpoint().ended(); }
     /// Every edge so far: {from, to, cause, time}.
     edge_list transitions() const;
     /// Done at once if `s` was ever entered; errc::unreachable_state when it cannot be any more. By the time

@@ -185,7 +185,7 @@ void stack::lie_dormant(tcb& c) {
             wheel_.arm(*d->apart->keepalive, keepalive);
         }
     }
-    if (latest_.connection == &c) latest_.connection = nullptr;
+    not_recent(c);
     user.tcb_ = nullptr;
     user.dormant_ = std::move(d);
     ++dormant_count_;

@@ -82,7 +82,7 @@ enum class send_limit : std::uint8_t {
 std::string_view to_string(send_limit l);
 
 /// What `ss -ti` would say, and more. Numbers of a connection without TCB are those at its end.
-struct info {
+struct info : recycled<info> {
     info() = default;
     tcp::state state = state::closed;
     seq snd_una;                           ///< oldest not acknowledged [RFC 9293 3.3.1]

@@ -30,8 +30,7 @@ struct flow_key {
 /// What a keyed hash of a flow is for; equal keys give unrelated numbers for different purposes.
 enum class hash_purpose : std::uint8_t {
     demultiplexing,
-    initial_sequence,
-    timestamp_offset,
+    numbers, ///< initial sequence numbers, by the low half; timestamps, by the high one
     port_offset,
     reply_limit,
     fast_open,

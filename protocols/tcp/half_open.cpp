@@ -1,6 +1,7 @@
 #include <tapir/protocols/tcp/half_open.hpp>
 
 #include <algorithm>
+#include <bit>
 #include <utility>
 
 namespace tapir::tcp {
@@ -22,6 +23,7 @@ void half_open_table::link(std::uint32_t i) {
     e.next = none;
     (q.last == none ? q.first : (*this)[q.last].next) = i;
     q.last = i;
+    waiting_ |= 1u << e.retransmits;
 }
 
 void half_open_table::unlink(std::uint32_t i) {
@@ -29,6 +31,7 @@ void half_open_table::unlink(std::uint32_t i) {
     queue& q = queues_[e.retransmits];
     (e.previous == none ? q.first : (*this)[e.previous].next) = e.next;
     (e.next == none ? q.last : (*this)[e.next].previous) = e.previous;
+    if (q.first == none) waiting_ &= ~(1u << e.retransmits);
 }
 
 std::uint32_t half_open_table::insert(const half_open_entry& entry, std::uint64_t hash) {
@@ -67,9 +70,10 @@ std::uint32_t half_open_table::stalest() const {
 
 instant half_open_table::next_deadline() const {
     instant earliest = never;
-    for (std::size_t n = 0; n < queues_.size(); ++n)
-        if (queues_[n].first != none)
-            earliest = std::min(earliest, (*this)[queues_[n].first].last_sent.at() + wait_after(n));
+    for (std::uint32_t rest = waiting_; rest != 0; rest &= rest - 1) {
+        const auto n = static_cast<std::size_t>(std::countr_zero(rest));
+        earliest = std::min(earliest, (*this)[queues_[n].first].last_sent.at() + wait_after(n));
+    }
     return earliest;
 }
 

@@ -22,7 +22,6 @@ struct half_open_entry {
     std::uint32_t ts_recent = 0;
     std::uint32_t previous = 0;  ///< links of its queue
     std::uint32_t next = 0;      ///< or of the free list
-    std::uint32_t chain = 0;     ///< in the table
     brief_instant last_sent;     ///< the SYN|ACK
     std::uint16_t waited_ms = 0; ///< from the SYN until then; 0xffff: or longer
     std::uint16_t remote_port = 0;
@@ -50,7 +49,7 @@ struct half_open_entry {
         last_sent = now;
     }
 };
-static_assert(sizeof(half_open_entry) <= 60);
+static_assert(sizeof(half_open_entry) <= 56);
 
 class half_open_table : public entry_table<half_open_entry> {
   public:
@@ -86,6 +85,7 @@ class half_open_table : public entry_table<half_open_entry> {
     duration initial_;
     duration longest_;
     std::array<queue, max_retries + 1> queues_{};
+    std::uint32_t waiting_ = 0; ///< a bit for each queue with somebody in it
 };
 
 } // namespace tapir::tcp

@@ -18,6 +18,13 @@ void listener_core::changed(listening_endpoint&) {
         if (context->listener_event) context->listener_event(*listening, events[told_]);
 }
 
+std::optional<connection> listener_core::take(const promise_base& by) {
+    std::unique_ptr<endpoint> accepted = listening->accept();
+    if (!accepted) return std::nullopt;
+    accepted->set_owner(owner(by.id(), by.at(), context->on->now()));
+    return connection(context, std::move(accepted));
+}
+
 bool event_awaiter::done() const {
     return core_->listening->events().end() > cursor_->next || core_->listening->error();
 }
@@ -78,13 +85,8 @@ accept_awaiter::~accept_awaiter() {
 result<connection> accept_awaiter::await_resume() {
     if (core_ && core_->waiter == this) core_->waiter = nullptr;
     if (error_) return error_;
-    std::unique_ptr<endpoint> accepted = core_->listening->accept();
-    if (!accepted)
-        return core_->listening->error() ? core_->listening->error() : make_error_code(errc::closed);
-    owner by(who_->id(), who_->at(), core_->context->on->now());
-    if (accepted->owned_by().opened != instant{}) by.opened = accepted->owned_by().opened;
-    accepted->set_owner(by);
-    return connection(core_->context, std::move(accepted));
+    if (auto accepted = core_->take(*who_)) return *std::move(accepted);
+    return core_->listening->error() ? core_->listening->error() : make_error_code(errc::closed);
 }
 
 } // namespace detail

@@ -23,6 +23,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <system_error>
 #include <utility>
 #include <vector>
@@ -40,6 +41,8 @@ class listener_core final : public listener_observer {
         listening->set_observer(this);
     }
     void changed(listening_endpoint&) override;
+    /// The oldest established connection, if there is one, for the coroutine `by`.
+    std::optional<connection> take(const promise_base& by);
 
     std::shared_ptr<connection_context> context;
     std::unique_ptr<listening_endpoint> listening;
@@ -69,7 +72,7 @@ class [[nodiscard]] accept_awaiter : public parked {
     bool done() const;
 
     std::shared_ptr<listener_core> core_;
-    promise_base* who_ = nullptr;
+    const promise_base* who_ = nullptr;
     std::error_code error_;
 };
 
@@ -122,6 +125,10 @@ class listener {
     /// errc::busy. errc::closed after close(), errc::host_stopped with the host; errc::cancelled loses no
     /// connection.
     detail::accept_awaiter accept() { return detail::accept_awaiter(core_); }
+    /// The same for who has no need to wait: nothing when it would, or fail.
+    std::optional<connection> try_accept(const promise_base& by) {
+        return core_ && core_->waiter == nullptr ? core_->take(by) : std::nullopt;
+    }
 
     /// The next event after `cursor`, which advances: that SYN cookies, or drops at the SYN or the accept
     /// queue, began or ended. The last listener_events::kept are there: a reader that is later goes on with

@@ -29,6 +29,7 @@ stack::stack(const tcp::config& c, const siphash_key& secret, tapir::random r, b
       memory_(std::make_shared<tcp::memory>(c.receive_memory, c.send_memory)),
       next_port_(random_.next_u32()) {
     hashed_.hash = hash_flow(secret_, hashed_.flow, hash_purpose::demultiplexing);
+    numbers_.hash = hash_flow(secret_, numbers_.flow, hash_purpose::numbers);
 }
 
 stack::~stack() {
@@ -56,8 +57,7 @@ edge stack::change_state(const flow_key& flow, state from, event cause, opening 
 seq stack::initial_sequence(const flow_key& flow, instant now) const {
     const auto ticks =
         static_cast<std::uint64_t>(now.time_since_epoch() / std::chrono::microseconds(4)) & 0xffffffff;
-    const auto hash = hash_flow(secret_, flow, hash_purpose::initial_sequence);
-    return seq(static_cast<std::uint32_t>(ticks) + static_cast<std::uint32_t>(hash));
+    return seq(static_cast<std::uint32_t>(ticks) + static_cast<std::uint32_t>(numbers_of(flow)));
 }
 
 std::uint32_t stack::timestamp(instant at) {
@@ -66,7 +66,7 @@ std::uint32_t stack::timestamp(instant at) {
 }
 
 std::uint32_t stack::timestamp_offset(const flow_key& flow) const {
-    return static_cast<std::uint32_t>(hash_flow(secret_, flow, hash_purpose::timestamp_offset));
+    return static_cast<std::uint32_t>(numbers_of(flow) >> 32);
 }
 
 // Consecutive ports for one destination, at an offset that only we know. [RFC 6056 3.3.3]
@@ -151,6 +151,10 @@ stack::hashed stack::next_expected(const flow_key& flow) const {
         return expected_[i];
     }
     return {flow, hash_flow(secret_, flow, hash_purpose::demultiplexing)};
+}
+
+void stack::not_recent(const tcb& c) {
+    if (recent& r = recent_at(c.flow()); r.connection == &c) r.connection = nullptr;
 }
 
 endpoint* stack::find_connection(const flow_key& flow, std::uint64_t hash) const {
@@ -330,9 +334,9 @@ void stack::forget(tcb& c) {
     for (walk& w : walks_)
         if (w.at_ == &user) w.at_ = behind(user);
     demux_.erase(hash_of(user.flow_), user);
-    if (latest_.connection == &c) latest_.connection = nullptr;
+    not_recent(c);
     if (c.opening_ == opening::fast && !c.syn_acked_) fast_opening_ends(c);
-    user.last_info_ = std::make_unique<info>(c.info());
+    user.last_info_.reset(new info(c.info()));
     user.tcb_ = nullptr;
     user.dormant_.reset();
     c.give_back();

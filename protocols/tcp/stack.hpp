@@ -37,6 +37,7 @@
 #include <tapir/protocols/tcp/trace.hpp>
 
 #include <array>
+#include <bit>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -227,7 +228,11 @@ class stack {
     static_assert(sizeof(reply) <= 136); // config::max_replies
     struct hashed {
         flow_key flow;
-        std::uint64_t hash = 0; ///< for demultiplexing
+        std::uint64_t hash = 0;
+    };
+    struct recent {
+        std::uint32_t ports = 0; ///< of the connection, so that others need no look at it
+        tcb* connection = nullptr;
     };
     struct table_timer : timer {
         table_timer(stack& s, handler h) : timer(h), owner(&s) {}
@@ -300,6 +305,20 @@ class stack {
         return hashed_.hash;
     }
     hashed next_expected(const flow_key& flow) const;
+    static std::uint32_t ports_of(const flow_key& flow) {
+        return std::uint32_t{flow.local_port} << 16 | flow.remote_port;
+    }
+    recent& recent_at(const flow_key& flow) {
+        constexpr std::uint32_t golden = 0x9e3779b1; // ports come in order: this spreads them
+        const std::uint32_t key = ports_of(flow) ^ std::rotl(flow.remote.v4_value(), 16);
+        return recent_[key * golden >> (32 - std::bit_width(most_recent - 1))];
+    }
+    void not_recent(const tcb& c);
+    /// Of hash_purpose::numbers: whoever opens a connection asks for both halves.
+    std::uint64_t numbers_of(const flow_key& flow) const {
+        if (numbers_.flow != flow) numbers_ = {flow, hash_flow(secret_, flow, hash_purpose::numbers)};
+        return numbers_.hash;
+    }
     flow_key flow_of(const half_open_entry& e) const;
     flow_key flow_of(const time_wait_entry& e) const;
     path path_of(const half_open_entry& e) const;
@@ -369,13 +388,13 @@ class stack {
     void* want_flush_context_ = nullptr;
 
     demux demux_;
-    /// The connection that a segment came for last: they come in trains, and the next needs no hash.
-    struct latest {
-        flow_key flow;
-        tcb* connection = nullptr;
-    } latest_;
+    /// Connections that segments came for lately, each at the place that its ports and its peer give: the
+    /// next segment needs no hash. Who aims at one place has hashes taken, no more.
+    static constexpr std::size_t most_recent = 64; ///< a power of two; all of it stays in an L1 cache
+    std::array<recent, most_recent> recent_{};
     /// The flow whose hash was asked for last: what opens or ends leaves one table and enters another.
     mutable hashed hashed_;
+    mutable hashed numbers_;                     ///< the same of numbers_of()
     std::array<hashed, most_expected> expected_; ///< by the last expect()
     mutable std::size_t first_expected_ = 0;     ///< those before it have come
     std::size_t expected_count_ = 0;

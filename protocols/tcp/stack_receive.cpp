@@ -56,8 +56,9 @@ void stack::receive(const path& p, const segment& s, instant now) {
 }
 
 void stack::arrives(const path& p, const segment& s, const flow_key& flow, instant now) {
-    if (latest_.connection != nullptr && latest_.flow == flow) {
-        arrives_at_connection(*latest_.connection, p, s, now);
+    recent& lately = recent_at(flow);
+    if (lately.connection != nullptr && lately.ports == ports_of(flow) && lately.connection->flow() == flow) {
+        arrives_at_connection(*lately.connection, p, s, now);
         return;
     }
     // No connection has such an address. [RFC 9293 3.9.2.3 MUST-57, MUST-63]
@@ -67,8 +68,9 @@ void stack::arrives(const path& p, const segment& s, const flow_key& flow, insta
     }
     const std::uint64_t hash = hash_of(flow);
     if (endpoint* const user = find_connection(flow, hash)) {
-        latest_ = {flow, user->awake()};
-        arrives_at_connection(*latest_.connection, p, s, now);
+        tcb* const c = user->awake();
+        lately = {ports_of(flow), c};
+        arrives_at_connection(*c, p, s, now);
         return;
     }
     if (const std::uint32_t i = find_half_open(flow, hash); i != half_open_table::none) {
@@ -291,6 +293,7 @@ tcb& stack::open_accepted(listening_endpoint& l, const half_open_entry& e, const
     tcb* c = make_tcb(*user, p, l.options_.accepted);
     user->tcb_ = c;
     demux_.insert(hash_of(flow), *user);
+    recent_at(flow) = {ports_of(flow), c};
     all_.push_back(*user);
     ++connection_count_;
     ++l.counters_.established;

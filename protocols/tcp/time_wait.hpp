@@ -23,7 +23,6 @@ struct time_wait_entry {
     std::uint32_t ts_recent = 0;
     std::uint32_t previous = 0; ///< links of the queue
     std::uint32_t next = 0;     ///< or of the free list
-    std::uint32_t chain = 0;    ///< in the table
     brief_instant expires;
     std::uint16_t local_port = 0;
     std::uint16_t remote_port = 0;
@@ -31,7 +30,7 @@ struct time_wait_entry {
     std::uint16_t timestamps : 1 = 0;
     std::uint16_t used : 1 = 0;
 };
-static_assert(sizeof(time_wait_entry) <= 60);
+static_assert(sizeof(time_wait_entry) <= 56);
 
 class time_wait_table : public entry_table<time_wait_entry> {
   public:

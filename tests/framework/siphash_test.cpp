@@ -22,6 +22,8 @@ TEST_CASE("SipHash-2-4 gives the reference implementation's numbers") {
     CHECK(siphash(key, all.first(8)) == 0x93f5f5799a932462u);
     CHECK(siphash(key, all.first(15)) == 0xa129ca6149be45e5u); // the example of the paper
     CHECK(siphash(key, all.first(63)) == 0x958a324ceb064572u);
+    CHECK(siphash(key, 0x0706050403020100u, 0x0e0d0c0b0a0908u, 7) == siphash(key, all.first(15)));
+    CHECK(siphash(key, 0x0706050403020100u, 0, 0) == siphash(key, all.first(8)));
 }
 
 } // namespace

@@ -116,6 +116,8 @@ TEST_CASE("connection: a moved-from handle answers closed, whatever it is asked"
         CHECK(gone.state() == tcp::state::closed);
         CHECK(gone.error() == errc::closed);
         CHECK(gone.readable() == 0);
+        CHECK(!gone.at_end());
+        CHECK(gone.ended());
         CHECK(gone.transitions().empty());
         gone.abort();
         CHECK(moved.state() == tcp::state::established);

@@ -346,3 +346,34 @@ TEST_CASE("states: a cursor that comes late misses nothing") {
     };
     between_two_hosts(quiet_path(), scenario);
 }
+
+TEST_CASE("states: who asks before it waits is told of the end, and of the connection to accept") {
+    auto scenario = [](world& w, pair& p) -> task<> {
+        co_await p.open(w);
+        promise_base& self = co_await this_coroutine;
+        CHECK(!p.listener.try_accept(self));
+        auto second = co_await w.client().connect(w.server_at(pair::port));
+        REQUIRE(second);
+        (void)co_await sleep_for(100ms);
+        auto accepted = p.listener.try_accept(self);
+        REQUIRE(accepted);
+        CHECK(accepted->remote() == second->local());
+        CHECK(!p.listener.try_accept(self));
+        accepted->abort();
+
+        CHECK(co_await p.client.write("last"));
+        (void)p.client.finish();
+        (void)co_await sleep_for(100ms);
+        CHECK(!p.server.at_end()); // what came before is to be read
+        std::array<std::byte, 8> text;
+        CHECK(p.server.try_read(text) == 4);
+        CHECK(p.server.at_end());
+        CHECK(!p.server.ended());
+        (void)p.server.close();
+        (void)co_await sleep_for(100ms);
+        CHECK(!p.server.at_end()); // nobody reads any more
+        CHECK(p.server.ended());
+        CHECK(p.client.ended()); // in TIME_WAIT
+    };
+    between_two_hosts(quiet_path(), scenario);
+}

@@ -1,7 +1,12 @@
 #include <doctest/doctest.h>
 
+#include <array>
+#include <map>
 #include <set>
+#include <string>
+#include <vector>
 
+#include "tests/support/tcp_crowd.hpp"
 #include "tests/support/tcp_lab.hpp"
 #include "tests/support/tcp_world.hpp"
 
@@ -326,6 +331,48 @@ TEST_CASE("ten thousand flows come and go, and each is found while it is there")
     for (std::uint32_t i = 0; i < 10000; i += 2) d.erase(hashes[i], user(i));
     for (std::uint32_t i = 0; i < 10000; ++i) REQUIRE((find(i) != nullptr) == (i % 2 == 1));
     CHECK(d.size() == 5000);
+}
+
+// More of them than places among the connections of late, whose place comes from the ports and the peer.
+TEST_CASE("who has the same ports at another address is somebody else") {
+    constexpr std::uint32_t peers = 200;
+    struct : tcp::output_sink {
+        bool ready() override { return true; }
+        std::size_t max_payload() override { return 0; }
+        void emit(const tcp::path& to, const tcp::outgoing_segment& s) override {
+            if (s.header.syn()) iss[to.remote.v4_value()] = s.header.seq;
+        }
+        std::map<std::uint32_t, tcp::seq> iss;
+    } link;
+    tcp_crowd crowd;
+    const auto in = [&](std::uint32_t peer, tcp::flags f, std::uint32_t seq, std::string_view text = {}) {
+        const ip::address from = ip::address::v4(0x0a000001 + peer);
+        tcp::segment s;
+        s.header.source_port = 5000;
+        s.header.destination_port = 80;
+        s.header.seq = tcp::seq(seq);
+        s.header.ack = link.iss[from.v4_value()] + 1;
+        s.header.flags = f;
+        s.header.window = 65535;
+        s.payload = chunk(crowd.pool.copy_of(as_bytes(text)), 0, text.size());
+        s.arrived = crowd.now;
+        crowd.stack.receive({tcp_lab::here(), from, 0}, s, crowd.now);
+        crowd.stack.flush(crowd.now, link);
+    };
+    std::vector<std::unique_ptr<tcp::endpoint>> all;
+    for (std::uint32_t i = 0; i < peers; ++i) {
+        in(i, SYN, 0);
+        in(i, ACK, 1);
+        all.push_back(crowd.listening->accept());
+        REQUIRE(all.back() != nullptr);
+    }
+    for (std::uint32_t i = 0; i < peers; i += 2) all[i]->abort(crowd.now); // and their places are free
+    for (std::uint32_t i = 1; i < peers; i += 2) in(i, ACK, 1, std::to_string(i));
+    for (std::uint32_t i = 1; i < peers; i += 2) {
+        std::array<std::byte, 8> text;
+        CHECK(as_text(bytes(text).first(all[i]->read(text))) == std::to_string(i));
+    }
+    CHECK(crowd.counted().no_connection == 0);
 }
 
 } // namespace
