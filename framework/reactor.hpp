@@ -131,6 +131,8 @@ class reactor {
     /// the turn is put off by one, once, so that it answers to both shares: one acknowledgement instead of
     /// two, of bytes that coroutines have consumed while they were in the cache.
     void more_input_waits() { more_input_ = true; }
+    /// Asked by what runs at the end of a turn: whether somebody has said so since the last one.
+    bool input_waits() const { return input_waits_; }
 
     /// Runs `job` on this reactor's thread in one of its next turns. Any thread may call it (in virtual time
     /// only the reactor's own: another thread would make the run irreproducible, and asserts).
@@ -179,6 +181,7 @@ class reactor {
     spin_counters spins_;
     bool running_ = false;
     bool more_input_ = false;
+    bool input_waits_ = false;   ///< more_input_, as the turn before left it
     bool hooks_put_off_ = false; ///< in this turn, and so not in the next one
     std::thread::id thread_;
 

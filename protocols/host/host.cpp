@@ -247,7 +247,7 @@ void host::send_icmp(const icmp::outgoing& message) {
 
 void host::flush(instant now) {
     if (!interfaces_.empty()) {
-        tcp_.flush(now, *this);
+        tcp_.flush(now, *this, reactor_.input_waits());
         if (!too_large_.empty()) tell_too_large(now);
         udp_.flush();
     }

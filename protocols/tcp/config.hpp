@@ -134,6 +134,9 @@ struct config {
     /// that fills it hears of us eight times in each.
     std::uint32_t max_stretch_bytes = 64 * 1024;
     std::uint32_t max_stretch_part = 16;
+    /// While more input waits than a turn takes, acknowledgements of text that keeps coming wait, too, until
+    /// this part of the receive buffer has come, and one tells of it all: four in each round trip.
+    std::uint32_t max_deferred_part = 8;
     /// Acknowledgements owed to duplicates and out-of-order segments of one batch; more are dropped.
     std::uint8_t max_acks_owed = 64;
     /// ACKs that one connection sends within a second to segments that fit nowhere and carry nothing. Per

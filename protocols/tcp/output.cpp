@@ -14,6 +14,20 @@ bool tcb::output_possible() const {
            tail_probe_ || unsent() != 0 || fin_unsent() || window_update_due();
 }
 
+// A sender that has several times as much under way (config::max_deferred_part) waits for nothing that this
+// would tell it. Whoever sends less, or has stopped, does.
+bool tcb::may_acknowledge_later() {
+    const bool comes = text_came_;
+    text_came_ = false;
+    const bool only_acknowledges = state_ == state::established && acks_owed_ == 0 && board_.lost() == 0 &&
+                                   !probe_ && !keepalive_probe_ && !tail_probe_ && unsent() == 0 &&
+                                   !fin_unsent();
+    const bool may = comes && only_acknowledges && !ahead_ && !ecn_echoing_ && !window_update_due() &&
+                     rcv_nxt_ - last_ack_sent_ < part_of_window(stack_->config_.max_deferred_part);
+    if (may) ack_deferred_ = true;
+    return may;
+}
+
 bool tcb::next_segment(instant now, std::size_t max_payload, gather_list& parts, outgoing_segment& out) {
     if (state_ == state::closed || state_ == state::time_wait) return false;
     out.payload = {};
@@ -48,7 +62,7 @@ void tcb::make_header(header& h, flags f, seq begin, seq ack, instant now, std::
         h.window = offer_window(ack);
         last_ack_sent_ = ack;
         if (ack == rcv_nxt_) {
-            ack_now_ = false;
+            ack_now_ = ack_deferred_ = false;
             timers_.clear(timer_id::delayed_ack);
         }
         if (ecn_echoing_) { // [RFC 3168 6.1.3]
@@ -168,9 +182,10 @@ bool tcb::send_syn(instant now, std::size_t max_payload, gather_list& parts, out
 
 bool tcb::send_owed_ack(instant now, outgoing_segment& out) {
     const std::uint32_t behind = rcv_nxt_ - last_ack_sent_;
-    std::uint32_t stretch = stack_->config_.max_stretch_bytes;
+    const config& c = stack_->config_;
+    std::uint32_t stretch = c.max_stretch_bytes;
     if (behind > stretch)
-        stretch = std::max(stretch, largest_window() / std::max(stack_->config_.max_stretch_part, 1u));
+        stretch = std::max(stretch, part_of_window(ack_deferred_ ? c.max_deferred_part : c.max_stretch_part));
     if (behind > stretch) { // a large batch: several ACKs, each for a part, keep the peer's clock
         send_pure_ack(last_ack_sent_ + stretch, now, out);
         return true;

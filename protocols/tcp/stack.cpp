@@ -466,8 +466,9 @@ void stack::time_wait_timeout(instant now) {
 
 // --- output ------------------------------------------------------------------------------------------------
 
-bool stack::flush(instant now, output_sink& out) {
+bool stack::flush(instant now, output_sink& out, bool input_waits) {
     now_ = std::max(now_, now);
+    dirty_.splice_back(deferred_);
     outgoing_segment segment;
     while (!replies_.empty()) {
         if (!out.ready()) return false;
@@ -482,6 +483,11 @@ bool stack::flush(instant now, output_sink& out) {
     }
     while (!dirty_.empty()) {
         tcb& c = dirty_.front();
+        if (input_waits && c.may_acknowledge_later()) {
+            dirty_.pop_front();
+            deferred_.push_back(c);
+            continue;
+        }
         const path way = c.way(); // nothing that is sent changes it
         for (;;) {
             if (!out.ready()) {
@@ -503,7 +509,9 @@ bool stack::flush(instant now, output_sink& out) {
         if (may_lie_dormant(c)) lie_dormant(c);
     }
     announced_ = false;
-    return true;
+    if (deferred_.empty()) return true;
+    announce_output();
+    return false;
 }
 
 endpoint* stack::behind(endpoint& e) {

@@ -133,8 +133,10 @@ class stack {
                                                        const listen_options& options, instant now);
 
     /// Sends what is pending, each connection once, until the sink is not ready. True: nothing is left.
-    bool flush(instant now, output_sink& out);
-    bool output_pending() { return !dirty_.empty() || !replies_.empty(); }
+    /// `input_waits`: more has come than was taken in yet. Acknowledgements that nobody waits for may then
+    /// wait for it, and one more flush() is wanted.
+    bool flush(instant now, output_sink& out, bool input_waits = false);
+    bool output_pending() { return !dirty_.empty() || !deferred_.empty() || !replies_.empty(); }
 
     /// Ends everything at once with errc::host_stopped. Peers of open connections get a RST each, which one
     /// more flush() may send; listeners close. Later calls answer host_stopped.
@@ -394,9 +396,10 @@ class stack {
     ring<reply> replies_;
     gather_list parts_; ///< of the segment that flush() hands out; empty between two of them
     intrusive_list<tcb, dirty_tag> dirty_;
-    intrusive_list<tcb, drowsy_tag> drowsy_; ///< who came to rest in a crowd, until the end of the turn
-    intrusive_list<endpoint> all_;           ///< that are open, oldest first
-    intrusive_list<walk> walks_;             ///< those that have not come to the end
+    intrusive_list<tcb, dirty_tag> deferred_; ///< those of dirty_ that the last flush() has passed over
+    intrusive_list<tcb, drowsy_tag> drowsy_;  ///< who came to rest in a crowd, until the end of the turn
+    intrusive_list<endpoint> all_;            ///< that are open, oldest first
+    intrusive_list<walk> walks_;              ///< those that have not come to the end
     // Who may have to pay when memory runs short; whoever has made no progress for longest is first.
     intrusive_list<held_ahead> ahead_holders_[2]; ///< data beyond a hole: without SACK, with
     intrusive_list<endpoint> unaccepted_;         ///< ended so, with unread data

@@ -145,7 +145,9 @@ class plain_tcb {
     bool sent_data_ : 1 = false;      ///< since output was last done
     bool cwnd_limited_ : 1 = false;   ///< when data was last sent the congestion window was full [RFC 7661]
     bool keepalive_probe_ : 1 = false;
-    bool has_read_ : 1 = false; ///< the user took something since the window was last offered
+    bool text_came_ : 1 = false;    ///< in order, since may_acknowledge_later() was last asked
+    bool ack_deferred_ : 1 = false; ///< it has said yes, and nothing has been acknowledged since
+    bool has_read_ : 1 = false;     ///< the user took something since the window was last offered
     bool syn_retransmitted_ : 1 = false;
     bool syn_acked_ : 1 = false; ///< a comparison with iss_ would not do: after 4 GiB snd_una is back there
     bool una_timed_out_ : 1 = false; ///< what stands at snd_una was sent again by a timeout
@@ -246,6 +248,9 @@ class tcb : public plain_tcb,
     instant next_deadline() const { return timers_.next(); }
     // output.cpp
     bool output_possible() const;
+    /// Whether all there is to send is an acknowledgement that the peer does not wait for. Asked once for
+    /// each time that it could go: it waits for no longer than text keeps coming.
+    bool may_acknowledge_later();
     /// The next segment to send, if there is one; it counts as sent. `parts` must live as long as `out`.
     bool next_segment(instant now, std::size_t max_payload, gather_list& parts, outgoing_segment& out);
     /// The link takes no more, or there is no more: what follows from all that was sent, once for all of it.
@@ -518,6 +523,7 @@ class tcb : public plain_tcb,
     }
     duration current_rto() const { return rtt_.backed_off(backoff_, rto_limits()); }
     std::uint32_t largest_window() const;
+    std::uint32_t part_of_window(std::uint32_t part) const { return largest_window() / std::max(part, 1u); }
 
     stack* stack_;
     endpoint* user_;

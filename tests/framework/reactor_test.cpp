@@ -332,15 +332,20 @@ TEST_CASE("reactor: what waits for the end of the input comes before coroutines,
 TEST_CASE("reactor: the end of a turn waits for the next while more input waits, for no third, and not past "
           "run()") {
     struct noted : turn_hook {
-        explicit noted(std::string& order)
-            : turn_hook([](turn_hook& h, instant) { static_cast<noted&>(h).to += 'e'; }), to(order) {}
+        noted(reactor& r, std::string& order)
+            : turn_hook([](turn_hook& h, instant) {
+                  auto& self = static_cast<noted&>(h);
+                  self.to += self.of.input_waits() ? 'E' : 'e';
+              }),
+              of(r), to(order) {}
+        reactor& of;
         std::string& to;
     };
     reactor_config config;
     config.budget = 1; // a turn for each yield()
     reactor r(make_sim_backend(), config);
     std::string order;
-    noted end(order);
+    noted end(r, order);
     const auto turn = [&](char name) {
         order += name;
         r.at_turn_end(end);
@@ -355,11 +360,11 @@ TEST_CASE("reactor: the end of a turn waits for the next while more input waits,
         const instant before = r.now();
         (void)co_await sleep_for(1h); // nobody else is there to wake the loop
         CHECK(r.now() == before + 1h);
-        CHECK(order == "abece");
+        CHECK(order == "abEce");
         turn('d');
     };
     r.run(root());
-    CHECK(order == "abecede");
+    CHECK(order == "abEcedE");
 }
 
 TEST_CASE("reactor: now() is one instant for the whole turn and never goes back") {

@@ -179,6 +179,11 @@ class tcp_lab : public tcp::output_sink {
         stack.flush(now, *this);
         return std::exchange(sent_, {});
     }
+    /// The same while more has come than we were given yet.
+    segs out_while_input_waits() {
+        stack.flush(now, *this, true);
+        return std::exchange(sent_, {});
+    }
     /// Time passes; what is due is done and sent.
     void wait(duration d) {
         const instant end = now + d;
