@@ -125,22 +125,23 @@ path stack::path_of(const time_wait_entry& e) const {
     return {local, e.remote, ip::pseudo_header_sum(local, e.remote, ip::protocol::tcp)};
 }
 
-// Three steps, each for all: a slot tells where the endpoint is, the endpoint where the rest is.
+// Three steps: a slot tells where the endpoint is, the endpoint where the TCB is, if it is awake. What waits
+// for memory, or for the translation of an address, stands together: the processor does not see so far ahead
+// that it would do it side by side with a hash in between.
 void stack::expect(std::span<const flow_key> flows) {
     assert(flows.size() <= most_expected);
     std::array<endpoint*, most_expected> users;
     first_expected_ = 0;
     expected_count_ = flows.size();
-    for (std::size_t i = 0; i < flows.size(); ++i) {
+    for (std::size_t i = 0; i < flows.size(); ++i)
         expected_[i] = {flows[i], hash_flow(secret_, flows[i], hash_purpose::demultiplexing)};
-        demux_.prefetch(expected_[i].hash);
-    }
+    for (std::size_t i = 0; i < flows.size(); ++i) demux_.prefetch(expected_[i].hash);
     for (std::size_t i = 0; i < flows.size(); ++i) {
         users[i] = demux_.likely(expected_[i].hash);
-        if (users[i] != nullptr) prefetch(users[i], sizeof(endpoint));
+        if (users[i] != nullptr) prefetch(users[i], endpoint::hot_and_folded);
     }
     for (std::size_t i = 0; i < flows.size(); ++i)
-        if (users[i] != nullptr) prefetch_rest(*users[i]);
+        if (users[i] != nullptr && users[i]->tcb_ != nullptr) prefetch(users[i]->tcb_, sizeof(tcb));
 }
 
 // Segments of one flow may come together: those behind the first ask nothing.
@@ -159,7 +160,7 @@ void stack::not_recent(const tcb& c) {
 
 endpoint* stack::find_connection(const flow_key& flow, std::uint64_t hash) const {
     return demux_.find(hash, [&](const endpoint& e) {
-        prefetch(&e, sizeof e);
+        prefetch(&e, endpoint::hot);
         return e.flow() == flow;
     });
 }
@@ -338,7 +339,7 @@ void stack::forget(tcb& c) {
     if (c.opening_ == opening::fast && !c.syn_acked_) fast_opening_ends(c);
     user.last_info_.reset(new info(c.info()));
     user.tcb_ = nullptr;
-    user.dormant_.reset();
+    user.dormant_.apart.reset();
     c.give_back();
     user.unlink();
     if (!user.accepted_ && !user.unread_.empty()) unaccepted_.push_back(user);

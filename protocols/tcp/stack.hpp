@@ -357,7 +357,6 @@ class stack {
     // dormant.cpp
     void lie_dormant(tcb& c);
     tcb* wake(endpoint& user);
-    static void prefetch_rest(const endpoint& user);
     tcp::info info_of(endpoint& user);
     bool may_lie_dormant(const tcb& c) const;
     /// So many are awake that who is at rest lies dormant at once.
