@@ -95,7 +95,7 @@ tcp::config with_room_for(std::uint32_t connections) {
 class crowd final : public tcp::output_sink {
   public:
     explicit crowd(std::uint32_t count)
-        : peers_(count), endpoints_(count), wheel_(1us, now_),
+        : peers_(count), wheel_(1us, now_),
           stack_(with_room_for(count), siphash_key{1, 2}, tapir::random(3), pool_, wheel_),
           shared_(pool_.allocate(2048), 0, text) {
         tcp::listen_options o;
@@ -122,10 +122,10 @@ class crowd final : public tcp::output_sink {
         for (std::uint32_t first = 0; first < size(); first += batch) {
             establish(first, behind(first));
             for (std::uint32_t i = first; i < behind(first); ++i) {
-                endpoints_[i]->finish(now_);
+                peers_[i].end->finish(now_);
                 flush();
                 arrive(i, from(i, flags::fin | flags::ack, 1));
-                endpoints_[i].reset();
+                peers_[i].end.reset();
                 flush();
             }
         }
@@ -156,7 +156,7 @@ class crowd final : public tcp::output_sink {
                 arrive(i, s);
             }
             for (std::uint64_t k = first; k < n; ++k)
-                while (!endpoints_[at(k)]->read_chunk().empty()) {
+                while (!peers_[at(k)].end->read_chunk().empty()) {
                 }
             pass(100us);
         }
@@ -170,7 +170,7 @@ class crowd final : public tcp::output_sink {
             if (n > 4 * segments) throw std::runtime_error("nothing moves any more");
             const std::uint64_t first = n;
             expect(first);
-            for (std::size_t k = 0; k < batch; ++k, ++n) endpoints_[at(n)]->write(shared_);
+            for (std::size_t k = 0; k < batch; ++k, ++n) peers_[at(n)].end->write(shared_);
             flush();
             now_ += 50us;
             expect(first);
@@ -215,7 +215,8 @@ class crowd final : public tcp::output_sink {
         std::uint32_t sent = 1; ///< sequence numbers, from the SYN's, which is 0
         tcp::seq expects;
         tcp::seq acked;
-        std::uint32_t clock = 0; ///< ours, as last seen
+        std::uint32_t clock = 0;            ///< ours, as last seen
+        std::unique_ptr<tcp::endpoint> end; ///< the other one
     };
 
     std::uint32_t at(std::uint64_t n) const {
@@ -243,8 +244,8 @@ class crowd final : public tcp::output_sink {
         flush();
         for (std::uint32_t i = first; i < end; ++i) {
             arrive(i, from(i, flags::ack, 1));
-            endpoints_[i] = listener_->accept();
-            if (endpoints_[i] == nullptr) throw std::runtime_error("no connection came about");
+            peers_[i].end = listener_->accept();
+            if (peers_[i].end == nullptr) throw std::runtime_error("no connection came about");
         }
         flush();
     }
@@ -265,8 +266,7 @@ class crowd final : public tcp::output_sink {
         std::array<tcp::flow_key, batch> flows;
         for (std::uint32_t k = 0; k < batch; ++k) {
             const std::uint32_t i = at(first + k);
-            prefetch(&peers_[i]);
-            prefetch(&endpoints_[i]);
+            prefetch(&peers_[i], sizeof(peer));
             flows[k] = {here, 80, address_of(i), static_cast<std::uint16_t>(first_port + i % ports)};
         }
         stack_.expect(flows);
@@ -288,7 +288,6 @@ class crowd final : public tcp::output_sink {
 
     instant now_ = instant(100s);
     of_each<peer> peers_;
-    of_each<std::unique_ptr<tcp::endpoint>> endpoints_;
     buffer_pool pool_;
     timer_wheel wheel_;
     tcp::stack stack_;
@@ -378,8 +377,10 @@ cache_misses::cache_misses(std::uint32_t connections, std::uint64_t visits) {
     });
 }
 
-void segments(std::uint64_t count, std::uint32_t most) {
-    for (const std::uint32_t connections : {1u, 1000u, 100'000u, 1'000'000u}) {
+void segments(std::uint64_t count, std::uint32_t most, std::uint32_t only) {
+    const std::vector<std::uint32_t> crowds =
+        only != 0 ? std::vector{only} : std::vector{1u, 1000u, 100'000u, 1'000'000u};
+    for (const std::uint32_t connections : crowds) {
         if (connections > most) continue;
         const auto c = std::make_unique<crowd>(connections);
         c->establish();
@@ -409,9 +410,11 @@ int main(int argc, char** argv) {
     samples::command_line line("memory: many connections of one TCP, in memory");
     std::string what;
     std::uint32_t connections = 0;
+    std::uint32_t only = 0;
     std::uint64_t count = 300'000;
     line.option("what", what).required().one_of({"states", "segments"});
     line.option("--connections", connections, "at most; 0: a million, or what half of the memory holds");
+    line.option("--only", only, "segments among so many connections");
     line.option("--segments", count, "of each kind");
     if (const auto status = line.parse(argc, argv)) return *status;
     try {
@@ -419,7 +422,7 @@ int main(int argc, char** argv) {
         if (what == "states")
             states(connections);
         else
-            segments(count, connections);
+            segments(count, connections, only);
     } catch (const std::exception& e) {
         std::fprintf(stderr, "memory: %s\n", e.what());
         return 1;

@@ -10,6 +10,9 @@
 
 #include <tapir/framework/bytes.hpp>
 
+#include <algorithm>
+#include <array>
+#include <bit>
 #include <cassert>
 #include <cstddef>
 #include <cstdint>
@@ -24,12 +27,48 @@ struct pool_state;
 
 struct block {
     pool_state* pool;
-    block* next_free;
+    union {
+        block* next_free;       ///< while it is free
+        std::size_t size_class; ///< while it is not
+    };
     std::uint32_t capacity;
     std::uint32_t refs;
     std::byte* data() { return reinterpret_cast<std::byte*>(this + 1); }
 };
-void release(block* b) noexcept;
+
+/// Powers of two from 256 bytes to 128 KiB, and then all that is larger, which is not kept.
+constexpr std::size_t smallest_bits = 8;
+constexpr std::size_t kept_classes = 10;
+constexpr std::uint32_t kept_per_class = 1024;
+
+struct pool_state {
+    struct blocks_of_a_class {
+        block* free = nullptr;
+        std::uint32_t free_count = 0;
+        std::uint32_t count = 0; ///< with those that are free
+    };
+    std::array<blocks_of_a_class, kept_classes + 1> by_class;
+    std::size_t large_bytes = 0;
+    std::uint32_t keep = kept_per_class; ///< none once the owner is gone
+};
+
+inline std::size_t class_of(std::size_t capacity) {
+    constexpr std::size_t in_the_first = (std::size_t{1} << smallest_bits) - 1;
+    const auto bits =
+        static_cast<std::size_t>(std::bit_width((std::max<std::size_t>(capacity, 1) - 1) | in_the_first));
+    return std::min(bits - smallest_bits, kept_classes);
+}
+
+block* new_block(pool_state& state, std::size_t c, std::size_t capacity);
+void free_block(block* b) noexcept;
+
+inline void release(block* b) noexcept {
+    const std::size_t c = b->size_class;
+    pool_state::blocks_of_a_class& same = b->pool->by_class[c];
+    if (c == kept_classes || same.free_count >= b->pool->keep) return free_block(b);
+    b->next_free = std::exchange(same.free, b);
+    ++same.free_count;
+}
 } // namespace detail
 
 class buffer {
@@ -62,13 +101,25 @@ class buffer {
 /// Blocks in size classes (powers of two from 256 bytes to 128 KiB), kept for reuse.
 class buffer_pool {
   public:
+    static constexpr std::size_t smallest = std::size_t{1} << detail::smallest_bits;
+
     buffer_pool();
     buffer_pool(const buffer_pool&) = delete;
     buffer_pool& operator=(const buffer_pool&) = delete;
     ~buffer_pool();
 
     /// At least `capacity` bytes, uninitialised. Throws std::bad_alloc when the system has none.
-    buffer allocate(std::size_t capacity);
+    buffer allocate(std::size_t capacity) {
+        const std::size_t c = detail::class_of(capacity);
+        detail::pool_state::blocks_of_a_class& same = state_->by_class[c];
+        detail::block* const b = same.free;
+        if (b == nullptr) return buffer(detail::new_block(*state_, c, capacity));
+        same.free = b->next_free;
+        --same.free_count;
+        b->size_class = c;
+        b->refs = 1;
+        return buffer(b);
+    }
 
     /// A new buffer that holds a copy of `b`.
     buffer copy_of(bytes b);

@@ -1,7 +1,6 @@
 #include <tapir/framework/coroutine_tree.hpp>
 #include <tapir/framework/reactor.hpp>
 
-#include <algorithm>
 #include <map>
 #include <string_view>
 #include <vector>
@@ -52,7 +51,6 @@ std::string coroutine_tree(reactor& of) {
     };
     add_chain(of.root());
     for (const strand& s : of.strands()) add_chain(&s);
-    std::ranges::sort(all, {}, &promise_base::id);
     children_map children;
     for (const promise_base* who : all) {
         if (who->internal() || who->ended()) continue;

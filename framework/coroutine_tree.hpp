@@ -12,7 +12,9 @@ namespace tapir {
 class promise_base;
 class reactor;
 
-/// One line for each coroutine, children indented below their parents, in the order in which they started.
+/// One line for each coroutine, children indented below their parents: first whom it awaits, then whom it has
+/// spawned, in the order in which they were. Of whoever runs now, and has not waited since it was called,
+/// only if it has awaited this_coroutine.
 std::string coroutine_tree(reactor& of);
 
 /// `who` and those that wait for it, innermost first, one line each: a stack trace of coroutines.

@@ -40,10 +40,13 @@ struct frame_lists {
     std::array<pooled_node*, classes> free;
     std::size_t blocks; ///< in use, and in the lists
     std::size_t others; ///< in use, and no frames
-    bool kept;          ///< until the thread ends: what static objects return then goes to operator delete
 };
 inline constinit thread_local frame_lists frames{};
 
+/// Keeps the caller's registers, for which the usual way that does not come here would pay, too.
+#if defined(__clang__) && defined(__x86_64__)
+[[clang::preserve_most]]
+#endif
 void* allocate_new(std::size_t size);
 
 } // namespace detail
@@ -57,7 +60,7 @@ inline void* allocate_frame(std::size_t size) {
 
 inline void free_frame(void* frame, std::size_t size) noexcept {
     const std::size_t c = detail::frame_lists::class_of(size);
-    if (!pools_memory || c >= detail::frame_lists::classes || !detail::frames.kept) {
+    if (!pools_memory || c >= detail::frame_lists::classes) {
         --detail::frames.blocks;
         ::operator delete(frame);
     } else {

@@ -1,12 +1,18 @@
 // What every tapir coroutine carries: who awaits it, on which reactor it runs, its stop token, where it was
 // written and where it waits now. With these, all live coroutines can be listed as a tree
 // (coroutine_tree.hpp).
+//
+// Most tasks are awaited, run and end without ever waiting: what is here costs each of them a store or two.
+// What only few need (an id, leaving lists when torn down) is done when it is needed.
 #pragma once
 
 #include <tapir/framework/frame_pool.hpp>
 #include <tapir/framework/intrusive_list.hpp>
 #include <tapir/framework/stop.hpp>
 
+#include <array>
+#include <bit>
+#include <cassert>
 #include <concepts>
 #include <coroutine>
 #include <cstddef>
@@ -19,9 +25,7 @@ namespace tapir {
 
 class reactor;
 
-struct ready_tag;
-
-class promise_base : public list_hook<ready_tag> {
+class promise_base {
   public:
     promise_base(const promise_base&) = delete;
     promise_base& operator=(const promise_base&) = delete;
@@ -29,32 +33,62 @@ class promise_base : public list_hook<ready_tag> {
     static void* operator new(std::size_t size) { return allocate_frame(size); }
     static void operator delete(void* frame, std::size_t size) noexcept { free_frame(frame, size); }
 
-    std::coroutine_handle<> handle() const { return handle_; }
-    tapir::reactor& reactor() const { return *reactor_; }
-    stop_token stop() const { return stop_; }
+    /// A frame begins with two pointers, and its promise, of which this is the first base, stands behind them
+    /// whatever its type, as long as that needs no more alignment (task asserts both).
+    std::coroutine_handle<> handle() const { return own_handle(); }
+    tapir::reactor& reactor() const { return *under_.reactor; }
+    stop_token stop() const { return under_.stop; }
     /// The coroutine that awaits this one, or owns the scope it was spawned in; null for a reactor's root.
-    promise_base* parent() const { return parent_; }
-    /// The task that this coroutine awaits, if it is one that it waits for. What it has spawned is not.
+    promise_base* parent() const { return parent_ ? &parent_.promise() : nullptr; }
+    /// The task that this coroutine awaits, once that is linked_to_parents(). What it has spawned is not.
     const promise_base* awaited() const { return awaited_; }
 
-    /// From the reactor's counter, never a pointer: the same in every run of the same seed.
-    std::uint64_t id() const { return id_; }
+    /// From the reactor's counter when it is first asked for, never a pointer: the same in every run of the
+    /// same seed.
+    std::uint64_t id() const;
     /// The coroutine function.
     const std::source_location& origin() const { return origin_; }
     /// The co_await it was last seen at.
-    const std::source_location& at() const { return at_; }
+    const std::source_location& at() const { return awaits_ever() ? at_ : origin_; }
     /// What it waits for ("timer", "tcp read", ...), or null while it runs or awaits another coroutine.
-    const char* waits_for() const { return waits_for_; }
-    void set_waits_for(const char* what) { waits_for_ = what; }
+    const char* waits_for() const { return waits_ ? waits_for_ : nullptr; }
+    void set_waits_for(const char* what) {
+        waits_for_ = what;
+        waits_ = what != nullptr;
+    }
     /// A frame of the library's own, which a tree of the user's coroutines leaves out.
     bool internal() const { return internal_; }
     void set_internal() { internal_ = true; }
     void set_origin(std::source_location where) { origin_ = at_ = where; }
 
-    /// Called once, before the first resume.
-    void start(tapir::reactor& on, promise_base* parent, stop_token stop);
-    /// start() by the coroutine that will be resumed when this one has ended.
-    void start_awaited(promise_base& parent, stop_token stop);
+    /// Of one that nobody awaits: once, before its first resume.
+    void start(tapir::reactor& on, promise_base* parent, stop_token stop) {
+        assert(!spawned_ && !parent_ && "a coroutine is started once");
+        if (parent != nullptr) parent_ = parent->own_handle();
+        spawned_ = true;
+        at_ = origin_;
+        under_.stop = stop;
+        under_.reactor = &on;
+    }
+    /// Once, by the coroutine that will be resumed when this one has ended: what its await_suspend() returns.
+    std::coroutine_handle<> start_awaited(promise_base& parent) {
+        return start_awaited(parent, parent.under_);
+    }
+    /// The same with another stop token than the parent's.
+    std::coroutine_handle<> start_awaited(promise_base& parent, stop_token stop) {
+        return start_awaited(parent, surroundings(stop, parent.under_.reactor));
+    }
+
+    /// It is going to wait, or to be looked at: from here on those above it know whom they await. Most tasks
+    /// end before.
+    void link_to_parents() noexcept {
+        for (promise_base* p = this; !p->spawned_ && p->parent_;) {
+            promise_base& awaits = p->parent_.promise();
+            if (awaits.awaited_ == p) return; // and so are those above it
+            awaits.awaited_ = p;
+            p = &awaits;
+        }
+    }
 
     /// Every co_await passes here, so that its source line is known while it waits.
     template <class Awaitable>
@@ -66,37 +100,95 @@ class promise_base : public list_hook<ready_tag> {
 
     std::suspend_always initial_suspend() const noexcept { return {}; }
 
-    bool ended() const { return ended_; }
+    bool ended() const { return end_ != outcome::none; }
 
   protected:
-    explicit promise_base(std::coroutine_handle<> self, bool internal = false)
-        : handle_(self), internal_(internal) {}
-    ~promise_base() {
-        if (awaited_ != nullptr) awaited_->parent_ = nullptr;
-    }
+    enum class outcome : std::uint8_t { none, returned, failed };
 
-    /// At final suspension.
-    void end() noexcept { ended_ = true; }
-    /// end() of one that was start_awaited(), also when it is destroyed where it waits. Returns who awaited
-    /// it; null if it was the reactor's root, or never started.
-    promise_base* end_awaited() noexcept {
-        end();
-        if (parent_ != nullptr) parent_->awaited_ = nullptr;
-        return parent_;
+    promise_base() {}
+    ~promise_base() = default; // one that has not ended must leave() before
+
+    void set_first_origin(std::source_location where) { origin_ = where; }
+    /// Where it returns or throws: what is left of it to do is to destroy its locals.
+    void end(outcome how) noexcept { end_ = how; }
+    outcome how_ended() const { return end_; }
+    /// At the end of one that was start_awaited(), or is a root. What its await_suspend() returns.
+    std::coroutine_handle<> hand_back() noexcept;
+    /// For one that is destroyed before its end: where it waits, while it is ready, or never started.
+    void leave() noexcept;
+
+  private:
+    friend class tapir::reactor;
+    friend class ready_queue;
+    /// What a task inherits from whoever awaits it. Copied as one.
+    struct alignas(16) surroundings {
+        surroundings(stop_token s, tapir::reactor* r) : stop(s), reactor(r) {}
+        stop_token stop;
+        tapir::reactor* reactor;
+    };
+    std::coroutine_handle<> start_awaited(promise_base& parent, const surroundings& under);
+
+    std::coroutine_handle<promise_base> own_handle() const {
+        return std::coroutine_handle<promise_base>::from_promise(const_cast<promise_base&>(*this));
+    }
+    /// Whether it can have waited: those that never awaited anything are not linked_to_parents().
+    bool awaits_ever() const { return std::bit_cast<const void*>(at_) != nullptr; }
+
+    // What each must set when it is made stands together and is nothing but zeroes.
+    std::coroutine_handle<promise_base> parent_;
+    promise_base* awaited_ = nullptr;
+    std::source_location at_;
+    outcome end_ = outcome::none;
+    bool internal_ = false;
+    bool spawned_ = false;
+    bool ready_ = false;
+    bool waits_ = false;
+    mutable bool numbered_ = false;
+    std::array<bool, 2> none_{}; // so that two stores set all
+    // The others mean something when those say so.
+    union {
+        surroundings under_; ///< once started
+    };
+    std::source_location origin_;
+    promise_base* ready_before_; ///< in the ready queue
+    promise_base* ready_behind_;
+    const char* waits_for_;
+    mutable std::uint64_t id_;
+};
+
+/// Those that will be resumed, in the order in which they became ready.
+class ready_queue {
+  public:
+    ready_queue() = default;
+    ready_queue(const ready_queue&) = delete;
+    ready_queue& operator=(const ready_queue&) = delete;
+    ~ready_queue() {
+        while (!empty()) pop_front();
+    }
+    bool empty() const { return first_ == nullptr; }
+    void push_back(promise_base& p) {
+        assert(!p.ready_);
+        p.ready_ = true;
+        p.ready_before_ = last_;
+        p.ready_behind_ = nullptr;
+        (last_ != nullptr ? last_->ready_behind_ : first_) = &p;
+        last_ = &p;
+    }
+    promise_base& pop_front() {
+        promise_base& p = *first_;
+        remove(p);
+        return p;
+    }
+    void remove(promise_base& p) {
+        assert(p.ready_);
+        p.ready_ = false;
+        (p.ready_before_ != nullptr ? p.ready_before_->ready_behind_ : first_) = p.ready_behind_;
+        (p.ready_behind_ != nullptr ? p.ready_behind_->ready_before_ : last_) = p.ready_before_;
     }
 
   private:
-    std::coroutine_handle<> handle_;
-    tapir::reactor* reactor_ = nullptr;
-    promise_base* parent_ = nullptr;
-    promise_base* awaited_ = nullptr;
-    stop_token stop_;
-    std::source_location origin_;
-    std::source_location at_;
-    const char* waits_for_ = nullptr;
-    std::uint64_t id_ = 0;
-    bool internal_ = false;
-    bool ended_ = false;
+    promise_base* first_ = nullptr;
+    promise_base* last_ = nullptr;
 };
 
 struct strand_tag;
@@ -119,6 +211,7 @@ struct this_coroutine_t {
         template <tapir_promise P>
         bool await_suspend(std::coroutine_handle<P> h) noexcept {
             self_ = &h.promise();
+            self_->link_to_parents();
             return false;
         }
         promise_base& await_resume() const noexcept { return *self_; }

@@ -14,7 +14,7 @@ reactor::reactor(std::unique_ptr<backend> io, reactor_config config)
       now_(io_->now()), spin_(io_->simulated() ? duration::zero() : config.spin),
       thread_(std::this_thread::get_id()) {
     if (!io_->simulated() && config_.stall_after > duration::zero())
-        stalls_ = std::make_unique<stall_detector>(config_.stall_after);
+        stalls_ = std::make_unique<stall_detector>(config_.stall_after, running_at_);
 }
 
 reactor::~reactor() = default;
@@ -23,8 +23,27 @@ void reactor::run_ready() {
     // Only what is ready now: whoever becomes ready meanwhile waits for the next turn once the budget is
     // spent.
     resumptions_ = resumptions() + config_.budget;
-    budget_left_ = static_cast<std::int64_t>(config_.budget);
-    while (budget_left_ != 0 && !ready_.empty()) run_next(ready_.pop_front()).resume();
+    budget_left_ = config_.budget;
+    while (budget_left_ != 0 && !ready_.empty()) {
+        --budget_left_;
+        promise_base& first = ready_.pop_front();
+        running_at_.store(first.at(), std::memory_order_relaxed);
+        first.handle().resume();
+        while (next_) std::exchange(next_, nullptr).resume();
+    }
+}
+
+void promise_base::leave() noexcept {
+    if (ready_) under_.reactor->ready_.remove(*this);
+    if (awaited_ != nullptr) awaited_->parent_ = nullptr;
+    if (parent_ && parent_.promise().awaited_ == this) parent_.promise().awaited_ = nullptr;
+}
+
+std::coroutine_handle<> reactor::put_off(promise_base& who) {
+    budget_left_ = 0;
+    who.at_ = who.origin_; // it can be seen
+    ready(who);
+    return std::noop_coroutine();
 }
 
 void reactor::post(std::move_only_function<void()> job) {

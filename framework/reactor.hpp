@@ -5,8 +5,8 @@
 //     int answer = r.run(serve());                          // until the root coroutine has ended
 //
 // Who awaits a task, and who ends one, hands over to the other by symmetric transfer; all others are resumed
-// by the loop, one after the other. Both spend the budget, so that a chain of awaits of any length lets
-// others run, and uses little stack also where a compiler makes a call of the transfer.
+// by the loop, one after the other. Who awaits one spends the budget for both, so that a chain of awaits of
+// any length lets others run.
 #pragma once
 
 #include <tapir/framework/backend.hpp>
@@ -26,6 +26,7 @@
 #include <functional>
 #include <memory>
 #include <mutex>
+#include <source_location>
 #include <stdexcept>
 #include <string>
 #include <thread>
@@ -108,12 +109,10 @@ class reactor {
     const reactor_config& config() const { return config_; }
 
     /// `who` will be resumed, after everything that is ready already.
-    void ready(promise_base& who) { ready_.push_back(who); }
-
-    /// For an awaiter that hands control straight to another coroutine: what its await_suspend() returns.
-    /// `who` runs as soon as the coroutine that runs now has suspended. When the turn's budget is spent it is
-    /// ready like any other: a chain of awaits that never waits may not keep everybody else from running.
-    std::coroutine_handle<> run_next(promise_base& who);
+    void ready(promise_base& who) {
+        who.link_to_parents();
+        ready_.push_back(who);
+    }
 
     /// `hook` will run once when this turn's coroutines have run; after more_input_waits(), the next one's.
     /// Idempotent until then.
@@ -140,7 +139,7 @@ class reactor {
 
     /// Null in virtual time, or when stall_after is 0.
     const stall_detector* stalls() const { return stalls_.get(); }
-    std::uint64_t resumptions() const { return resumptions_ - static_cast<std::uint64_t>(budget_left_); }
+    std::uint64_t resumptions() const { return resumptions_ - budget_left_; }
     const spin_counters& spun() const { return spins_; }
 
     /// What run() runs, or null; and what was spawned and has not ended, in the order in which it was. All
@@ -150,14 +149,16 @@ class reactor {
 
   private:
     friend class promise_base;
-    template <class T>
-    friend class task;
 
     /// One turn; false when nothing can ever happen again.
     bool turn(const promise_base& root);
     /// For a turn that has nothing to do: spins, if it is to, and sleeps.
     bool wait_idle();
     void run_ready();
+    /// For an await_suspend(): `to` is to run as soon as the coroutine that runs now has suspended.
+    std::coroutine_handle<> transfer(std::coroutine_handle<promise_base> to);
+    /// For one that has not begun, when the budget is spent: others run before it.
+    std::coroutine_handle<> put_off(promise_base& who);
     void run_posted();
     void run(intrusive_list<turn_hook>& hooks);
     void run_until_ended(promise_base& root);
@@ -169,12 +170,14 @@ class reactor {
     instant now_;
     const promise_base* root_ = nullptr;
     intrusive_list<strand, strand_tag> strands_;
-    intrusive_list<promise_base, ready_tag> ready_;
+    ready_queue ready_;
     intrusive_list<turn_hook> hooks_;
     intrusive_list<turn_hook> input_hooks_;
     std::uint64_t next_id_ = 1;
     std::uint64_t resumptions_ = 0; ///< with those that this turn may still have
-    std::int64_t budget_left_ = 0;  ///< resumptions, in this turn; never below 0 between two
+    std::size_t budget_left_ = 0;   ///< resumptions, in this turn
+    std::atomic<std::source_location> running_at_ = std::source_location(); ///< the stall detector reads it
+    std::coroutine_handle<promise_base> next_; ///< transfer()'s, where it is not the compiler's
     duration spin_;
     std::uint32_t sleeps_due_ = 0;        ///< idle turns that sleep at once
     std::uint32_t sleeps_after_vain_ = 0; ///< so many, the last time
@@ -192,27 +195,43 @@ class reactor {
     std::unique_ptr<stall_detector> stalls_;
 };
 
-inline void promise_base::start(tapir::reactor& on, promise_base* parent, stop_token stop) {
-    assert(reactor_ == nullptr && "a coroutine is started once");
-    reactor_ = &on;
-    parent_ = parent;
-    stop_ = stop;
-    id_ = on.next_id_++;
+inline std::uint64_t promise_base::id() const {
+    if (!std::exchange(numbered_, true)) id_ = under_.reactor->next_id_++;
+    return id_;
 }
 
-inline void promise_base::start_awaited(promise_base& parent, stop_token stop) {
-    start(*parent.reactor_, &parent, stop);
-    parent.awaited_ = this;
+inline std::coroutine_handle<> reactor::transfer(std::coroutine_handle<promise_base> to) {
+#ifdef __clang__
+    return to;
+#else // g++ makes a call of it when it does not optimise, and under sanitizers
+    next_ = to;
+    return std::noop_coroutine();
+#endif
 }
 
-inline std::coroutine_handle<> reactor::run_next(promise_base& who) {
-    if (--budget_left_ < 0) {
-        budget_left_ = 0;
-        ready_.push_back(who);
-        return std::noop_coroutine();
+// Pays for its end, too: a turn that has begun a task can also end it.
+//
+// The place in the parent is what the stall detector names until this one itself awaits something.
+inline std::coroutine_handle<> promise_base::start_awaited(promise_base& parent, const surroundings& under) {
+    assert(!parent_ && "a task is awaited once");
+    tapir::reactor& on = *under.reactor;
+    on.running_at_.store(parent.at_, std::memory_order_relaxed);
+    parent_ = parent.own_handle();
+    under_ = under;
+    if (__builtin_sub_overflow(on.budget_left_, 2U, &on.budget_left_)) [[unlikely]]
+        return on.put_off(*this);
+    return on.transfer(own_handle());
+}
+
+inline std::coroutine_handle<> promise_base::hand_back() noexcept {
+    tapir::reactor& on = *under_.reactor;
+    if (awaits_ever()) {
+        if (!parent_) return std::noop_coroutine(); // a root's; or it was left behind
+        promise_base& parent = parent_.promise();
+        parent.awaited_ = nullptr;
+        on.running_at_.store(parent.at_, std::memory_order_relaxed);
     }
-    if (stalls_) stalls_->running(who);
-    return who.handle();
+    return on.transfer(parent_);
 }
 
 inline void parked::wake() {

@@ -52,7 +52,10 @@ class scope_child {
   public:
     class promise_type : public strand, public list_hook<child_tag> {
       public:
-        promise_type() : strand(std::coroutine_handle<promise_type>::from_promise(*this)) { set_internal(); }
+        promise_type() { set_internal(); }
+        ~promise_type() {
+            if (!ended()) leave();
+        }
         scope_child get_return_object() { return scope_child(*this); }
         void return_void() const noexcept {}
         void unhandled_exception();

@@ -27,7 +27,8 @@ class all_signals_blocked {
 
 } // namespace
 
-stall_detector::stall_detector(duration limit) : limit_(limit) {
+stall_detector::stall_detector(duration limit, const std::atomic<std::source_location>& running_at)
+    : limit_(limit), running_at_(running_at) {
     const all_signals_blocked guard;
     thread_ = std::thread([this] { watch(); });
 }
@@ -57,14 +58,12 @@ void stall_detector::watch() {
             continue;
         }
         if (++looks < 4 || reported) continue;
-        const std::source_location function = function_.load(std::memory_order_relaxed);
-        const std::source_location place = place_.load(std::memory_order_relaxed);
-        if (function.line() == 0) continue;
+        const std::source_location at = running_at_.load(std::memory_order_relaxed);
+        if (at.line() == 0) continue;
         reported = true;
         stalls_.fetch_add(1, std::memory_order_relaxed);
-        log::warn("stall: for " + std::to_string(limit_ / 1ms) +
-                  " ms nothing else could run; running: " + function.function_name() + ", resumed at " +
-                  place.file_name() + ":" + std::to_string(place.line()));
+        log::warn("stall: for " + std::to_string(limit_ / 1ms) + " ms nothing else could run; running: " +
+                  at.function_name() + ", resumed at " + at.file_name() + ":" + std::to_string(at.line()));
     }
 }
 

@@ -2,7 +2,6 @@
 // reactor's turns from outside and says which coroutine holds it, with its source line, while it still does.
 #pragma once
 
-#include <tapir/framework/promise.hpp>
 #include <tapir/framework/time.hpp>
 
 #include <atomic>
@@ -16,20 +15,17 @@ namespace tapir {
 
 class stall_detector {
   public:
-    /// Warns through the log, once for each turn that lasts longer than `limit`.
-    explicit stall_detector(duration limit);
+    /// Warns through the log, once for each turn that lasts longer than `limit`. `running_at` is the co_await
+    /// (at first the function) at which the coroutine that runs was resumed.
+    stall_detector(duration limit, const std::atomic<std::source_location>& running_at);
     ~stall_detector();
 
-    // Called by the reactor's thread; all three are a few relaxed stores.
+    // Called by the reactor's thread; both are a store or two.
     void turn_began() {
         turn_.fetch_add(1, std::memory_order_relaxed);
         busy_.store(true, std::memory_order_release);
     }
     void turn_ended() { busy_.store(false, std::memory_order_release); }
-    void running(const promise_base& who) {
-        function_.store(who.origin(), std::memory_order_relaxed);
-        place_.store(who.at(), std::memory_order_relaxed);
-    }
 
     /// How many turns were reported so far.
     std::uint64_t stalls() const { return stalls_.load(std::memory_order_relaxed); }
@@ -40,9 +36,7 @@ class stall_detector {
     const duration limit_;
     std::atomic<std::uint64_t> turn_ = 0;
     std::atomic<bool> busy_ = false;
-    // Each the size of a pointer to what lives as long as the program.
-    std::atomic<std::source_location> function_ = std::source_location();
-    std::atomic<std::source_location> place_ = std::source_location();
+    const std::atomic<std::source_location>& running_at_; // a pointer to what lives as long as the program
     static_assert(std::atomic<std::source_location>::is_always_lock_free);
     std::atomic<std::uint64_t> stalls_ = 0;
     std::mutex mutex_;

@@ -11,138 +11,179 @@
 #include <tapir/framework/reactor.hpp>
 
 #include <cassert>
+#include <concepts>
+#include <coroutine>
 #include <exception>
-#include <optional>
+#include <memory>
+#include <source_location>
 #include <type_traits>
 #include <utility>
 
 namespace tapir {
 
-namespace detail {
-
-/// An exception that ended the coroutine, for whoever awaits it.
-class task_failure {
-  public:
-    void unhandled_exception() noexcept { failure_ = std::current_exception(); }
-
-  protected:
-    void rethrow_any() {
-        if (failure_) [[unlikely]]
-            std::rethrow_exception(std::exchange(failure_, nullptr));
-    }
-
-  private:
-    std::exception_ptr failure_;
-};
-
-template <class T>
-class task_outcome : public task_failure {
-  public:
-    template <class U>
-        requires std::convertible_to<U, T>
-    void return_value(U&& value) {
-        value_.emplace(std::forward<U>(value));
-    }
-    T take() {
-        rethrow_any();
-        assert(value_);
-        return *std::move(value_);
-    }
-
-  private:
-    std::optional<T> value_;
-};
-
-template <>
-class task_outcome<void> : public task_failure {
-  public:
-    void return_void() noexcept {}
-    void take() { rethrow_any(); }
-};
-
-} // namespace detail
-
 template <class T = void>
 class [[nodiscard]] task {
+    struct nothing {};
+    using stored = std::conditional_t<std::is_void_v<T>, nothing, T>;
+
+    /// How the value gets into the promise; what the language asks for depends on whether there is one.
+    template <class Promise>
+    struct returns_value {
+        template <class U>
+            requires std::convertible_to<U, T>
+        void return_value(U&& value) {
+            static_cast<Promise*>(this)->set_value(std::forward<U>(value));
+        }
+    };
+    template <class Promise>
+    struct returns_void {
+        void return_void() noexcept { static_cast<Promise*>(this)->set_value(); }
+    };
+
   public:
-    class promise_type : public promise_base, public detail::task_outcome<T> {
+    class promise_type : public promise_base,
+                         public std::conditional_t<std::is_void_v<T>, returns_void<promise_type>,
+                                                   returns_value<promise_type>> {
       public:
-        promise_type() : promise_base(std::coroutine_handle<promise_type>::from_promise(*this)) {}
+        promise_type() {}
         ~promise_type() {
-            if (!this->ended()) this->end_awaited();
+            if (this->how_ended() == outcome::returned) [[likely]] {
+                std::destroy_at(&value_);
+            } else {
+                without_value();
+            }
         }
 
         task get_return_object(std::source_location origin = std::source_location::current()) {
-            set_origin(origin);
-            return task(std::coroutine_handle<promise_type>::from_promise(*this));
+            static_assert(alignof(promise_type) <= 2 * sizeof(void*));
+            const auto frame = std::coroutine_handle<promise_type>::from_promise(*this);
+            assert(frame.address() == this->handle().address());
+            this->set_first_origin(origin);
+            return task(frame);
+        }
+
+        void unhandled_exception() noexcept {
+            drop_value();
+            std::construct_at(&failure_, std::current_exception());
+            this->end(outcome::failed);
         }
 
         struct final_awaiter {
             bool await_ready() const noexcept { return false; }
             std::coroutine_handle<> await_suspend(std::coroutine_handle<promise_type> h) const noexcept {
-                promise_base* const awaits = h.promise().end_awaited();
-                return awaits != nullptr ? awaits->reactor().run_next(*awaits) : std::noop_coroutine();
+                return h.promise().hand_back();
             }
             void await_resume() const noexcept {}
         };
         final_awaiter final_suspend() const noexcept { return {}; }
+
+        template <class... U>
+        void set_value(U&&... value) {
+            drop_value();
+            std::construct_at(&value_, std::forward<U>(value)...);
+            this->end(outcome::returned);
+        }
+        T take() {
+            if (this->how_ended() != outcome::returned) [[unlikely]]
+                rethrow();
+            if constexpr (!std::is_void_v<T>) return std::move(value_);
+        }
+
+      private:
+        // A local that throws while it is destroyed can make a second outcome of one.
+        void drop_value() noexcept {
+            if constexpr (!std::is_trivially_destructible_v<stored>) {
+                if (this->how_ended() != outcome::returned) return;
+                std::destroy_at(&value_);
+                this->end(outcome::none); // the next one may throw while it is made
+            }
+        }
+        [[gnu::noinline, gnu::cold]] void without_value() noexcept {
+            if (this->how_ended() == outcome::failed) {
+                std::destroy_at(&failure_);
+            } else {
+                this->leave();
+            }
+        }
+        [[noreturn, gnu::cold]] void rethrow() {
+            assert(this->how_ended() == outcome::failed);
+            std::rethrow_exception(std::exchange(failure_, nullptr));
+        }
+
+        union {
+            [[no_unique_address]] stored value_;
+            std::exception_ptr failure_;
+        };
     };
 
-    task(task&& other) noexcept : frame_(std::exchange(other.frame_, nullptr)) {}
+    /// A part of the task, so that the awaiting frame keeps nothing else.
+    class awaiter {
+      public:
+        bool await_ready() const noexcept { return false; }
+        template <tapir_promise P>
+        std::coroutine_handle<> await_suspend(std::coroutine_handle<P> h) {
+            return frame_.promise().start_awaited(h.promise());
+        }
+        T await_resume() { return frame_.promise().take(); }
+
+      private:
+        friend class task;
+        explicit awaiter(std::coroutine_handle<promise_type> frame) : frame_(frame) {}
+        std::coroutine_handle<promise_type> frame_;
+    };
+
+    class awaiter_under {
+      public:
+        awaiter_under(awaiter& of, stop_token stop) : of_(&of), stop_(stop) {}
+        bool await_ready() const noexcept { return false; }
+        template <tapir_promise P>
+        std::coroutine_handle<> await_suspend(std::coroutine_handle<P> h) {
+            return task::promise_of(*of_).start_awaited(h.promise(), stop_);
+        }
+        T await_resume() { return of_->await_resume(); }
+
+      private:
+        awaiter* of_;
+        stop_token stop_;
+    };
+
+    task(task&& other) noexcept : awaiter_(std::exchange(other.awaiter_.frame_, nullptr)) {}
     task& operator=(task&& other) noexcept {
         if (this != &other) {
             destroy();
-            frame_ = std::exchange(other.frame_, nullptr);
+            awaiter_.frame_ = std::exchange(other.awaiter_.frame_, nullptr);
         }
         return *this;
     }
     ~task() { destroy(); }
 
-    class awaiter {
-      public:
-        awaiter(std::coroutine_handle<promise_type> frame, std::optional<stop_token> stop)
-            : frame_(frame), stop_(stop) {}
-        bool await_ready() const noexcept { return false; }
-        template <tapir_promise P>
-        std::coroutine_handle<> await_suspend(std::coroutine_handle<P> h) {
-            promise_base& parent = h.promise();
-            promise_base& child = frame_.promise();
-            child.start_awaited(parent, stop_ ? *stop_ : parent.stop());
-            return parent.reactor().run_next(child);
-        }
-        T await_resume() { return frame_.promise().take(); }
-
-      private:
-        std::coroutine_handle<promise_type> frame_;
-        std::optional<stop_token> stop_;
-    };
-
-    awaiter operator co_await() && noexcept {
-        assert(frame_ && "a task is awaited once");
-        return awaiter(frame_, std::nullopt);
+    awaiter& operator co_await() && noexcept {
+        assert(awaiter_.frame_ && "a task is awaited once");
+        return awaiter_;
     }
 
     /// `co_await std::move(t).under(token)`: runs with `token` instead of the awaiting coroutine's.
-    awaiter under(stop_token token) && noexcept {
-        assert(frame_ && "a task is awaited once");
-        return awaiter(frame_, token);
+    awaiter_under under(stop_token token) && noexcept {
+        assert(awaiter_.frame_ && "a task is awaited once");
+        return awaiter_under(awaiter_, token);
     }
 
     /// The coroutine function behind this task.
-    const std::source_location& origin() const { return frame_.promise().origin(); }
+    const std::source_location& origin() const { return promise_of(awaiter_).origin(); }
 
   private:
     friend class reactor;
-    explicit task(std::coroutine_handle<promise_type> frame) : frame_(frame) {}
+    explicit task(std::coroutine_handle<promise_type> frame) : awaiter_(frame) {}
+    static promise_type& promise_of(const awaiter& a) { return a.frame_.promise(); }
     void destroy() {
-        if (frame_) std::exchange(frame_, nullptr).destroy();
+        if (awaiter_.frame_) awaiter_.frame_.destroy();
     }
-    std::coroutine_handle<promise_type> frame_;
+    awaiter awaiter_;
 };
 
 template <class T>
 T reactor::run(task<T> root) {
-    auto& promise = root.frame_.promise();
+    auto& promise = task<T>::promise_of(root.awaiter_);
     promise.start(*this, nullptr, stop_token{});
     ready(promise);
     run_until_ended(promise);

@@ -216,10 +216,17 @@ void host::tell_too_large(instant now) {
                         output_.path_to(t.way.remote, t.way.local).mtu, now);
 }
 
+// Most segments come from where the one before came from. What routers have told of paths is forgotten in
+// time.
 tcp::path host::path_between(ip::address local, ip::address remote) const {
+    known_way& k = latest_way_;
+    if (k.way.remote == remote && k.way.local == local && k.routes == routes_.version() &&
+        output_.paths().destinations() == 0 && output_.link_mtu(k.link) == k.way.link_mtu)
+        return k.way;
     const auto way = output_.path_to(remote, local);
     tcp::path p(local, remote, ip::pseudo_header_sum(local, remote, ip::protocol::tcp), way.mtu);
     p.link_mtu = way.link_mtu;
+    if (const auto hop = routes_.lookup(remote, local)) k = {p, hop->link, routes_.version()};
     return p;
 }
 

@@ -212,6 +212,12 @@ class host final : private interface_owner, private tcp::output_sink, private ud
         std::uint16_t piece;
     };
 
+    struct known_way {
+        tcp::path way;
+        std::size_t link = 0;
+        std::uint32_t routes = 0; ///< their version
+    };
+
     template <void (host::*does)(instant)>
     struct hook : turn_hook {
         explicit hook(host* h)
@@ -236,6 +242,7 @@ class host final : private interface_owner, private tcp::output_sink, private ud
     forwarder forwarder_;
     tcp::stack tcp_;
     udp::stack udp_;
+    mutable known_way latest_way_;      ///< what path_between() said last
     std::vector<too_large> too_large_;  ///< one for each connection, until the end of a flush
     bool offload_checksums_ = false;    ///< some link completes them; interfaces do for the others
     bool offload_segmentation_ = false; ///< the same of large segments

@@ -90,12 +90,19 @@ std::expected<datagram, drop> input::accept(bytes payload, bool to_link_group, c
                                             std::size_t link) {
     ++count_.received;
     const auto v = view::parse(payload);
+    const bool plain = v && !to_link_group && v->header_size() == header::size;
+    if (plain && usual_ == way{&local, local.version(), v->source(), v->destination()}) {
+        ++count_.accepted;
+        return datagram{.packet = *v};
+    }
     auto d = v ? judged(*v, to_link_group, local, link, forwarding_)
                : std::expected<datagram, drop>(std::unexpected(reason_of(v.error())));
     if (d)
         ++count_.accepted;
     else
         ++count_.dropped[d.error()];
+    if (plain && d && !d->broadcast && !d->transit)
+        usual_ = {&local, local.version(), v->source(), v->destination()};
     return d;
 }
 

@@ -76,7 +76,16 @@ class input {
     const counters& count() const { return count_; }
 
   private:
+    struct way {
+        const routes* by = nullptr;
+        std::uint32_t version = 0;
+        ip::address source;
+        ip::address destination;
+        bool operator==(const way&) const = default;
+    };
+
     bool forwarding_;
+    way usual_; ///< of the last that was ours, without options: the next mostly goes the same way
     counters count_;
 };
 static_assert(visits_every_counter<input::counters>());

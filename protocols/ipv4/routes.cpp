@@ -32,7 +32,7 @@ bool is_last_of(const ip::prefix& p, const ip::address& a) {
 } // namespace
 
 void routes::insert(const route& r) {
-    latest_.reset();
+    changed();
     const auto shorter = std::ranges::find_if(
         routes_, [&](const route& other) { return other.destination.length < r.destination.length; });
     routes_.insert(shorter, r);
@@ -54,7 +54,7 @@ result<> routes::remove_address(ip::address own) {
     const auto found =
         std::ranges::find_if(addresses_, [&](const own_address& o) { return o.prefix.addr == own; });
     if (found == addresses_.end()) return errc::address_unavailable;
-    latest_.reset();
+    changed();
     const own_address gone = *found;
     addresses_.erase(found);
     if (has_broadcast(gone.prefix))
@@ -102,7 +102,7 @@ bool routes::remove(ip::prefix destination) {
             return o.prefix.addr == r.source && network_of(o.prefix) == r.destination;
         });
     };
-    latest_.reset();
+    changed();
     return std::erase_if(routes_, [&](const route& r) {
                return r.destination == network_of(destination) && !comes_with_an_address(r);
            }) != 0;

@@ -88,6 +88,9 @@ class routes {
     /// 5.3.5.2].
     bool is_broadcast(ip::address a, std::size_t link) const;
 
+    /// Another number after each change: what was asked before need not be asked again until then.
+    std::uint32_t version() const { return version_; }
+
     /// Own addresses, in the order in which they were added.
     std::span<const own_address> addresses() const { return addresses_; }
     /// Longest prefix first.
@@ -103,9 +106,15 @@ class routes {
     void ask(const question& q) const;
     std::optional<hop> find(const question& asked) const;
 
+    void changed() {
+        latest_.reset();
+        ++version_;
+    }
+
     std::vector<own_address> addresses_;
     std::vector<std::uint32_t> broadcasts_; ///< of their networks
     std::vector<route> routes_;
+    std::uint32_t version_ = 1;
     /// What lookup() was asked last, and said: packets go where the one before went. Empty after a change.
     mutable std::optional<std::pair<question, std::optional<hop>>> latest_;
 };

@@ -263,8 +263,8 @@ struct config {
     // at most 2.7 slots for each connection; a half-open or TIME_WAIT entry takes 62 to 68 bytes, but twice
     // that just after a table has doubled.
     std::uint32_t max_connections = 65536;
-    /// A connection that has nothing under way and has been silent for so long is folded into some 150
-    /// bytes (dormant.hpp) until the next segment or call, which unfolds it. Nobody can tell but by the
+    /// A connection that has nothing under way and has been silent for so long is folded into its endpoint
+    /// (dormant.hpp) until the next segment or call, which unfolds it. Nobody can tell but by the
     /// memory. Longer than most round trips, so that a conversation does not pay; zero: never.
     duration dormant_after = 1s;
     /// While more connections than these are awake, one that has nothing under way is folded at the end of

@@ -9,7 +9,8 @@
 #include <cassert>
 #include <cstdint>
 #include <cstring>
-#include <new>
+#include <memory>
+#include <span>
 #include <utility>
 
 namespace tapir::tcp {
@@ -17,53 +18,59 @@ namespace tapir::tcp {
 // --- words -------------------------------------------------------------------------------------------------
 
 namespace {
+constexpr std::size_t word_size = sizeof(std::uint32_t);
 constexpr std::array<std::uint32_t, 32> each_bit = [] {
     std::array<std::uint32_t, 32> bits{};
     for (std::size_t i = 0; i < bits.size(); ++i) bits[i] = 1u << i;
     return bits;
 }();
 
+std::uint32_t word(const std::byte* words, std::size_t i) {
+    std::uint32_t w;
+    std::memcpy(&w, words + i * word_size, word_size);
+    return w;
+}
+
 /// Of at most 32 words which differ, a bit for each. No branch depends on what is in them, and compilers make
 /// vectors of the whole.
-std::uint32_t differing(const std::uint32_t* plain, const std::uint32_t* common, std::size_t size) {
+std::uint32_t differing(const std::byte* plain, const std::byte* common, std::size_t size) {
     std::uint32_t which = 0;
     if (size >= each_bit.size())
-        for (std::size_t i = 0; i < each_bit.size(); ++i) which |= plain[i] != common[i] ? each_bit[i] : 0;
+        for (std::size_t i = 0; i < each_bit.size(); ++i)
+            which |= word(plain, i) != word(common, i) ? each_bit[i] : 0;
     else
-        for (std::size_t i = 0; i < size; ++i) which |= plain[i] != common[i] ? each_bit[i] : 0;
+        for (std::size_t i = 0; i < size; ++i) which |= word(plain, i) != word(common, i) ? each_bit[i] : 0;
     return which;
 }
 
-std::size_t words_needed(std::span<const std::uint32_t> plain, std::span<const std::uint32_t> common) {
-    std::size_t needed = words_of_bits(plain.size());
-    for (std::size_t first = 0; first < plain.size(); first += 32)
+std::size_t words_needed(const std::byte* plain, const std::byte* common, std::size_t words) {
+    std::size_t needed = words_of_bits(words);
+    for (std::size_t first = 0; first < words; first += 32)
         needed += static_cast<std::size_t>(
-            std::popcount(differing(&plain[first], &common[first], plain.size() - first)));
+            std::popcount(differing(plain + first * word_size, common + first * word_size, words - first)));
     return needed;
 }
 } // namespace
 
-std::size_t fold(std::span<const std::uint32_t> plain, std::span<const std::uint32_t> common,
-                 std::span<std::uint32_t> to) {
-    assert(plain.size() == common.size());
-    std::size_t used = words_of_bits(plain.size());
-    for (std::size_t first = 0; first < plain.size(); first += 32) {
-        const std::uint32_t which = differing(&plain[first], &common[first], plain.size() - first);
+std::size_t fold(const std::byte* plain, const std::byte* common, std::size_t words, std::uint32_t* to) {
+    std::size_t used = words_of_bits(words);
+    for (std::size_t first = 0; first < words; first += 32) {
+        const std::byte* const here = plain + first * word_size;
+        const std::uint32_t which = differing(here, common + first * word_size, words - first);
         to[first / 32] = which;
         for (std::uint32_t rest = which; rest != 0; rest &= rest - 1)
-            to[used++] = plain[first + static_cast<std::size_t>(std::countr_zero(rest))];
+            to[used++] = word(here, static_cast<std::size_t>(std::countr_zero(rest)));
     }
     return used;
 }
 
-void unfold(std::span<const std::uint32_t> folded, std::span<const std::uint32_t> common,
-            std::span<std::uint32_t> plain) {
-    std::ranges::copy(common, plain.begin());
-    std::size_t used = words_of_bits(plain.size());
-    for (std::size_t first = 0; first < plain.size(); first += 32)
-        for (std::uint32_t which = folded[first / 32]; which != 0; which &= which - 1)
-            plain[first + static_cast<std::size_t>(std::countr_zero(which))] = folded[used++];
-    assert(used == folded.size());
+void unfold(const std::uint32_t* folded, std::byte* plain, std::size_t words) {
+    std::size_t used = words_of_bits(words);
+    for (std::size_t first = 0; first < words; first += 32)
+        for (std::uint32_t which = folded[first / 32]; which != 0; which &= which - 1) {
+            const std::size_t at = first + static_cast<std::size_t>(std::countr_zero(which));
+            std::memcpy(plain + at * word_size, &folded[used++], word_size);
+        }
 }
 
 // --- connections -------------------------------------------------------------------------------------------
@@ -75,84 +82,77 @@ struct keepalive_timer : timer {
 };
 } // namespace
 
-/// Folded words follow it.
-struct dormant {
-    struct rare {
-        std::unique_ptr<recovery> losses;
-        std::unique_ptr<mtu_discovery> search;
-        std::unique_ptr<keepalive_timer> keepalive;
-    };
-    std::unique_ptr<rare> apart; ///< null for most
-    std::uint32_t send_bound = 0;
-    std::uint16_t size = 0;  ///< in words
-    std::uint8_t room = 0;   ///< for so many
-    std::uint8_t ground = 0; ///< in common_grounds
-
-    std::span<std::uint32_t> words() { return {reinterpret_cast<std::uint32_t*>(this + 1), size}; }
+struct dormant::rare {
+    std::unique_ptr<recovery> losses;
+    std::unique_ptr<mtu_discovery> search;
+    std::unique_ptr<keepalive_timer> keepalive;
+    std::unique_ptr<std::uint32_t[]> words; ///< those for which there is no room
 };
 
-void dormant_delete::operator()(dormant* d) const noexcept {
-    if (d == nullptr) return;
-    d->~dormant();
-    ::operator delete(static_cast<void*>(d));
+void dormant::rare_delete::operator()(rare* r) const noexcept {
+    delete r;
 }
 
 namespace {
-/// A plain_tcb as words.
-using image = std::array<std::uint32_t, sizeof(plain_tcb) / sizeof(std::uint32_t)>;
-using folded_image = std::array<std::uint32_t, folded_at_most(image().size())>;
-static_assert(sizeof(image) == sizeof(plain_tcb) && folded_image().size() <= 0xff);
+constexpr std::size_t plain_words = sizeof(plain_tcb) / sizeof(std::uint32_t);
+using folded_words = std::array<std::uint32_t, folded_at_most(plain_words)>;
+static_assert(sizeof(plain_tcb) % sizeof(std::uint32_t) == 0 && folded_words().size() <= 0xff);
 
-/// In words. Most connections of one kind take less.
-constexpr std::size_t much_in_common = 40;
+dormant::rare& with_rare(dormant& d) {
+    if (!d.apart) d.apart.reset(new dormant::rare);
+    return *d.apart;
+}
 
-/// In the room that `d` offers, if that suits.
-dormant_ptr folded(const image& plain, common_grounds& common, dormant_ptr d) {
-    folded_image words;
-    std::size_t ground = d ? d->ground : 0; // as it was the last time, most likely
+void fold_into(dormant& d, const std::byte* plain, common_grounds& common) {
+    folded_words words;
+    const bool was_like_others = d.size <= dormant::room;
+    std::size_t ground = d.ground; // as it was the last time, most likely
     std::size_t size = SIZE_MAX;
-    if (!common.grounds[ground].empty()) size = fold(plain, common.grounds[ground], words);
+    if (common.grounds[ground]) size = fold(plain, common.grounds[ground].get(), plain_words, words.data());
     // Who was like none of them the last time is not asked again.
-    if (size > much_in_common && (!d || d->size <= much_in_common)) {
+    if (size > dormant::room && was_like_others) {
         const std::size_t before = ground;
         std::size_t n = 0;
-        for (; size > much_in_common && n < common.most && !common.grounds[n].empty(); ++n) {
-            const std::size_t needed = words_needed(plain, common.grounds[n]);
+        for (; size > dormant::room && n < common.most && common.grounds[n]; ++n) {
+            const std::size_t needed = words_needed(plain, common.grounds[n].get(), plain_words);
             if (needed >= size) continue;
             size = needed;
             ground = n;
         }
-        if (size > much_in_common && n < common.most) {
-            common.grounds[n].assign(plain.begin(), plain.end());
+        if (size > dormant::room && n < common.most) {
+            common.grounds[n].reset(new std::byte[sizeof(plain_tcb)]);
+            std::memcpy(common.grounds[n].get(), plain, sizeof(plain_tcb));
             ground = n;
         }
-        if (ground != before || size == SIZE_MAX) size = fold(plain, common.grounds[ground], words);
+        if (ground != before || size == SIZE_MAX)
+            size = fold(plain, common.grounds[ground].get(), plain_words, words.data());
     }
-    constexpr std::size_t not_worth_it = 12;
-    if (!d || d->room < size || d->room > size + not_worth_it) {
-        const std::size_t bytes = (sizeof(dormant) + size * sizeof(std::uint32_t) + 15) / 16 * 16;
-        d.reset(new (::operator new(bytes)) dormant);
-        d->room = static_cast<std::uint8_t>((bytes - sizeof(dormant)) / sizeof(std::uint32_t));
+    d.size = static_cast<std::uint8_t>(size);
+    d.ground = static_cast<std::uint8_t>(ground);
+    std::uint32_t* to = d.words.data();
+    if (size > dormant::room) {
+        with_rare(d).words = std::make_unique<std::uint32_t[]>(size);
+        to = d.apart->words.get();
     }
-    d->size = static_cast<std::uint16_t>(size);
-    d->ground = static_cast<std::uint8_t>(ground);
-    std::ranges::copy(std::span(words).first(size), d->words().begin());
-    return d;
-}
-
-plain_tcb unfolded(dormant& d, const common_grounds& common) {
-    image plain;
-    unfold(d.words(), common.grounds[d.ground], plain);
-    return std::bit_cast<plain_tcb>(plain);
+    std::ranges::copy(std::span(words).first(size), to);
 }
 } // namespace
 
+// All but pointers comes from the ground, and what differs from it on top.
+tcb::tcb(stack& s, endpoint& user)
+    : plain_tcb(*reinterpret_cast<const plain_tcb*>(s.common_.grounds[user.dormant_.ground].get())),
+      timer(&fired), stack_(&s), user_(&user), buffer_(user.dormant_.send_bound) {
+    const dormant& d = user.dormant_;
+    const std::uint32_t* const words = d.size <= dormant::room ? d.words.data() : d.apart->words.get();
+    unfold(words, reinterpret_cast<std::byte*>(static_cast<plain_tcb*>(this)), plain_words);
+}
+
 bool tcb::at_rest() const {
     if (state_ != state::established && state_ != state::close_wait) return false;
+    if (static_cast<const list_hook<stack::dirty_tag>&>(*this).linked()) return false;
     if (snd_una_ != snd_nxt_ || !board_.empty() || board_.has_exceptions() || buffer_.size() != 0 ||
         !user_->unread_.empty() || ahead_ || sent_data_ || output_possible())
         return false;
-    if (static_cast<const list_hook<stack::dirty_tag>&>(*this).linked()) return false;
     timer_table others = timers_;
     others.clear(timer_id::keepalive);
     return others.next() == never;
@@ -166,62 +166,53 @@ bool stack::may_lie_dormant(const tcb& c) const {
 void stack::lie_dormant(tcb& c) {
     endpoint& user = c.user();
     user.unread_.clear();
-    image plain;
-    std::memcpy(plain.data(), static_cast<const void*>(static_cast<plain_tcb*>(&c)), sizeof(plain_tcb));
-    dormant_ptr d = folded(plain, common_, std::move(user.dormant_));
-    d->send_bound = c.buffer_.bound();
+    dormant& d = user.dormant_;
+    fold_into(d, reinterpret_cast<const std::byte*>(static_cast<plain_tcb*>(&c)), common_);
+    d.send_bound = c.buffer_.bound();
     const instant keepalive = c.timers_.deadline(timer_id::keepalive);
     if (c.recovery_ || c.discovery_ || keepalive != never) {
-        d->apart = std::make_unique<dormant::rare>();
-        d->apart->losses = std::move(c.recovery_);
-        d->apart->search = std::move(c.discovery_);
+        dormant::rare& apart = with_rare(d);
+        apart.losses = std::move(c.recovery_);
+        apart.search = std::move(c.discovery_);
         if (keepalive != never) {
-            d->apart->keepalive = std::make_unique<keepalive_timer>(
+            apart.keepalive = std::make_unique<keepalive_timer>(
                 [](timer& t, instant now) {
                     endpoint& of = *static_cast<keepalive_timer&>(t).of;
                     of.stack_->timer_fired(*of.awake(), now); // `t` is gone
                 },
                 user);
-            wheel_.arm(*d->apart->keepalive, keepalive);
+            wheel_.arm(*apart.keepalive, keepalive);
         }
     }
     forget_connection(c);
     user.tcb_ = nullptr;
-    user.dormant_ = std::move(d);
+    d.asleep = true;
     ++dormant_count_;
     ++counters_.folded;
     c.give_back();
     drop_tcb(c);
 }
 
-// The TCB, awake or not.
-void stack::prefetch_rest(const endpoint& user) {
-    if (user.tcb_ != nullptr)
-        prefetch(user.tcb_, sizeof(tcb));
-    else
-        prefetch(user.dormant_.get(), sizeof(dormant) + much_in_common * sizeof(std::uint32_t));
-}
-
 tcb* stack::wake(endpoint& user) {
-    prefetch_rest(user);
-    dormant& d = *user.dormant_; // stays, as room for the next time
-    tcb* const c = make_tcb(user, unfolded(d, common_), d.send_bound);
+    dormant& d = user.dormant_;
+    prefetch(&d, sizeof d);
+    tcb* const c = make_tcb(user);
     if (d.apart) {
         c->recovery_ = std::move(d.apart->losses);
         c->discovery_ = std::move(d.apart->search);
         d.apart.reset();
     }
     user.tcb_ = c;
+    d.asleep = false;
     --dormant_count_;
     ++counters_.unfolded;
-    arm(*c);
     return c;
 }
 
 // Who only looks wakes nobody.
 info stack::info_of(endpoint& user) {
-    dormant& d = *user.dormant_;
-    tcb c(*this, user, unfolded(d, common_), d.send_bound);
+    dormant& d = user.dormant_;
+    tcb c(*this, user);
     if (d.apart) {
         c.recovery_ = std::move(d.apart->losses);
         c.discovery_ = std::move(d.apart->search);

@@ -2,7 +2,7 @@
 // seven hundred bytes, and what its queues have grown to. So what an idle connection costs is this:
 //
 //     endpoint        what its user sees; as long as there is a handle
-//     dormant         the TCB, folded to what tells it from others: some 150 bytes
+//     dormant         in it: the TCB, folded to what tells it from others, in 200 bytes
 //     one slot        of the demultiplexer
 //
 // A connection is *at rest* when nothing is in flight, queued, unread, held ahead of a hole, owed or waited
@@ -18,22 +18,31 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
-#include <span>
-#include <vector>
 
 namespace tapir::tcp {
 
-struct dormant;
-struct dormant_delete {
-    void operator()(dormant* d) const noexcept;
+/// A folded TCB, in the endpoint itself: between its hot lines and the others, so that a million of them are
+/// found, and fetched, in one step.
+struct dormant {
+    struct rare;
+    struct rare_delete {
+        void operator()(rare* r) const noexcept;
+    };
+    static constexpr std::size_t room = 46; ///< in words; nearly all take less
+
+    std::unique_ptr<rare, rare_delete> apart{}; ///< null for most
+    std::uint32_t send_bound = 0;
+    std::uint8_t size = 0;   ///< in words; if they are more than `room`, all are in `apart`
+    std::uint8_t ground = 0; ///< in common_grounds
+    bool asleep = false;
+    std::array<std::uint32_t, room> words; ///< the first `size` of them
 };
-using dormant_ptr = std::unique_ptr<dormant, dormant_delete>;
 
 /// What many have in common. Another is kept as long as there is room for one that is like none of these:
 /// such as have never sent, those with timestamps, those of another listener.
 struct common_grounds {
     static constexpr std::size_t most = 6;
-    std::array<std::vector<std::uint32_t>, most> grounds; ///< those behind the last are empty
+    std::array<std::unique_ptr<std::byte[]>, most> grounds; ///< those behind the last are null
 };
 
 /// Which of so many words differ from a ground, a bit for each.
@@ -45,10 +54,9 @@ constexpr std::size_t folded_at_most(std::size_t words) {
     return words_of_bits(words) + words;
 }
 /// Writes to `to` in which words `plain` differs from `common`, and those words; returns how many words that
-/// took, of folded_at_most(plain.size()).
-std::size_t fold(std::span<const std::uint32_t> plain, std::span<const std::uint32_t> common,
-                 std::span<std::uint32_t> to);
-void unfold(std::span<const std::uint32_t> folded, std::span<const std::uint32_t> common,
-            std::span<std::uint32_t> plain);
+/// took, of folded_at_most(words). Both are `words` words.
+std::size_t fold(const std::byte* plain, const std::byte* common, std::size_t words, std::uint32_t* to);
+/// `plain` is a copy of `common`.
+void unfold(const std::uint32_t* folded, std::byte* plain, std::size_t words);
 
 } // namespace tapir::tcp

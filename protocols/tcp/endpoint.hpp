@@ -15,7 +15,8 @@
 #include <tapir/framework/bytes.hpp>
 #include <tapir/framework/error.hpp>
 #include <tapir/framework/intrusive_list.hpp>
-#include <tapir/framework/recycled.hpp>
+#include <tapir/framework/prefetch.hpp>
+#include <tapir/framework/slabs.hpp>
 #include <tapir/framework/stream.hpp>
 #include <tapir/framework/time.hpp>
 #include <tapir/protocols/tcp/congestion/control.hpp>
@@ -195,7 +196,7 @@ struct brief_report {
 };
 
 class endpoint : public list_hook<>, // stack::all_ while it is open; then perhaps stack::unaccepted_
-                 public recycled<endpoint> {
+                 public in_slabs<endpoint> {
   public:
     endpoint(const endpoint&) = delete;
     endpoint& operator=(const endpoint&) = delete;
@@ -297,9 +298,9 @@ class endpoint : public list_hook<>, // stack::all_ while it is open; then perha
     endpoint(stack& s, std::shared_ptr<memory> budgets, const flow_key& flow, tcp::state start,
              std::uint64_t id);
     /// There is a TCB, awake or not.
-    bool open() const { return tcb_ != nullptr || dormant_ != nullptr; }
-    bool dormant() const { return tcb_ == nullptr && dormant_ != nullptr; }
-    /// The TCB, woken if need be; null in TIME_WAIT and CLOSED.
+    bool open() const { return tcb_ != nullptr || dormant(); }
+    bool dormant() const { return dormant_.asleep; }
+    /// The TCB, woken if need be; null in TIME_WAIT and CLOSED. The stack is to settle or arm it then.
     tcb* awake() const;
     void charge();
     void lose_unread();
@@ -308,33 +309,38 @@ class endpoint : public list_hook<>, // stack::all_ while it is open; then perha
         if (observer_ != nullptr) observer_->changed(*this);
     }
 
-    stack* stack_;        ///< gone, perhaps, when there is neither TCB nor TIME_WAIT entry
-    tcb* tcb_ = nullptr;  ///< null while dormant, in TIME_WAIT and CLOSED
-    dormant_ptr dormant_; ///< what it is to become again; or room for that
+    // Hot: what every segment touches.
+    stack* stack_;       ///< gone, perhaps, when there is neither TCB nor TIME_WAIT entry
+    tcb* tcb_ = nullptr; ///< null while dormant, in TIME_WAIT and CLOSED
     tcp::observer* observer_ = nullptr;
-    std::uint64_t id_;
-    flow_key flow_;
-    std::uint32_t time_wait_ = no_time_wait; ///< index of the TIME_WAIT entry that points here
-    static constexpr std::uint32_t no_time_wait = 0xffffffff;
     receive_queue unread_;
     std::shared_ptr<memory> memory_; ///< outlives the stack as long as unread data does
+    flow_key flow_;
+    memory_charge unread_charge_;
+    seq urgent_end_{};                  ///< one past the last urgent byte, if any came
+    std::uint32_t urgent_segments_ = 0; ///< that came
+    brief_error error_;
+    brief_error soft_error_;
+    bool peer_fin_ : 1 = false;
+    bool fin_acked_ : 1 = false;
+    bool finished_ : 1 = false;
+    bool accepted_ : 1;    ///< somebody owns it: false in an accept queue
+    tcp::dormant dormant_; ///< what the TCB is to become again
+
+    // Cold
+    static constexpr std::size_t hot = 2 * cache_line; ///< bytes of what is above, up to dormant_
+    static constexpr std::size_t hot_and_folded = hot + sizeof(tcp::dormant);
+    static constexpr std::uint32_t no_time_wait = 0xffffffff;
+    std::uint32_t time_wait_ = no_time_wait; ///< index of the TIME_WAIT entry that points here
+    std::uint64_t id_;
     path_of_states path_;
     std::unique_ptr<tcp::info> last_info_{}; ///< once there is no TCB to ask
     std::uint64_t task_ = 0;                 ///< as `owner`
     std::source_location opened_at_{};
     std::source_location last_call_at_{};
     instant last_call_{};
-    memory_charge unread_charge_;
-    seq urgent_end_{};                  ///< one past the last urgent byte, if any came
-    std::uint32_t urgent_segments_ = 0; ///< that came
-    std::uint32_t ce_received_ = 0;     ///< marked segments with data
+    std::uint32_t ce_received_ = 0; ///< marked segments with data
     brief_report report_;
-    brief_error error_;
-    brief_error soft_error_;
-    bool peer_fin_ : 1 = false;
-    bool fin_acked_ : 1 = false;
-    bool finished_ : 1 = false;
-    bool accepted_ : 1; ///< somebody owns it: false in an accept queue
 };
 
 } // namespace tapir::tcp

@@ -11,7 +11,10 @@ constexpr std::size_t slab_size = 4096;
 void receive_queue::append(chunk payload, buffer_pool& pool) {
     if (payload.empty()) return;
     if (!queued_) queued_ = std::make_unique<contents>();
-    if (payload.size() * 2 < payload.true_size()) {
+    // What comes alone, in the smallest of buffers, a copy would not make smaller.
+    const bool wasteful = payload.size() * 2 < payload.true_size() &&
+                          (payload.true_size() > buffer_pool::smallest || !queued_->chunks.empty());
+    if (wasteful) {
         append_copy(payload.data(), pool);
         return;
     }
@@ -26,7 +29,7 @@ void receive_queue::append_copy(bytes payload, buffer_pool& pool) {
     contents& q = *queued_;
     while (!payload.empty()) {
         if (!q.slab || q.slab_used == q.slab.capacity()) {
-            q.slab = pool.allocate(std::clamp(payload.size(), std::size_t{256}, slab_size));
+            q.slab = pool.allocate(std::clamp(payload.size(), buffer_pool::smallest, slab_size));
             q.slab_used = 0;
         }
         const std::size_t n = std::min(payload.size(), q.slab.capacity() - q.slab_used);

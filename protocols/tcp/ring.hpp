@@ -13,7 +13,7 @@
 
 namespace tapir::tcp {
 
-/// Making a T does not throw.
+/// Moving a T does not throw.
 template <class T>
 class ring {
   public:
@@ -41,19 +41,17 @@ class ring {
 
     void push_back(T element) {
         if (count_ == capacity_) grow();
-        ++count_;
-        back() = std::move(element);
+        std::construct_at(slot(count_++), std::move(element));
     }
     T pop_front() {
-        T first = std::exchange(front(), T{});
+        T* const at = slot(0);
+        T first = std::move(*at);
+        std::destroy_at(at);
         head_ = (head_ + 1) & (capacity_ - 1);
         --count_;
         return first;
     }
-    void pop_back() {
-        back() = T{};
-        --count_;
-    }
+    void pop_back() { std::destroy_at(slot(--count_)); }
     /// Before element i; i == size() appends. Moves the elements behind it.
     void insert(std::size_t i, T element) {
         push_back(std::move(element));
@@ -65,7 +63,8 @@ class ring {
     }
     /// Gives the memory back as well.
     void clear() {
-        free(slots_, capacity_);
+        for (std::uint32_t i = 0; i < count_; ++i) std::destroy_at(slot(i));
+        give_back();
         slots_ = nullptr;
         head_ = count_ = capacity_ = 0;
     }
@@ -76,25 +75,22 @@ class ring {
         alignas(T) std::byte slots[few * sizeof(T)];
     };
 
-    static T* make(std::uint32_t capacity) {
-        T* const slots = capacity == few ? static_cast<T*>(block::operator new(sizeof(block)))
-                                         : std::allocator<T>().allocate(capacity);
-        std::uninitialized_value_construct_n(slots, capacity);
-        return slots;
-    }
-    static void free(T* slots, std::uint32_t capacity) {
-        if (slots == nullptr) return;
-        std::destroy_n(slots, capacity);
-        if (capacity == few)
-            block::operator delete(slots, sizeof(block));
-        else
-            std::allocator<T>().deallocate(slots, capacity);
+    T* slot(std::uint32_t i) { return slots_ + ((head_ + i) & (capacity_ - 1)); }
+    void give_back() {
+        if (capacity_ == few)
+            block::operator delete(slots_, sizeof(block));
+        else if (capacity_ != 0)
+            std::allocator<T>().deallocate(slots_, capacity_);
     }
     void grow() {
         const std::uint32_t larger = capacity_ == 0 ? few : capacity_ * 2;
-        T* const slots = make(larger);
-        for (std::uint32_t i = 0; i < count_; ++i) slots[i] = std::move((*this)[i]);
-        free(slots_, capacity_);
+        T* const slots = larger == few ? static_cast<T*>(block::operator new(sizeof(block)))
+                                       : std::allocator<T>().allocate(larger);
+        for (std::uint32_t i = 0; i < count_; ++i) {
+            std::construct_at(slots + i, std::move(*slot(i)));
+            std::destroy_at(slot(i));
+        }
+        give_back();
         slots_ = slots;
         head_ = 0;
         capacity_ = larger;

@@ -124,22 +124,23 @@ path stack::path_of(const time_wait_entry& e) const {
     return {local, e.remote, ip::pseudo_header_sum(local, e.remote, ip::protocol::tcp)};
 }
 
-// Three steps, each for all: a slot tells where the endpoint is, the endpoint where the rest is.
+// Three steps: a slot tells where the endpoint is, the endpoint where the TCB is, if it is awake. What waits
+// for memory, or for the translation of an address, stands together: the processor does not see so far ahead
+// that it would do it side by side with a hash in between.
 void stack::expect(std::span<const flow_key> flows) {
     assert(flows.size() <= most_expected);
     std::array<endpoint*, most_expected> users;
     first_expected_ = 0;
     expected_count_ = flows.size();
-    for (std::size_t i = 0; i < flows.size(); ++i) {
+    for (std::size_t i = 0; i < flows.size(); ++i)
         expected_[i] = {flows[i], hash_flow(secret_, flows[i], hash_purpose::demultiplexing)};
-        demux_.prefetch(expected_[i].hash);
-    }
+    for (std::size_t i = 0; i < flows.size(); ++i) demux_.prefetch(expected_[i].hash);
     for (std::size_t i = 0; i < flows.size(); ++i) {
         users[i] = demux_.likely(expected_[i].hash);
-        if (users[i] != nullptr) prefetch(users[i], sizeof(endpoint));
+        if (users[i] != nullptr) prefetch(users[i], endpoint::hot_and_folded);
     }
     for (std::size_t i = 0; i < flows.size(); ++i)
-        if (users[i] != nullptr) prefetch_rest(*users[i]);
+        if (users[i] != nullptr && users[i]->tcb_ != nullptr) prefetch(users[i]->tcb_, sizeof(tcb));
 }
 
 // Segments of one flow may come together: those behind the first ask nothing.
@@ -164,7 +165,7 @@ void stack::forget_connection(const tcb& c) {
 
 endpoint* stack::find_connection(const flow_key& flow, std::uint64_t hash) const {
     return demux_.find(hash, [&](const endpoint& e) {
-        prefetch(&e, sizeof e);
+        prefetch(&e, endpoint::hot);
         return e.flow() == flow;
     });
 }
@@ -276,14 +277,15 @@ void stack::settle(tcb& c, instant now) {
 }
 
 // The window may be worth telling of, and who holds nothing any more may be at rest. Nothing is queued, no
-// state is left.
+// state is left, no deadline has changed.
 void stack::settle_read(tcb& c) {
     c.charge_received();
-    arm(c);
     if (c.window_update_due())
         mark_dirty(c);
     else if (crowded() && may_lie_dormant(c))
         mark_drowsy(c);
+    else
+        look_later(c);
 }
 
 void stack::after_output(tcb& c, instant now) {
@@ -295,13 +297,15 @@ void stack::after_output(tcb& c, instant now) {
 }
 
 void stack::arm(tcb& c) {
-    instant next = c.next_deadline();
-    const instant set = c.armed() ? c.deadline() : never;
-    // Somebody has to look whether it may lie dormant; a timer that is set anyway does.
-    if (const instant look = after(now_, config_.dormant_after);
-        set > look && next > look && may_lie_dormant(c))
-        next = look;
-    if (next < set) wheel_.arm(c, next);
+    look_later(c);
+    const instant next = c.next_deadline();
+    if (next < (c.armed() ? c.deadline() : never)) wheel_.arm(c, next);
+}
+
+// Somebody has to look whether it may lie dormant; a timer that is set anyway does.
+void stack::look_later(tcb& c) {
+    const instant look = after(now_, config_.dormant_after);
+    if ((!c.armed() || c.deadline() > look) && may_lie_dormant(c)) wheel_.arm(c, look);
 }
 
 void stack::timer_fired(tcb& c, instant now) {
@@ -340,7 +344,7 @@ void stack::forget(tcb& c) {
     if (c.opening_ == opening::fast && !c.syn_acked_) fast_opening_ends(c);
     user.last_info_.reset(new info(c.info()));
     user.tcb_ = nullptr;
-    user.dormant_.reset();
+    user.dormant_.apart.reset();
     c.give_back();
     user.unlink();
     if (!user.accepted_ && !user.unread_.empty()) unaccepted_.push_back(user);

@@ -354,10 +354,10 @@ class stack {
     void timer_fired(tcb& c, instant now);
     void after_output(tcb& c, instant now);
     void arm(tcb& c);
+    void look_later(tcb& c);
     // dormant.cpp
     void lie_dormant(tcb& c);
     tcb* wake(endpoint& user);
-    static void prefetch_rest(const endpoint& user);
     tcp::info info_of(endpoint& user);
     bool may_lie_dormant(const tcb& c) const;
     /// So many are awake that who is at rest lies dormant at once.

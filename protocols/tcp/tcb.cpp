@@ -44,9 +44,6 @@ tcb::tcb(stack& s, endpoint& user, const tcp::path& p, const connection_options&
     size_segments();
 }
 
-tcb::tcb(stack& s, endpoint& user, const plain_tcb& was, std::uint32_t send_bound)
-    : plain_tcb(was), timer(&fired), stack_(&s), user_(&user), buffer_(send_bound) {}
-
 // The only place where a connection's state changes.
 void tcb::enter(event cause, instant now) {
     const edge e = stack_->change_state(flow(), state_, cause, opening_, now);

@@ -209,7 +209,7 @@ class tcb : public plain_tcb,
   public:
     tcb(stack& s, endpoint& user, const path& p, const connection_options& options);
     /// One that lay dormant.
-    tcb(stack& s, endpoint& user, const plain_tcb& was, std::uint32_t send_bound);
+    tcb(stack& s, endpoint& user);
 
     // calls.cpp
     void open_active(seq iss, std::uint32_t ts_offset, instant now);

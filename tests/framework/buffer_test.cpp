@@ -20,6 +20,9 @@ TEST_CASE("buffer pool: capacities are size classes; the true size counts, not t
     const buffer b = pool.allocate(1500);
     CHECK(pool.live_blocks() == 1);
     CHECK(pool.live_bytes() == 2048);
+    const buffer large = pool.allocate(131'073);
+    CHECK(pool.live_blocks() == 2);
+    CHECK(pool.live_bytes() == 2048 + 131'073);
 }
 
 TEST_CASE("buffer pool: a block that was given back is used again") {

@@ -89,12 +89,42 @@ task<result<>> wait_for(event* e) {
 }
 
 /// Until the watcher has said so: it reports while the stall lasts, not afterwards.
+void hold_until_reported(reactor& r, captured_log& log) {
+    const instant limit = r.io().now() + 10s;
+    while (log.warnings().empty() && r.io().now() < limit)
+        std::this_thread::sleep_for(std::chrono::milliseconds(1));
+}
+
+task<> nothing_at_all() {
+    co_return;
+}
+
+task<> wait_a_turn() {
+    co_await yield();
+    co_await nothing_at_all();
+}
+
 task<> hold_the_thread(reactor* r, captured_log* log, unsigned* line) {
     *line = __LINE__ + 1;
     co_await yield(); // still the very first turn
-    const instant limit = r->io().now() + 10s;
-    while (log->warnings().empty() && r->io().now() < limit)
-        std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    hold_until_reported(*r, *log);
+}
+
+task<> hold_it_behind_others(reactor* r, captured_log* log, unsigned* line) {
+    co_await nothing_at_all();
+    *line = __LINE__ + 1;
+    co_await wait_a_turn();
+    hold_until_reported(*r, *log);
+}
+
+task<> call_who_holds_it(reactor* r, captured_log* log, unsigned* line) {
+    const auto holds = [=]() -> task<> {
+        hold_until_reported(*r, *log);
+        co_return;
+    };
+    co_await wait_a_turn();
+    *line = __LINE__ + 1;
+    co_await holds();
 }
 
 } // namespace
@@ -401,18 +431,24 @@ TEST_CASE("reactor: real sleep ends at its deadline, not before, and in order") 
 }
 
 TEST_CASE("reactor: a coroutine that holds its thread is reported while it does, with function and line") {
-    captured_log log;
-    reactor_config config;
-    config.stall_after = 40ms;
-    reactor r(make_uring_backend(), config);
-    unsigned line = 0;
-    r.run(hold_the_thread(&r, &log, &line));
-    CHECK(r.stalls()->stalls() == 1);
-    const auto warnings = log.warnings();
-    REQUIRE(warnings.size() == 1);
-    CHECK_MESSAGE(warnings[0].find("reactor_test.cpp:" + std::to_string(line)) != std::string::npos,
-                  warnings[0]);
-    CHECK_MESSAGE(warnings[0].find("hold_the_thread") != std::string::npos, warnings[0]);
+    // Whoever has awaited nothing yet is told by the line that calls it.
+    const auto told = [](auto holder, const char* name) {
+        captured_log log;
+        reactor_config config;
+        config.stall_after = 40ms;
+        reactor r(make_uring_backend(), config);
+        unsigned line = 0;
+        r.run(holder(&r, &log, &line));
+        CHECK(r.stalls()->stalls() == 1);
+        const auto warnings = log.warnings();
+        REQUIRE(warnings.size() == 1);
+        CHECK_MESSAGE(warnings[0].find("reactor_test.cpp:" + std::to_string(line)) != std::string::npos,
+                      warnings[0]);
+        CHECK_MESSAGE(warnings[0].find(name) != std::string::npos, warnings[0]);
+    };
+    told(hold_the_thread, "hold_the_thread");
+    told(hold_it_behind_others, "hold_it_behind_others");
+    told(call_who_holds_it, "call_who_holds_it");
 }
 
 TEST_CASE("reactor: one that sleeps long, or works in short turns, is no stall") {

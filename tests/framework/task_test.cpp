@@ -10,6 +10,7 @@
 #include <doctest/doctest.h>
 
 #include <algorithm>
+#include <cstdint>
 #include <memory>
 #include <optional>
 #include <stdexcept>
@@ -276,6 +277,98 @@ TEST_CASE("a task that is destroyed where it waits leaves the tree, and may outl
         CHECK(lines(without) == (destroy ? 3 : 4));
         held.reset();
     }
+}
+
+TEST_CASE(
+    "the tree shows whom each awaits now: not who ended before it waited, nor who was waited for before") {
+    reactor r(make_sim_backend());
+    event never_set;
+    std::string tree;
+    const auto innermost = [&]() -> task<> { (void)co_await never_set.wait(); };
+    const auto between = [&]() -> task<> {
+        CHECK(co_await add(1, 2) == 3);
+        CHECK(co_await answer_after(1ms, 4) == 4);
+        CHECK(co_await loop(5) == 15);
+        co_await innermost();
+    };
+    const auto outermost = [&]() -> task<> {
+        CHECK(co_await answer_after(1ms, 5) == 5);
+        co_await between();
+    };
+    const auto body = [&](scope& s) -> task<> {
+        s.spawn(outermost);
+        (void)co_await sleep_for(3ms);
+        tree = coroutine_tree(r);
+        CHECK(coroutine_tree(r) == tree);
+        never_set.set();
+    };
+    r.run(with_scope(body));
+    // Within the tree of body, which runs, three lines below one another; nothing of those that have ended.
+    CHECK(std::ranges::count(tree, '\n') == 4);
+    CHECK(tree.find("\n└─ ") != std::string::npos);
+    CHECK(tree.find("\n   └─ ") != std::string::npos);
+    CHECK(tree.find(": event") != std::string::npos);
+    for (const char* gone : {"add(", "answer_after(", "loop("}) CHECK(tree.find(gone) == std::string::npos);
+}
+
+TEST_CASE("one that the budget keeps from beginning stands in the tree, with those who await it") {
+    reactor_config config;
+    config.budget = 1;
+    reactor r(make_sim_backend(), config);
+    std::string tree;
+    const auto sums = [](int from) -> task<int> { co_return from + co_await loop(3); };
+    const auto body = [&](scope& s) -> task<> {
+        s.spawn(sums, 1);
+        co_await yield();
+        for (int turns = 0; turns < 10 && tree.find("loop(") == std::string::npos; ++turns) {
+            co_await yield();
+            tree = coroutine_tree(r);
+        }
+    };
+    r.run(with_scope(body));
+    CHECK(tree.find("loop(int)") != std::string::npos);
+    CHECK(std::ranges::count(tree, '\n') == 3); // body, sums, loop
+}
+
+TEST_CASE("ids are given when they are asked for, once") {
+    reactor r(make_sim_backend());
+    const auto own_id = []() -> task<std::uint64_t> {
+        promise_base& self = co_await this_coroutine;
+        const std::uint64_t id = self.id();
+        co_await yield();
+        CHECK(self.id() == id);
+        co_return id;
+    };
+    const auto body = [&]() -> task<> {
+        CHECK(co_await add(1, 2) == 3); // never asked
+        CHECK(co_await own_id() == 1);
+        CHECK(co_await own_id() == 2);
+    };
+    r.run(body());
+}
+
+TEST_CASE("an outcome that a local's destructor replaces is destroyed") {
+    struct throws_at_the_end {
+        ~throws_at_the_end() noexcept(false) { throw std::runtime_error("late"); }
+    };
+    const auto kept = std::make_shared<int>(1);
+    const auto late_failure = [](std::shared_ptr<int> value) -> task<std::shared_ptr<int>> {
+        const throws_at_the_end last;
+        co_return value;
+    };
+    const auto late_value = [](std::shared_ptr<int> value) -> task<std::shared_ptr<int>> {
+        try {
+            const throws_at_the_end last;
+            co_return value;
+        } catch (const std::runtime_error&) {
+            co_return std::make_shared<int>(2);
+        }
+    };
+    reactor r(make_sim_backend());
+    CHECK_THROWS_WITH((void)r.run(late_failure(kept)), "late");
+    CHECK(kept.use_count() == 1);
+    CHECK(*r.run(late_value(kept)) == 2);
+    CHECK(kept.use_count() == 1);
 }
 
 TEST_CASE("virtual time that can never go on throws with the tree of those who wait") {

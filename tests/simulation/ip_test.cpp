@@ -8,10 +8,12 @@
 #include <tapir/protocols/host/host.hpp>
 #include <tapir/protocols/ip/checksum.hpp>
 #include <tapir/protocols/link/wire.hpp>
+#include <tapir/protocols/tcp/header.hpp>
 
 #include <doctest/doctest.h>
 
 #include <algorithm>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -248,6 +250,37 @@ TEST_CASE("ip: a connection to another network leaves by the right route, from t
     REQUIRE(w.left_peer.received.size() == 1);
     CHECK(ipv4::view::parse(w.left_peer.received[0])->source() == a("192.0.2.2"));
     CHECK(w.right_peer.received.size() == 1);
+}
+
+TEST_CASE("ip: TCP is told the way that there is now, not the one that the last segment would have gone") {
+    two_links w({}, 1280);
+    REQUIRE(w.us.add_route(ip::prefix(), a("192.0.2.1")));
+    auto listener = w.us.listen(ip::endpoint(ip::address(), 80));
+    REQUIRE(listener);
+    const auto syn = [](std::uint16_t port) {
+        tcp::header h;
+        h.source_port = port;
+        h.destination_port = 80;
+        h.flags = tcp::flags::syn;
+        packet segment(h.size());
+        const auto sum = ip::pseudo_header_sum(a("203.0.113.5"), a("192.0.2.2"), ip::protocol::tcp);
+        tcp::emit(segment, h, sum, std::span<const bytes>());
+        ipv4::header ip;
+        ip.source = a("203.0.113.5");
+        ip.destination = a("192.0.2.2");
+        return tapir::test::datagram(ip, segment);
+    };
+    const auto mss_of = [](const packet& answer) {
+        const auto parsed = tcp::parse(ipv4::view::parse(answer)->payload());
+        return parsed ? parsed->header.options.mss.value_or(0) : 0;
+    };
+    w.from_left(syn(1000));
+    REQUIRE(w.left_peer.received.size() == 1);
+    CHECK(mss_of(w.left_peer.received[0]) == 1460);
+    REQUIRE(w.us.add_route(p("203.0.113.0/24"), a("198.51.100.1")));
+    w.from_left(syn(1001));
+    REQUIRE(w.right_peer.received.size() == 1);
+    CHECK(mss_of(w.right_peer.received[0]) == 1240);
 }
 
 TEST_CASE("ip: whom ARP does not find TCP is told of once for each destination, however much has waited") {

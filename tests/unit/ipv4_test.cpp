@@ -255,6 +255,25 @@ TEST_CASE("fragments are accepted like any datagram: the first, the middle and t
     CHECK(h.refused(header) == drop::not_ours); // strangers' fragments do not count as ours
 }
 
+TEST_CASE(
+    "whose datagrams were taken is asked anew when addresses change, when a group is meant, and of others") {
+    host h;
+    const auto b = datagram(from_peer());
+    CHECK(h.accepts(b));
+    CHECK(h.accepts(b));
+    CHECK(h.refused(b, true) == drop::link_broadcast);
+    auto header = from_peer();
+    header.source = own;
+    CHECK(h.refused(header) == drop::own_source);
+    CHECK(h.accepts(b));
+    CHECK(h.in.count().accepted == 3);
+    REQUIRE(h.routes.remove_address(own));
+    CHECK(h.refused(b) == drop::not_ours);
+    REQUIRE(h.routes.add_address({peer, 24}));
+    REQUIRE(h.routes.add_address({own, 24}));
+    CHECK(h.refused(b) == drop::own_source);
+}
+
 TEST_CASE("a router takes what is for others, marked; what must not pass it does not") {
     ipv4::routes routes;
     REQUIRE(routes.add_address({own, 24}, 0));

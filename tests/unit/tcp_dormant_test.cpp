@@ -6,6 +6,7 @@
 #include <array>
 #include <cstring>
 #include <numeric>
+#include <span>
 
 #include "tests/support/tcp_lab.hpp"
 
@@ -110,9 +111,11 @@ TEST_CASE("dormant: words come back as they were") {
         const auto plain = random_words(r, size, alike);
         const auto common = random_words(r, size, alike);
         std::vector<std::uint32_t> folded(tcp::folded_at_most(size));
-        folded.resize(tcp::fold(plain, common, folded));
-        std::vector<std::uint32_t> again(size);
-        tcp::unfold(folded, common, again);
+        const std::size_t used = tcp::fold(std::as_bytes(std::span(plain)).data(),
+                                           std::as_bytes(std::span(common)).data(), size, folded.data());
+        REQUIRE(used <= folded.size());
+        auto again = common;
+        tcp::unfold(folded.data(), std::as_writable_bytes(std::span(again)).data(), size);
         REQUIRE(again == plain);
     }
 }
@@ -121,12 +124,16 @@ TEST_CASE("dormant: what is in common takes no room") {
     tapir::random r(6);
     const auto plain = random_words(r, 128, 0);
     std::vector<std::uint32_t> folded(tcp::folded_at_most(plain.size()));
-    CHECK(tcp::fold(plain, plain, folded) == 4); // which of the words
+    const auto words_for = [&](const std::vector<std::uint32_t>& other) {
+        return tcp::fold(std::as_bytes(std::span(other)).data(), std::as_bytes(std::span(plain)).data(),
+                         plain.size(), folded.data());
+    };
+    CHECK(words_for(plain) == 4); // which of the words
     auto other = plain;
     other[100] ^= 1;
-    CHECK(tcp::fold(other, plain, folded) == 5);
+    CHECK(words_for(other) == 5);
     for (auto& w : other) w = ~w;
-    CHECK(tcp::fold(other, plain, folded) == tcp::folded_at_most(plain.size()));
+    CHECK(words_for(other) == tcp::folded_at_most(plain.size()));
 }
 
 TEST_CASE("dormant: after a second of silence, until the next segment") {
@@ -167,6 +174,17 @@ TEST_CASE("dormant: a call wakes it, and so does the end of its handle") {
     CHECK(lab.out() == segs{{.flags = RST, .seq = 6}});
     CHECK(lab.stack.connections() == 0);
     CHECK(lab.stack.dormant_connections() == 0);
+}
+
+TEST_CASE("dormant: who was woken by a question alone lies down again") {
+    tcp_lab lab;
+    lab.establish();
+    lab.wait(3s);
+    REQUIRE(lab.stack.dormant_connections() == 1);
+    CHECK(lab.e->writable() > 0);
+    CHECK(lab.stack.dormant_connections() == 0);
+    lab.wait(3s);
+    CHECK(lab.stack.dormant_connections() == 1);
 }
 
 TEST_CASE("dormant: who has something unread, queued or under way stays awake") {

@@ -45,6 +45,18 @@ TEST_CASE("memory: the account is what the buffers really are") {
     CHECK(charged(lab.stack) == 0);
 }
 
+TEST_CASE("memory: of small segments the first stays where it came, the others share a buffer") {
+    tcp_lab lab;
+    lab.establish();
+    lab.in({.flags = ACK, .seq = 1, .ack = 1, .text = "a"}); // in a buffer of 256 bytes
+    CHECK(lab.stack.memory().receive.used() == 256);
+    for (std::uint32_t i = 2; i <= 200; ++i) lab.in({.flags = ACK, .seq = i, .ack = 1, .text = "b"});
+    CHECK(lab.stack.memory().receive.used() == 512);
+    CHECK(lab.stack.memory().receive.used() == lab.pool.live_bytes());
+    CHECK(lab.read() == "a" + std::string(199, 'b'));
+    CHECK(lab.stack.memory().receive.used() == 0);
+}
+
 TEST_CASE("memory: exact in every step of a transfer over a bad network, and back at zero after it") {
     for (std::uint64_t seed = 1; seed <= 4; ++seed) {
         tcp_world w;
