@@ -1,6 +1,6 @@
 // Exact counts of what this thread has done since it began: allocations, copies, and system calls that move
-// frames. The program that links counted.cpp has operator new, memcpy, memmove, read and write replaced by
-// ones that count.
+// frames. The program that links counted.cpp has operator new, memcpy, memmove, read, write and syscall
+// replaced by ones that count.
 //
 //     const counts before = counted();
 //     ...

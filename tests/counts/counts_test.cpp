@@ -2,11 +2,15 @@
 // bench/, and gate nothing. Where a bound is not yet what it is to become, it says so; it may only be
 // lowered.
 
+#include <tapir/framework/system_call.hpp>
+
 #include <doctest/doctest.h>
 
 #include <functional>
 #include <string>
+#include <unistd.h>
 
+#include "tests/counts/counted.hpp"
 #include "tests/counts/on_tap.hpp"
 #include "tests/skip.hpp"
 #include "tests/support/netns.hpp"
@@ -37,6 +41,17 @@ void one_enter_each_turn(const cost& c) {
 }
 
 } // namespace
+
+TEST_CASE("counts: reads and writes are seen, by whichever way they ask the system") {
+    const counts before = counted();
+    char c = 0;
+    CHECK(tapir::system_read(-1, &c, 1) == -1);
+    CHECK(tapir::system_write(-1, &c, 1) == -1);
+    CHECK(::read(-1, &c, 1) == -1);
+    CHECK(::write(-1, &c, 1) == -1);
+    CHECK((counted() - before).reads == 2);
+    CHECK((counted() - before).writes == 2);
+}
 
 TEST_CASE("counts: a request on a keep-alive connection") {
     on_each_path([](const std::string& io) {
