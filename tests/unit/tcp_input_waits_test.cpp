@@ -62,12 +62,12 @@ TEST_CASE("an ACK that has waited tells of max_deferred_part at once, others of 
 }
 
 TEST_CASE("an ACK that has waited goes when no more input waits, asked for or not") {
+    int asked = 0; // outlives the lab, whose end asks too
     flooded lab;
     lab.text(1);
     CHECK(lab.out_while_input_waits() == segs{});
     CHECK(lab.out() == segs{{.flags = ACK, .seq = 1, .ack = 1001}});
 
-    int asked = 0;
     lab.stack.on_want_flush([](void* n) { ++*static_cast<int*>(n); }, &asked);
     lab.text(1001);
     CHECK(asked == 1);
