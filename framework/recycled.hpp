@@ -11,6 +11,7 @@
 
 #include <cstddef>
 #include <new>
+#include <utility>
 
 namespace tapir {
 
@@ -27,6 +28,7 @@ class recycled {
     static void operator delete(void* memory, std::size_t size) noexcept {
         if (!pools_memory || size != sizeof(T) || kept.count >= most_kept || kept.over)
             return ::operator delete(memory);
+        if (kept.count == 0) static thread_local const at_end_of_thread frees;
         kept.first = new (memory) node{kept.first};
         ++kept.count;
     }
@@ -36,20 +38,19 @@ class recycled {
     struct node {
         node* next;
     };
-    struct list {
+    struct list { // trivial, and so reached without a check whether it was made already
         node* first = nullptr;
         std::size_t count = 0;
         bool over = false; ///< the thread ends; what static objects free then is not kept
-        ~list() {
-            over = true;
-            while (first != nullptr) {
-                node* const next = first->next;
-                ::operator delete(first);
-                first = next;
-            }
+    };
+    static inline constinit thread_local list kept{};
+    struct at_end_of_thread {
+        at_end_of_thread() = default;
+        ~at_end_of_thread() {
+            kept.over = true;
+            while (kept.first != nullptr) ::operator delete(std::exchange(kept.first, kept.first->next));
         }
     };
-    static inline thread_local list kept;
 };
 
 } // namespace tapir

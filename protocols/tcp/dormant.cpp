@@ -31,35 +31,30 @@ std::uint32_t word(const std::byte* words, std::size_t i) {
     return w;
 }
 
-/// Of at most 32 words which differ, a bit for each. No branch depends on what is in them, and compilers make
-/// vectors of the whole.
-std::uint32_t differing(const std::byte* plain, const std::byte* common, std::size_t size) {
+/// Of the 32 words from `first` on which differ, a bit for each; of fewer at the end. No branch depends on
+/// what is in them, and compilers make vectors of the whole.
+std::uint32_t differing(const std::byte* plain, const std::byte* common, std::size_t first,
+                        std::size_t words) {
     std::uint32_t which = 0;
-    if (size >= each_bit.size())
-        for (std::size_t i = 0; i < each_bit.size(); ++i)
+    if (words < each_bit.size()) {
+        for (std::size_t i = first; i < words; ++i)
             which |= word(plain, i) != word(common, i) ? each_bit[i] : 0;
-    else
-        for (std::size_t i = 0; i < size; ++i) which |= word(plain, i) != word(common, i) ? each_bit[i] : 0;
-    return which;
-}
-
-std::size_t words_needed(const std::byte* plain, const std::byte* common, std::size_t words) {
-    std::size_t needed = words_of_bits(words);
-    for (std::size_t first = 0; first < words; first += 32)
-        needed += static_cast<std::size_t>(
-            std::popcount(differing(plain + first * word_size, common + first * word_size, words - first)));
-    return needed;
+        return which;
+    }
+    const std::size_t from = std::min(first, words - each_bit.size()); // some twice, and not one by one
+    for (std::size_t i = 0; i < each_bit.size(); ++i)
+        which |= word(plain, from + i) != word(common, from + i) ? each_bit[i] : 0;
+    return which >> (first - from);
 }
 } // namespace
 
 std::size_t fold(const std::byte* plain, const std::byte* common, std::size_t words, std::uint32_t* to) {
     std::size_t used = words_of_bits(words);
     for (std::size_t first = 0; first < words; first += 32) {
-        const std::byte* const here = plain + first * word_size;
-        const std::uint32_t which = differing(here, common + first * word_size, words - first);
+        const std::uint32_t which = differing(plain, common, first, words);
         to[first / 32] = which;
         for (std::uint32_t rest = which; rest != 0; rest &= rest - 1)
-            to[used++] = word(here, static_cast<std::size_t>(std::countr_zero(rest)));
+            to[used++] = word(plain, first + static_cast<std::size_t>(std::countr_zero(rest)));
     }
     return used;
 }
@@ -94,9 +89,23 @@ void dormant::rare_delete::operator()(rare* r) const noexcept {
 }
 
 namespace {
-constexpr std::size_t plain_words = sizeof(plain_tcb) / sizeof(std::uint32_t);
-using folded_words = std::array<std::uint32_t, folded_at_most(plain_words)>;
-static_assert(sizeof(plain_tcb) % sizeof(std::uint32_t) == 0 && folded_words().size() <= 0xff);
+constexpr std::size_t plain_words = sizeof(plain_tcb) / word_size;
+/// Those with which a plain_tcb begins are in common with nobody, and not even compared.
+constexpr std::size_t own_words = 20;
+using folded_words = std::array<std::uint32_t, own_words + folded_at_most(plain_words - own_words)>;
+static_assert(sizeof(plain_tcb) % word_size == 0 && folded_words().size() <= 0xff);
+
+std::size_t fold_tcb(const std::byte* plain, const std::byte* common, folded_words& to) {
+    constexpr std::size_t own = own_words * word_size;
+    std::memcpy(to.data(), plain, own);
+    return own_words + fold(plain + own, common + own, plain_words - own_words, to.data() + own_words);
+}
+
+void unfold_tcb(const std::uint32_t* folded, std::byte* plain) {
+    constexpr std::size_t own = own_words * word_size;
+    std::memcpy(plain, folded, own);
+    unfold(folded + own_words, plain + own, plain_words - own_words);
+}
 
 dormant::rare& with_rare(dormant& d) {
     if (!d.apart) d.apart.reset(new dormant::rare);
@@ -106,35 +115,34 @@ dormant::rare& with_rare(dormant& d) {
 void fold_into(dormant& d, const std::byte* plain, common_grounds& common) {
     folded_words words;
     const bool was_like_others = d.size <= dormant::room;
-    std::size_t ground = d.ground; // as it was the last time, most likely
     std::size_t size = SIZE_MAX;
-    if (common.grounds[ground]) size = fold(plain, common.grounds[ground].get(), plain_words, words.data());
+    const auto try_ground = [&](std::size_t ground) {
+        folded_words others;
+        const std::size_t needed = fold_tcb(plain, common.grounds[ground].get(), others);
+        if (needed >= size) return;
+        size = needed;
+        d.ground = static_cast<std::uint8_t>(ground);
+        std::ranges::copy(std::span(others).first(needed), words.begin());
+    };
+    // As it was the last time, most likely.
+    if (common.grounds[d.ground]) size = fold_tcb(plain, common.grounds[d.ground].get(), words);
     // Who was like none of them the last time is not asked again.
     if (size > dormant::room && was_like_others) {
-        const std::size_t before = ground;
         std::size_t n = 0;
-        for (; size > dormant::room && n < common.most && common.grounds[n]; ++n) {
-            const std::size_t needed = words_needed(plain, common.grounds[n].get(), plain_words);
-            if (needed >= size) continue;
-            size = needed;
-            ground = n;
-        }
+        for (; size > dormant::room && n < common.most && common.grounds[n]; ++n) try_ground(n);
         if (size > dormant::room && n < common.most) {
             common.grounds[n].reset(new std::byte[sizeof(plain_tcb)]);
             std::memcpy(common.grounds[n].get(), plain, sizeof(plain_tcb));
-            ground = n;
+            try_ground(n);
         }
-        if (ground != before || size == SIZE_MAX)
-            size = fold(plain, common.grounds[ground].get(), plain_words, words.data());
     }
     d.size = static_cast<std::uint8_t>(size);
-    d.ground = static_cast<std::uint8_t>(ground);
-    std::uint32_t* to = d.words.data();
-    if (size > dormant::room) {
-        with_rare(d).words = std::make_unique<std::uint32_t[]>(size);
-        to = d.apart->words.get();
-    }
-    std::ranges::copy(std::span(words).first(size), to);
+    const auto all = std::span(words).first(size);
+    const auto within = all.first(std::min(size, dormant::room));
+    std::ranges::copy(within, d.words.begin());
+    if (within.size() == size) return;
+    with_rare(d).words = std::make_unique<std::uint32_t[]>(size - dormant::room);
+    std::ranges::copy(all.subspan(dormant::room), d.apart->words.get());
 }
 } // namespace
 
@@ -143,8 +151,15 @@ tcb::tcb(stack& s, endpoint& user)
     : plain_tcb(*reinterpret_cast<const plain_tcb*>(s.common_.grounds[user.dormant_.ground].get())),
       timer(&fired), stack_(&s), user_(&user), buffer_(user.dormant_.send_bound) {
     const dormant& d = user.dormant_;
-    const std::uint32_t* const words = d.size <= dormant::room ? d.words.data() : d.apart->words.get();
-    unfold(words, reinterpret_cast<std::byte*>(static_cast<plain_tcb*>(this)), plain_words);
+    auto* const plain = reinterpret_cast<std::byte*>(static_cast<plain_tcb*>(this));
+    if (d.size <= dormant::room) {
+        unfold_tcb(d.words.data(), plain);
+    } else {
+        folded_words all;
+        std::ranges::copy(d.words, all.begin());
+        std::copy_n(d.apart->words.get(), d.size - dormant::room, all.begin() + dormant::room);
+        unfold_tcb(all.data(), plain);
+    }
 }
 
 bool tcb::at_rest() const {

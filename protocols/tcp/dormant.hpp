@@ -32,7 +32,7 @@ struct dormant {
 
     std::unique_ptr<rare, rare_delete> apart{}; ///< null for most
     std::uint32_t send_bound = 0;
-    std::uint8_t size = 0;   ///< in words; if they are more than `room`, all are in `apart`
+    std::uint8_t size = 0;   ///< in words; those for which there is no room are in `apart`
     std::uint8_t ground = 0; ///< in common_grounds
     bool asleep = false;
     std::array<std::uint32_t, room> words; ///< the first `size` of them

@@ -137,8 +137,11 @@ void stack::expect(std::span<const flow_key> flows) {
     for (std::size_t i = 0; i < flows.size(); ++i) demux_.prefetch(expected_[i].hash);
     for (std::size_t i = 0; i < flows.size(); ++i) {
         users[i] = demux_.likely(expected_[i].hash);
-        if (users[i] != nullptr) prefetch(users[i], endpoint::hot_and_folded);
+        if (users[i] != nullptr) prefetch(users[i]); // all others lie on its page
     }
+    for (std::size_t i = 0; i < flows.size(); ++i)
+        if (users[i] != nullptr) prefetch(users[i], endpoint::hot_and_folded);
+    if (!crowded()) return; // those few that are awake are in the caches
     for (std::size_t i = 0; i < flows.size(); ++i)
         if (users[i] != nullptr && users[i]->tcb_ != nullptr) prefetch(users[i]->tcb_, sizeof(tcb));
 }

@@ -93,13 +93,11 @@ class plain_tcb {
     static limits::milliseconds compact(duration d);
     plain_tcb(const config& c, const path& p, const connection_options& options);
 
-    // Hot: what every segment touches.
+    // No two connections have these alike (dormant.cpp).
     seq snd_una_;
     seq snd_nxt_;
-    std::uint32_t snd_wnd_ = 0;
     seq snd_wl1_;
     seq snd_wl2_;
-    std::uint32_t max_snd_wnd_ = 0;
     seq rcv_nxt_;
     /// Right edge of the window offered; never moves back [RFC 9293 3.8.6 SHLD-14]. In SYN_SENT rcv_nxt_ is
     /// not known yet: the distance counts.
@@ -107,6 +105,19 @@ class plain_tcb {
     seq last_ack_sent_; ///< [RFC 7323 4.3]
     std::uint32_t ts_recent_ = 0;
     std::uint32_t ts_offset_ = 0;
+    seq iss_;
+    seq irs_;
+    seq recover_; ///< one past the highest sent when a recovery began; it ends there [RFC 6582]
+    std::uint32_t ts_recent_at_ = 0; ///< second
+    std::uint32_t drain_goal_ = 0;   ///< bytes acknowledged, modulo 2^32, that are progress again
+    std::uint32_t segments_in_ = 0;
+    std::uint32_t segments_out_ = 0;
+    instant last_progress_{};
+    instant last_receive_{};
+
+    // Hot: what every segment touches.
+    std::uint32_t snd_wnd_ = 0;
+    std::uint32_t max_snd_wnd_ = 0;
     tcp::state state_ = state::closed;
     std::uint8_t snd_scale_ = 0;
     std::uint8_t rcv_scale_ = 0;
@@ -164,9 +175,6 @@ class plain_tcb {
     std::uint16_t peer_mss_ = 0;
     std::uint16_t mss_ = 0;     ///< what these and mtu_ make of it: see size_segments()
     std::uint16_t rcv_mss_ = 0; ///< most text seen in a packet: what counts as a full segment on the way in
-    seq iss_;
-    seq irs_;
-    seq recover_; ///< one past the highest sent when a recovery began; it ends there [RFC 6582]
     seq peer_fin_;
     congestion_control congestion_;
     pacer pacer_;
@@ -175,22 +183,16 @@ class plain_tcb {
     // Receive buffer tuning: rounds of one round trip each
     instant round_began_{};
     std::uint64_t round_began_at_ = 0; ///< bytes that the user had read then
-    instant last_progress_{};
-    instant drained_at_{};         ///< when the send queue last was less by what follows
-    std::uint32_t drain_goal_ = 0; ///< bytes acknowledged, modulo 2^32, that are progress again
+    instant drained_at_{}; ///< when the send queue last was less by what makes it reach drain_goal_
 
     // Cold
     limits limits_;
     instant last_data_send_{};
-    instant last_receive_{};
-    std::uint32_t ts_recent_at_ = 0;   ///< second
     std::uint32_t mtu_lowered_at_ = 0; ///< second; 0: never
     std::uint64_t bytes_sent_ = 0;
     std::uint64_t bytes_acked_ = 0;
     std::uint64_t bytes_received_ = 0;
     std::uint64_t bytes_retransmitted_ = 0;
-    std::uint32_t segments_in_ = 0;
-    std::uint32_t segments_out_ = 0;
     std::uint32_t retransmits_ = 0;
     std::uint32_t fast_retransmits_ = 0;
     std::uint32_t undone_ = 0; ///< recoveries

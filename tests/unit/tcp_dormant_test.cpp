@@ -92,6 +92,72 @@ struct twins {
     }
 };
 
+/// One end of connections that have as little in common as can be.
+struct motley final : tcp::output_sink {
+    explicit motley(const tcp::config& c) : stack(c, siphash_key{1, 2}, tapir::random(3), pool, wheel) {}
+
+    void open_next(tapir::random& r) {
+        now += std::chrono::seconds(r.below(10'000));
+        wheel.advance(now);
+        const auto some = [&] { return std::chrono::milliseconds(600'000 + r.below(1'000'000)); };
+        tcp::connection_options o;
+        o.congestion =
+            r.below(2) == 0 ? tcp::congestion_algorithm::cubic : tcp::congestion_algorithm::new_reno;
+        o.receive_buffer = 50'000 + r.below(50'000);
+        o.give_up_after = some();
+        o.close_timeout = some();
+        o.user_timeout = some();
+        o.connect_timeout = some();
+        o.keepalive_interval = some();
+        auto opened = stack.connect(way, 80, static_cast<std::uint16_t>(20'000 + all.size()), o, now);
+        REQUIRE(opened);
+        all.push_back(std::move(*opened));
+        stack.flush(now, *this);
+        theirs = 1;
+        in(SYN | ACK, 0, r);
+        for (int n = 0; n < 4; ++n) {
+            in(ACK, 1 + r.below(1000), r);
+            (void)all.back()->read_chunk();
+            all.back()->write(as_bytes(std::string(1 + r.below(5'000), 'w')));
+            do { // the pacer lets it go bit by bit
+                now += 10ms;
+                wheel.advance(now);
+                stack.flush(now, *this);
+                in(ACK, 0, r);
+            } while (all.back()->unacked() != 0);
+        }
+    }
+    void in(tcp::flags f, std::uint32_t text, tapir::random& r) {
+        now += std::chrono::microseconds(1 + r.below(30'000));
+        tcp::segment s;
+        s.header.source_port = 80;
+        s.header.destination_port = all.back()->local().port;
+        s.header.flags = f;
+        s.header.seq = tcp::seq(has(f, SYN) ? 0 : theirs);
+        s.header.ack = ours;
+        s.header.window = static_cast<std::uint16_t>(30'000 + r.below(30'000));
+        s.payload = chunk(pool.allocate(1024), 0, text);
+        s.arrived = now;
+        theirs += text;
+        stack.receive(way, s, now);
+        stack.flush(now, *this);
+    }
+    bool ready() override { return true; }
+    std::size_t max_payload() override { return 0; }
+    void emit(const tcp::path&, const tcp::outgoing_segment& s) override {
+        ours = s.header.seq + static_cast<std::uint32_t>(s.payload_size) + (s.header.syn() ? 1u : 0u);
+    }
+
+    tcp::path way{ip::address::v4(192, 0, 2, 1), ip::address::v4(192, 0, 2, 2), 0, 1500};
+    instant now = instant(100s);
+    buffer_pool pool;
+    timer_wheel wheel{1us, now};
+    tcp::stack stack;
+    std::vector<std::unique_ptr<tcp::endpoint>> all;
+    std::uint32_t theirs = 1;
+    tcp::seq ours;
+};
+
 tcp::options generous() {
     tcp::options o;
     o.mss = std::uint16_t{1000};
@@ -249,6 +315,20 @@ TEST_CASE("dormant: the host stops, and the network is said to be unreachable") 
     lab.stack.stop(lab.now);
     CHECK(lab.e->error() == errc::host_stopped);
     CHECK(lab.out() == segs{{.flags = RST, .seq = 1}});
+}
+
+TEST_CASE("dormant: those that are like no others come back as they were") {
+    motley wakeful(with(0s, 0));
+    motley sleepy(with(1s, 0));
+    tapir::random r(1), same(1);
+    for (int n = 0; n < 40; ++n) {
+        wakeful.open_next(r);
+        sleepy.open_next(same);
+    }
+    CHECK(wakeful.stack.dormant_connections() == 0);
+    CHECK(sleepy.stack.dormant_connections() == 40);
+    for (std::size_t i = 0; i < wakeful.all.size(); ++i)
+        CHECK(everything(*wakeful.all[i]) == everything(*sleepy.all[i]));
 }
 
 TEST_CASE("dormant: neither the peer nor the user can tell") {
