@@ -54,6 +54,14 @@ std::atomic<std::uint64_t> allocations = 0;
 [[gnu::noinline]] void operator delete(void* p, std::size_t) noexcept {
     std::free(p);
 }
+[[gnu::noinline]] void* operator new(std::size_t size, std::align_val_t alignment) {
+    allocations.fetch_add(1, std::memory_order_relaxed);
+    if (void* p = std::aligned_alloc(static_cast<std::size_t>(alignment), size)) return p;
+    throw std::bad_alloc();
+}
+[[gnu::noinline]] void operator delete(void* p, std::align_val_t) noexcept {
+    std::free(p);
+}
 
 using namespace tapir;
 

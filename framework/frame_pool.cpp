@@ -1,7 +1,6 @@
 #include <tapir/framework/frame_pool.hpp>
 
 #include <pthread.h>
-#include <system_error>
 
 namespace tapir {
 namespace detail {
@@ -11,35 +10,36 @@ namespace {
 // what they gave back stands in the lists.
 void return_all(void*) noexcept {
     for (pooled_node*& first : frames.free)
-        while (first != nullptr) {
-            ::operator delete(std::exchange(first, first->next));
-            --frames.blocks;
-        }
+        while (first != nullptr) free_block(std::exchange(first, first->next));
 }
 
-pthread_key_t at_end_of_thread() {
-    static const pthread_key_t key = [] {
-        pthread_key_t made{};
-        if (const int failed = ::pthread_key_create(&made, return_all); failed != 0)
-            throw std::system_error(failed, std::system_category(), "pthread_key_create");
-        return made;
-    }();
-    return key;
-}
+struct key_of_each_thread {
+    key_of_each_thread() { made = ::pthread_key_create(&key, return_all) == 0; }
+    pthread_key_t key{};
+    bool made; ///< if not, what is in the lists when a thread ends is lost
+};
 
 } // namespace
 
-#if defined(__clang__) && defined(__x86_64__)
-[[clang::preserve_most]]
-#endif
-void* allocate_new(std::size_t size) {
-    // Nothing is kept before something was asked for.
-    if (const pthread_key_t key = at_end_of_thread(); ::pthread_getspecific(key) == nullptr)
-        ::pthread_setspecific(key, &frames);
+TAPIR_KEEPS_REGISTERS void* allocate_new(std::size_t size) noexcept {
+    static const key_of_each_thread at_end;
+    if (at_end.made && ::pthread_getspecific(at_end.key) == nullptr)
+        ::pthread_setspecific(at_end.key, &frames); // only now: who has asked for nothing keeps nothing
     const std::size_t c = frame_lists::class_of(size);
-    void* block = ::operator new(pools_memory && c < frame_lists::classes ? c * frame_lists::granule : size);
+    const std::size_t bytes = pools_memory && c < frame_lists::classes ? c * frame_lists::granule : size;
+    void* block = ::operator new(frame_margin + bytes, std::align_val_t(frame_margin), std::nothrow);
+    if (block == nullptr) return nullptr;
     ++frames.blocks;
-    return block;
+    return static_cast<std::byte*>(block) + frame_margin;
+}
+
+void no_memory() {
+    throw std::bad_alloc();
+}
+
+void free_block(void* frame) noexcept {
+    --frames.blocks;
+    ::operator delete(static_cast<std::byte*>(frame) - frame_margin, std::align_val_t(frame_margin));
 }
 
 } // namespace detail

@@ -19,9 +19,21 @@
 #define TAPIR_POOLS_MEMORY true
 #endif
 
+/// A function that is seldom called, from code that runs often: itself saves all registers, so that the usual
+/// way, which does not come there, needs to save none. It must not throw: unwinding does not restore them.
+#if defined(__clang__) && defined(__x86_64__)
+#define TAPIR_KEEPS_REGISTERS __attribute__((preserve_most, noinline))
+#else
+#define TAPIR_KEEPS_REGISTERS __attribute__((noinline))
+#endif
+
 namespace tapir {
 
 inline constexpr bool pools_memory = TAPIR_POOLS_MEMORY;
+
+/// Bytes before each frame that are its promise's (promise.hpp), and what frames are aligned to: a cache
+/// line.
+inline constexpr std::size_t frame_margin = 64;
 
 namespace detail {
 
@@ -43,26 +55,26 @@ struct frame_lists {
 };
 inline constinit thread_local frame_lists frames{};
 
-/// Keeps the caller's registers, for which the usual way that does not come here would pay, too.
-#if defined(__clang__) && defined(__x86_64__)
-[[clang::preserve_most]]
-#endif
-void* allocate_new(std::size_t size);
+TAPIR_KEEPS_REGISTERS void* allocate_new(std::size_t size) noexcept; ///< null: there is no memory
+[[noreturn]] void no_memory();
+void free_block(void* frame) noexcept;
 
 } // namespace detail
 
 inline void* allocate_frame(std::size_t size) {
     const std::size_t c = detail::frame_lists::class_of(size);
-    if (!pools_memory || c >= detail::frame_lists::classes || detail::frames.free[c] == nullptr)
-        return detail::allocate_new(size);
+    if (!pools_memory || c >= detail::frame_lists::classes || detail::frames.free[c] == nullptr) {
+        void* const made = detail::allocate_new(size);
+        if (made == nullptr) detail::no_memory();
+        return made;
+    }
     return std::exchange(detail::frames.free[c], detail::frames.free[c]->next);
 }
 
 inline void free_frame(void* frame, std::size_t size) noexcept {
     const std::size_t c = detail::frame_lists::class_of(size);
     if (!pools_memory || c >= detail::frame_lists::classes) {
-        --detail::frames.blocks;
-        ::operator delete(frame);
+        detail::free_block(frame);
     } else {
         detail::frames.free[c] = new (frame) detail::pooled_node{detail::frames.free[c]};
     }

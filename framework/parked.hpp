@@ -38,7 +38,6 @@ class parked : public list_hook<>, private stop_callback {
     void park(promise_base& who, const char* what, stop_handler on_stop) {
         who_ = &who;
         who.set_waits_for(what);
-        who.link_to_parents();
         if (on_stop != nullptr) {
             on_stop_ = on_stop;
             who.stop().add(*this);

@@ -2,15 +2,15 @@
 // written and where it waits now. With these, all live coroutines can be listed as a tree
 // (coroutine_tree.hpp).
 //
-// Most tasks are awaited, run and end without ever waiting: what is here costs each of them a store or two.
-// What only few need (an id, leaving lists when torn down) is done when it is needed.
+// Most tasks are awaited, run and end without ever waiting. What those need stands in the frame's first cache
+// line; all else, from the stop token to the place in the ready queue, is made in the line before it when
+// somebody first waits, or asks.
 #pragma once
 
 #include <tapir/framework/frame_pool.hpp>
 #include <tapir/framework/intrusive_list.hpp>
 #include <tapir/framework/stop.hpp>
 
-#include <array>
 #include <bit>
 #include <cassert>
 #include <concepts>
@@ -36,59 +36,46 @@ class promise_base {
     /// A frame begins with two pointers, and its promise, of which this is the first base, stands behind them
     /// whatever its type, as long as that needs no more alignment (task asserts both).
     std::coroutine_handle<> handle() const { return own_handle(); }
-    tapir::reactor& reactor() const { return *under_.reactor; }
-    stop_token stop() const { return under_.stop; }
+    tapir::reactor& reactor() const { return *reactor_; }
+    stop_token stop() const { return aside().stop; }
     /// The coroutine that awaits this one, or owns the scope it was spawned in; null for a reactor's root.
     promise_base* parent() const { return parent_ ? &parent_.promise() : nullptr; }
-    /// The task that this coroutine awaits, once that is linked_to_parents(). What it has spawned is not.
-    const promise_base* awaited() const { return awaited_; }
+    /// The task that this coroutine awaits, if that has ever waited (see show()). What it has spawned is not.
+    const promise_base* awaited() const { return aside().awaited; }
 
     /// From the reactor's counter when it is first asked for, never a pointer: the same in every run of the
     /// same seed.
     std::uint64_t id() const;
     /// The coroutine function.
-    const std::source_location& origin() const { return origin_; }
+    std::source_location origin() const { return std::bit_cast<std::source_location>(origin_ & ~all_marks); }
     /// The co_await it was last seen at.
-    const std::source_location& at() const { return awaits_ever() ? at_ : origin_; }
+    std::source_location at() const { return has_awaited() ? at_ : origin(); }
     /// What it waits for ("timer", "tcp read", ...), or null while it runs or awaits another coroutine.
-    const char* waits_for() const { return waits_ ? waits_for_ : nullptr; }
-    void set_waits_for(const char* what) {
-        waits_for_ = what;
-        waits_ = what != nullptr;
-    }
+    const char* waits_for() const { return aside().waits_for; }
+    void set_waits_for(const char* what) { aside().waits_for = what; }
     /// A frame of the library's own, which a tree of the user's coroutines leaves out.
-    bool internal() const { return internal_; }
-    void set_internal() { internal_ = true; }
-    void set_origin(std::source_location where) { origin_ = at_ = where; }
+    bool internal() const { return aside().internal; }
+    void set_internal() { aside().internal = true; }
+    void set_origin(std::source_location where) {
+        at_ = where;
+        origin_ = std::bit_cast<std::uintptr_t>(where) | (origin_ & all_marks);
+    }
 
     /// Of one that nobody awaits: once, before its first resume.
-    void start(tapir::reactor& on, promise_base* parent, stop_token stop) {
-        assert(!spawned_ && !parent_ && "a coroutine is started once");
-        if (parent != nullptr) parent_ = parent->own_handle();
-        spawned_ = true;
-        at_ = origin_;
-        under_.stop = stop;
-        under_.reactor = &on;
-    }
+    void start(tapir::reactor& on, promise_base* parent, stop_token stop);
     /// Once, by the coroutine that will be resumed when this one has ended: what its await_suspend() returns.
-    std::coroutine_handle<> start_awaited(promise_base& parent) {
-        return start_awaited(parent, parent.under_);
-    }
+    std::coroutine_handle<> start_awaited(promise_base& parent);
     /// The same with another stop token than the parent's.
     std::coroutine_handle<> start_awaited(promise_base& parent, stop_token stop) {
-        return start_awaited(parent, surroundings(stop, parent.under_.reactor));
+        margin& its = aside();
+        its.stop = stop;
+        parent.aside().awaited = this;
+        return start_awaited(parent);
     }
 
-    /// It is going to wait, or to be looked at: from here on those above it know whom they await. Most tasks
-    /// end before.
-    void link_to_parents() noexcept {
-        for (promise_base* p = this; !p->spawned_ && p->parent_;) {
-            promise_base& awaits = p->parent_.promise();
-            if (awaits.awaited_ == p) return; // and so are those above it
-            awaits.awaited_ = p;
-            p = &awaits;
-        }
-    }
+    /// It is going to be looked at: those above it know from here on whom they await. Happens by itself when
+    /// it waits; most tasks end before.
+    void show() const { (void)aside(); }
 
     /// Every co_await passes here, so that its source line is known while it waits.
     template <class Awaitable>
@@ -100,18 +87,24 @@ class promise_base {
 
     std::suspend_always initial_suspend() const noexcept { return {}; }
 
-    bool ended() const { return end_ != outcome::none; }
+    bool ended() const { return own_handle().done(); }
 
   protected:
-    enum class outcome : std::uint8_t { none, returned, failed };
-
-    promise_base() {}
+    promise_base() = default;
     ~promise_base() = default; // one that has not ended must leave() before
 
-    void set_first_origin(std::source_location where) { origin_ = where; }
-    /// Where it returns or throws: what is left of it to do is to destroy its locals.
-    void end(outcome how) noexcept { end_ = how; }
-    outcome how_ended() const { return end_; }
+    void set_first_origin(std::source_location where) { origin_ = std::bit_cast<std::uintptr_t>(where); }
+    /// Ended by an exception.
+    void set_failed() noexcept {
+        origin_ |= failed_mark;
+        at_ = at(); // so that its destructor looks
+    }
+    bool failed() const { return (origin_ & failed_mark) != 0; }
+    /// That there is a value to destroy.
+    void set_holds_value(bool holds) { origin_ = (origin_ & ~value_mark) | (holds ? value_mark : 0); }
+    bool holds_value() const { return (origin_ & value_mark) != 0; }
+    /// If not, nobody but its parent knows of it: it has never waited, nor failed.
+    bool has_awaited() const { return std::bit_cast<std::uintptr_t>(at_) != 0; }
     /// At the end of one that was start_awaited(), or is a root. What its await_suspend() returns.
     std::coroutine_handle<> hand_back() noexcept;
     /// For one that is destroyed before its end: where it waits, while it is ready, or never started.
@@ -120,40 +113,45 @@ class promise_base {
   private:
     friend class tapir::reactor;
     friend class ready_queue;
-    /// What a task inherits from whoever awaits it. Copied as one.
-    struct alignas(16) surroundings {
-        surroundings(stop_token s, tapir::reactor* r) : stop(s), reactor(r) {}
+    /// Stands before the frame, in the cache line of its own that allocate_frame() leaves there: a task that
+    /// never waits does not touch it. Made when it is first asked for, and then of those above it, too, so
+    /// that each knows whom it awaits.
+    struct alignas(frame_margin) margin {
+        explicit margin(stop_token s) : stop(s) {}
+        promise_base* awaited = nullptr;
+        margin* ready_before; ///< in the ready queue
+        margin* ready_behind;
+        const char* waits_for = nullptr;
+        std::uint64_t id = 0; ///< 0: never asked for
         stop_token stop;
-        tapir::reactor* reactor;
+        bool internal = false;
+        bool spawned = false; ///< or a reactor's root: nobody awaits it
+        bool ready = false;
     };
-    std::coroutine_handle<> start_awaited(promise_base& parent, const surroundings& under);
+    static_assert(sizeof(margin) == frame_margin);
 
     std::coroutine_handle<promise_base> own_handle() const {
         return std::coroutine_handle<promise_base>::from_promise(const_cast<promise_base&>(*this));
     }
-    /// Whether it can have waited: those that never awaited anything are not linked_to_parents().
-    bool awaits_ever() const { return std::bit_cast<const void*>(at_) != nullptr; }
+    bool has_aside() const { return (origin_ & aside_mark) != 0; }
+    margin* aside_place() const { return static_cast<margin*>(own_handle().address()) - 1; }
+    margin& aside() const {
+        if (!has_aside()) make_aside();
+        return *aside_place();
+    }
+    TAPIR_KEEPS_REGISTERS void make_aside() const noexcept;
 
-    // What each must set when it is made stands together and is nothing but zeroes.
+    // Together with a small value and small arguments one cache line.
     std::coroutine_handle<promise_base> parent_;
-    promise_base* awaited_ = nullptr;
     std::source_location at_;
-    outcome end_ = outcome::none;
-    bool internal_ = false;
-    bool spawned_ = false;
-    bool ready_ = false;
-    bool waits_ = false;
-    mutable bool numbered_ = false;
-    std::array<bool, 2> none_{}; // so that two stores set all
-    // The others mean something when those say so.
-    union {
-        surroundings under_; ///< once started
-    };
-    std::source_location origin_;
-    promise_base* ready_before_; ///< in the ready queue
-    promise_base* ready_behind_;
-    const char* waits_for_;
-    mutable std::uint64_t id_;
+    // A source_location is a pointer to what lives as long as the program; its lowest bits are our own.
+    mutable std::uintptr_t origin_ = 0;
+    static constexpr std::uintptr_t aside_mark = 1;
+    static constexpr std::uintptr_t failed_mark = 2;
+    static constexpr std::uintptr_t value_mark = 4;
+    static constexpr std::uintptr_t all_marks = 7;
+    static_assert(sizeof(std::source_location) == sizeof(std::uintptr_t));
+    tapir::reactor* reactor_; ///< once started
 };
 
 /// Those that will be resumed, in the order in which they became ready.
@@ -167,28 +165,33 @@ class ready_queue {
     }
     bool empty() const { return first_ == nullptr; }
     void push_back(promise_base& p) {
-        assert(!p.ready_);
-        p.ready_ = true;
-        p.ready_before_ = last_;
-        p.ready_behind_ = nullptr;
-        (last_ != nullptr ? last_->ready_behind_ : first_) = &p;
-        last_ = &p;
+        place& its = p.aside();
+        assert(!its.ready);
+        its.ready = true;
+        its.ready_before = last_;
+        its.ready_behind = nullptr;
+        (last_ != nullptr ? last_->ready_behind : first_) = &its;
+        last_ = &its;
     }
     promise_base& pop_front() {
-        promise_base& p = *first_;
-        remove(p);
-        return p;
+        place& its = *first_;
+        its.ready = false;
+        first_ = its.ready_behind;
+        (first_ != nullptr ? first_->ready_before : last_) = nullptr;
+        return std::coroutine_handle<promise_base>::from_address(&its + 1).promise();
     }
     void remove(promise_base& p) {
-        assert(p.ready_);
-        p.ready_ = false;
-        (p.ready_before_ != nullptr ? p.ready_before_->ready_behind_ : first_) = p.ready_behind_;
-        (p.ready_behind_ != nullptr ? p.ready_behind_->ready_before_ : last_) = p.ready_before_;
+        place& its = p.aside();
+        assert(its.ready);
+        its.ready = false;
+        (its.ready_before != nullptr ? its.ready_before->ready_behind : first_) = its.ready_behind;
+        (its.ready_behind != nullptr ? its.ready_behind->ready_before : last_) = its.ready_before;
     }
 
   private:
-    promise_base* first_ = nullptr;
-    promise_base* last_ = nullptr;
+    using place = promise_base::margin;
+    place* first_ = nullptr;
+    place* last_ = nullptr;
 };
 
 struct strand_tag;
@@ -211,7 +214,7 @@ struct this_coroutine_t {
         template <tapir_promise P>
         bool await_suspend(std::coroutine_handle<P> h) noexcept {
             self_ = &h.promise();
-            self_->link_to_parents();
+            self_->show();
             return false;
         }
         promise_base& await_resume() const noexcept { return *self_; }

@@ -27,21 +27,49 @@ void reactor::run_ready() {
     while (budget_left_ != 0 && !ready_.empty()) {
         --budget_left_;
         promise_base& first = ready_.pop_front();
-        running_at_.store(first.at(), std::memory_order_relaxed);
+        running_at_.store(first.at_, std::memory_order_relaxed);
         first.handle().resume();
         while (next_) std::exchange(next_, nullptr).resume();
     }
 }
 
-void promise_base::leave() noexcept {
-    if (ready_) under_.reactor->ready_.remove(*this);
-    if (awaited_ != nullptr) awaited_->parent_ = nullptr;
-    if (parent_ && parent_.promise().awaited_ == this) parent_.promise().awaited_ = nullptr;
+void promise_base::start(tapir::reactor& on, promise_base* parent, stop_token stop) {
+    assert(!aside().spawned && !parent_ && "a coroutine is started once");
+    aside().spawned = true;
+    aside().stop = stop;
+    reactor_ = &on;
+    if (parent != nullptr) parent_ = parent->own_handle();
 }
 
-std::coroutine_handle<> reactor::put_off(promise_base& who) {
+// A token that is not the parent's has been written there before it is awaited.
+TAPIR_KEEPS_REGISTERS void promise_base::make_aside() const noexcept {
+    const promise_base* inherits = this;
+    while (!inherits->has_aside() && inherits->parent_) inherits = &inherits->parent_.promise();
+    const stop_token stop = inherits->has_aside() ? inherits->aside_place()->stop : stop_token();
+    promise_base* awaits = nullptr;
+    for (auto* p = const_cast<promise_base*>(this);; p = &p->parent_.promise()) {
+        const bool had = p->has_aside();
+        if (!had) {
+            new (p->aside_place()) margin(stop);
+            p->origin_ |= aside_mark;
+            p->at_ = p->at(); // at its end somebody knows of it
+        }
+        if (awaits != nullptr) p->aside_place()->awaited = awaits;
+        if (had || !p->parent_) return;
+        awaits = p;
+    }
+}
+
+void promise_base::leave() noexcept {
+    if (!has_aside()) return;
+    const margin& its = aside();
+    if (its.ready) reactor_->ready_.remove(*this);
+    if (its.awaited != nullptr) its.awaited->parent_ = nullptr;
+    if (parent_ && parent_.promise().aside().awaited == this) parent_.promise().aside().awaited = nullptr;
+}
+
+TAPIR_KEEPS_REGISTERS std::coroutine_handle<> reactor::put_off(promise_base& who) noexcept {
     budget_left_ = 0;
-    who.at_ = who.origin_; // it can be seen
     ready(who);
     return std::noop_coroutine();
 }

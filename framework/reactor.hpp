@@ -109,10 +109,7 @@ class reactor {
     const reactor_config& config() const { return config_; }
 
     /// `who` will be resumed, after everything that is ready already.
-    void ready(promise_base& who) {
-        who.link_to_parents();
-        ready_.push_back(who);
-    }
+    void ready(promise_base& who) { ready_.push_back(who); }
 
     /// `hook` will run once when this turn's coroutines have run; after more_input_waits(), the next one's.
     /// Idempotent until then.
@@ -158,7 +155,7 @@ class reactor {
     /// For an await_suspend(): `to` is to run as soon as the coroutine that runs now has suspended.
     std::coroutine_handle<> transfer(std::coroutine_handle<promise_base> to);
     /// For one that has not begun, when the budget is spent: others run before it.
-    std::coroutine_handle<> put_off(promise_base& who);
+    TAPIR_KEEPS_REGISTERS std::coroutine_handle<> put_off(promise_base& who) noexcept;
     void run_posted();
     void run(intrusive_list<turn_hook>& hooks);
     void run_until_ended(promise_base& root);
@@ -196,8 +193,9 @@ class reactor {
 };
 
 inline std::uint64_t promise_base::id() const {
-    if (!std::exchange(numbered_, true)) id_ = under_.reactor->next_id_++;
-    return id_;
+    std::uint64_t& its = aside().id;
+    if (its == 0) its = reactor_->next_id_++;
+    return its;
 }
 
 inline std::coroutine_handle<> reactor::transfer(std::coroutine_handle<promise_base> to) {
@@ -212,23 +210,24 @@ inline std::coroutine_handle<> reactor::transfer(std::coroutine_handle<promise_b
 // Pays for its end, too: a turn that has begun a task can also end it.
 //
 // The place in the parent is what the stall detector names until this one itself awaits something.
-inline std::coroutine_handle<> promise_base::start_awaited(promise_base& parent, const surroundings& under) {
+inline std::coroutine_handle<> promise_base::start_awaited(promise_base& parent) {
     assert(!parent_ && "a task is awaited once");
-    tapir::reactor& on = *under.reactor;
-    on.running_at_.store(parent.at_, std::memory_order_relaxed);
+    tapir::reactor& on = *parent.reactor_;
+    const std::source_location at = parent.at_;
     parent_ = parent.own_handle();
-    under_ = under;
+    reactor_ = &on;
+    on.running_at_.store(at, std::memory_order_relaxed);
     if (__builtin_sub_overflow(on.budget_left_, 2U, &on.budget_left_)) [[unlikely]]
         return on.put_off(*this);
     return on.transfer(own_handle());
 }
 
 inline std::coroutine_handle<> promise_base::hand_back() noexcept {
-    tapir::reactor& on = *under_.reactor;
-    if (awaits_ever()) {
+    tapir::reactor& on = *reactor_;
+    if (has_awaited()) {
         if (!parent_) return std::noop_coroutine(); // a root's; or it was left behind
         promise_base& parent = parent_.promise();
-        parent.awaited_ = nullptr;
+        if (has_aside()) parent.aside_place()->awaited = nullptr;
         on.running_at_.store(parent.at_, std::memory_order_relaxed);
     }
     return on.transfer(parent_);

@@ -13,7 +13,6 @@ void scope_child::promise_type::unhandled_exception() {
 void scope_child::promise_type::final_awaiter::await_suspend(
     std::coroutine_handle<promise_type> h) const noexcept {
     promise_type& child = h.promise();
-    child.end(outcome::returned);
     child.owner->child_ended(child);
     h.destroy();
 }

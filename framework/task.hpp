@@ -47,25 +47,25 @@ class [[nodiscard]] task {
       public:
         promise_type() {}
         ~promise_type() {
-            if (this->how_ended() == outcome::returned) [[likely]] {
-                std::destroy_at(&value_);
-            } else {
-                without_value();
-            }
+            drop_value();
+            if (this->has_awaited()) settle();
         }
 
         task get_return_object(std::source_location origin = std::source_location::current()) {
             static_assert(alignof(promise_type) <= 2 * sizeof(void*));
-            const auto frame = std::coroutine_handle<promise_type>::from_promise(*this);
-            assert(frame.address() == this->handle().address());
             this->set_first_origin(origin);
-            return task(frame);
+            void* frame = std::coroutine_handle<promise_type>::from_promise(*this).address();
+            assert(frame == this->handle().address());
+            // Where it comes from is nobody's business: a compiler that knew could put the frame elsewhere
+            // than operator new does, and there is no margin.
+            asm("" : "+r"(frame));
+            return task(std::coroutine_handle<promise_type>::from_address(frame));
         }
 
         void unhandled_exception() noexcept {
             drop_value();
             std::construct_at(&failure_, std::current_exception());
-            this->end(outcome::failed);
+            this->set_failed();
         }
 
         struct final_awaiter {
@@ -81,33 +81,35 @@ class [[nodiscard]] task {
         void set_value(U&&... value) {
             drop_value();
             std::construct_at(&value_, std::forward<U>(value)...);
-            this->end(outcome::returned);
+            if constexpr (must_destroy) this->set_holds_value(true);
         }
         T take() {
-            if (this->how_ended() != outcome::returned) [[unlikely]]
+            if (this->failed()) [[unlikely]]
                 rethrow();
+            if constexpr (must_destroy) assert(this->holds_value());
             if constexpr (!std::is_void_v<T>) return std::move(value_);
         }
 
       private:
+        static constexpr bool must_destroy = !std::is_trivially_destructible_v<stored>;
         // A local that throws while it is destroyed can make a second outcome of one.
         void drop_value() noexcept {
-            if constexpr (!std::is_trivially_destructible_v<stored>) {
-                if (this->how_ended() != outcome::returned) return;
+            if constexpr (must_destroy) {
+                if (!this->holds_value()) return;
+                this->set_holds_value(false); // the next one may throw while it is made
                 std::destroy_at(&value_);
-                this->end(outcome::none); // the next one may throw while it is made
             }
         }
-        [[gnu::noinline, gnu::cold]] void without_value() noexcept {
-            if (this->how_ended() == outcome::failed) {
+
+        [[noreturn, gnu::noinline, gnu::cold]] void rethrow() {
+            std::rethrow_exception(std::exchange(failure_, nullptr));
+        }
+        TAPIR_KEEPS_REGISTERS void settle() noexcept {
+            if (this->failed()) {
                 std::destroy_at(&failure_);
-            } else {
+            } else if (!this->ended()) {
                 this->leave();
             }
-        }
-        [[noreturn, gnu::cold]] void rethrow() {
-            assert(this->how_ended() == outcome::failed);
-            std::rethrow_exception(std::exchange(failure_, nullptr));
         }
 
         union {
@@ -169,7 +171,7 @@ class [[nodiscard]] task {
     }
 
     /// The coroutine function behind this task.
-    const std::source_location& origin() const { return promise_of(awaiter_).origin(); }
+    std::source_location origin() const { return promise_of(awaiter_).origin(); }
 
   private:
     friend class reactor;

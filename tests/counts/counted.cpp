@@ -36,6 +36,16 @@ using tapir::test::here;
 [[gnu::noinline]] void operator delete(void* p, std::size_t) noexcept {
     operator delete(p);
 }
+[[gnu::noinline]] void* operator new(std::size_t size, std::align_val_t alignment) {
+    ++here.allocations;
+    void* p = std::aligned_alloc(static_cast<std::size_t>(alignment), size);
+    if (p == nullptr) throw std::bad_alloc();
+    here.heap += ::malloc_usable_size(p) + sizeof(std::size_t);
+    return p;
+}
+void operator delete(void* p, std::align_val_t) noexcept {
+    operator delete(p);
+}
 
 extern "C" {
 

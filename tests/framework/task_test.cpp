@@ -29,6 +29,14 @@ task<int> depth(int n) {
     co_return 1 + co_await depth(n - 1);
 }
 
+task<bool> stopped_below(int n) {
+    if (n > 0) co_return co_await stopped_below(n - 1);
+    const promise_base& self = co_await this_coroutine;
+    const bool before = self.stop().stop_requested();
+    (void)co_await sleep_for(1h);
+    co_return !before && self.stop().stop_requested();
+}
+
 task<int> loop(int n) {
     int sum = 0;
     for (int i = 0; i < n; ++i) sum += co_await add(i, 1);
@@ -62,6 +70,24 @@ TEST_CASE("a chain of a hundred thousand awaits uses no stack") {
     reactor r(make_sim_backend());
     CHECK(r.run(depth(100'000)) == 100'000);
     CHECK(r.run(loop(60'000)) == 1'800'030'000);
+}
+
+TEST_CASE(
+    "one that waits below a hundred thousand awaits has the stop token of the outermost, and is found") {
+    reactor r(make_sim_backend());
+    stop_source stop;
+    std::size_t lines = 0;
+    const auto body = [&](scope& s) -> task<> {
+        const auto outermost = [&]() -> task<> {
+            CHECK(co_await stopped_below(100'000).under(stop.token()));
+        };
+        s.spawn(outermost);
+        (void)co_await sleep_for(1s);
+        for (const promise_base* p = &*r.strands().begin(); p != nullptr; p = p->awaited()) ++lines;
+        stop.request_stop();
+    };
+    r.run(with_scope(body));
+    CHECK(lines == 100'003); // the child's own frame, outermost, and the chain
 }
 
 TEST_CASE("an exception passes through tasks to the root") {
@@ -295,16 +321,22 @@ TEST_CASE(
         CHECK(co_await answer_after(1ms, 5) == 5);
         co_await between();
     };
+    const auto alone = [&]() -> task<> {
+        stop_source stop;
+        CHECK(co_await add(6, 7).under(stop.token()) == 13);
+        (void)co_await never_set.wait();
+    };
     const auto body = [&](scope& s) -> task<> {
         s.spawn(outermost);
+        s.spawn(alone);
         (void)co_await sleep_for(3ms);
         tree = coroutine_tree(r);
         CHECK(coroutine_tree(r) == tree);
         never_set.set();
     };
     r.run(with_scope(body));
-    // Within the tree of body, which runs, three lines below one another; nothing of those that have ended.
-    CHECK(std::ranges::count(tree, '\n') == 4);
+    // Beside body and alone three lines below one another; nothing of those that have ended.
+    CHECK(std::ranges::count(tree, '\n') == 5);
     CHECK(tree.find("\n└─ ") != std::string::npos);
     CHECK(tree.find("\n   └─ ") != std::string::npos);
     CHECK(tree.find(": event") != std::string::npos);
