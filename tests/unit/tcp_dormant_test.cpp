@@ -119,7 +119,9 @@ struct motley final : tcp::output_sink {
             in(ACK, 1 + r.below(1000), r);
             (void)all.back()->read_chunk();
             all.back()->write(as_bytes(std::string(1 + r.below(5'000), 'w')));
+            int turns = 0;
             do { // the pacer lets it go bit by bit
+                REQUIRE(++turns < 1'000);
                 now += 10ms;
                 wheel.advance(now);
                 stack.flush(now, *this);
