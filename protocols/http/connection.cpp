@@ -81,6 +81,7 @@ bool connection::next_is_here() {
 bool connection::begins_at_once() {
     if (eof_ || stopped() || control_.stopping() || io_.input() != at_hand::bytes) return false;
     lend_workspace();
+    begin_ = 0; // all that was read before is parsed
     end_ = io_.try_read(work_->in);
     return end_ != 0;
 }
@@ -321,7 +322,7 @@ task<> connection::end() {
             const auto over = co_await race(drain(), finish_and_linger(finishing_));
             drained = over.index() == 0 ? std::get<0>(over) : std::get<1>(over);
         }
-        if (!drained || !eof_ || stopped()) co_return; // run() aborts
+        if (!drained || !eof_ || stopped()) co_return; // serve_connection() aborts
     }
     if (!io_.ended()) (void)co_await io_.close(now() + config_.send_time);
 }
