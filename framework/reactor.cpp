@@ -146,8 +146,8 @@ bool reactor::turn(const promise_base& root) {
     run_posted();
     run(input_hooks_);
     run_ready();
-    input_waits_ = std::exchange(more_input_, false);
-    hooks_put_off_ = input_waits_ && !hooks_put_off_ && !root.ended();
+    input_waits_ = std::exchange(more_input_, false) && !root.ended();
+    hooks_put_off_ = input_waits_ && !hooks_put_off_;
     if (!hooks_put_off_) run(hooks_);
     // Nor may it sleep when the root has just ended: its caller waits for the value.
     const bool idle = !root.ended() && ready_.empty() && hooks_.empty() && input_hooks_.empty() &&

@@ -42,6 +42,7 @@ struct counters {
     std::uint64_t duplicate_data = 0;
     std::uint64_t reassembly_full = 0; ///< out-of-order data dropped at the bound on ranges
     std::uint64_t acks_suppressed = 0; ///< above max_acks_owed in one batch
+    std::uint64_t acks_deferred = 0;   ///< put off while input waited, each counted once
 
     // Memory
     std::uint64_t memory_dropped = 0;          ///< segments: no memory for their data
@@ -157,6 +158,7 @@ struct counters {
         f("duplicate_data", c.duplicate_data);
         f("reassembly_full", c.reassembly_full);
         f("acks_suppressed", c.acks_suppressed);
+        f("acks_deferred", c.acks_deferred);
         f("memory_dropped", c.memory_dropped);
         f("memory_shed_ahead", c.memory_shed_ahead);
         f("memory_shed_unaccepted", c.memory_shed_unaccepted);

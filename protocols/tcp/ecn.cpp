@@ -54,7 +54,7 @@ void tcb::marks_arrive(const segment& s, instant now) {
     if (has(s.header.flags, flags::cwr)) {
         ++stack_->counters_.ecn_cwr_in;
         ecn_echoing_ = false;
-        ack_now_ = true;
+        ack_now_ = ack_at_once_ = true;
     }
     if (s.ecn != ip::ecn::ce) return;
     ++user_->ce_received_;

@@ -15,17 +15,25 @@ bool tcb::output_possible() const {
 }
 
 // A sender that has several times as much under way (config::max_deferred_part) waits for nothing that this
-// would tell it. Whoever sends less, or has stopped, does.
-bool tcb::may_acknowledge_later() {
+// would tell it. Whoever sends less, or has stopped, does; and none for longer than it would for a second
+// segment. [RFC 9293 3.8.6.3 MUST-40]
+bool tcb::may_acknowledge_later(instant now) {
     const bool comes = text_came_;
     text_came_ = false;
     const bool only_acknowledges = state_ == state::established && acks_owed_ == 0 && board_.lost() == 0 &&
                                    !probe_ && !keepalive_probe_ && !tail_probe_ && unsent() == 0 &&
                                    !fin_unsent();
-    const bool may = comes && only_acknowledges && !ahead_ && !ecn_echoing_ && !window_update_due() &&
+    const bool may = comes && only_acknowledges && !ahead_ && !ack_at_once_ && !ecn_echoing_ &&
+                     !window_update_due() &&
                      rcv_nxt_ - last_ack_sent_ < part_of_window(stack_->config_.max_deferred_part);
-    if (may) ack_deferred_ = true;
-    return may;
+    if (!may) return false;
+    if (!ack_deferred_) {
+        ack_deferred_ = true;
+        ++stack_->counters_.acks_deferred;
+        if (!timers_.armed(timer_id::delayed_ack))
+            timers_.set(timer_id::delayed_ack, now + stack_->config_.delayed_ack);
+    }
+    return timers_.armed(timer_id::delayed_ack) && now < timers_.deadline(timer_id::delayed_ack);
 }
 
 bool tcb::next_segment(instant now, std::size_t max_payload, gather_list& parts, outgoing_segment& out) {
@@ -62,7 +70,7 @@ void tcb::make_header(header& h, flags f, seq begin, seq ack, instant now, std::
         h.window = offer_window(ack);
         last_ack_sent_ = ack;
         if (ack == rcv_nxt_) {
-            ack_now_ = ack_deferred_ = false;
+            ack_now_ = ack_deferred_ = ack_at_once_ = false;
             timers_.clear(timer_id::delayed_ack);
         }
         if (ecn_echoing_) { // [RFC 3168 6.1.3]

@@ -410,9 +410,10 @@ bool tcb::take_text(seq begin, const segment& s, bool fin, instant now) {
         // In-order data is acknowledged once per batch [a deviation from RFC 9293 3.8.6.3 SHLD-19, bounded
         // by max_stretch_bytes]; a small segment alone waits for company [MUST-40], a filled hole never
         // [RFC 5681 4.2], nor what was sent again because an ACK was lost.
+        if (filled_hole || partly_known) ack_at_once_ = true;
         if (filled_hole || partly_known || full_segment || rcv_nxt_ - last_ack_sent_ >= 2u * rcv_mss_)
             ack_now_ = true;
-        else if (!timers_.armed(timer_id::delayed_ack))
+        else if (!ack_now_ && !timers_.armed(timer_id::delayed_ack))
             timers_.set(timer_id::delayed_ack, now + stack_->config_.delayed_ack);
         user_->notify();
     }

@@ -498,7 +498,7 @@ bool stack::flush(instant now, output_sink& out, bool input_waits) {
     }
     while (!dirty_.empty()) {
         tcb& c = dirty_.front();
-        if (input_waits && c.may_acknowledge_later()) {
+        if (input_waits && c.may_acknowledge_later(now)) {
             dirty_.pop_front();
             deferred_.push_back(c);
             continue;

@@ -158,6 +158,7 @@ class plain_tcb {
     bool keepalive_probe_ : 1 = false;
     bool text_came_ : 1 = false;    ///< in order, since may_acknowledge_later() was last asked
     bool ack_deferred_ : 1 = false; ///< it has said yes, and nothing has been acknowledged since
+    bool ack_at_once_ : 1 = false;  ///< the peer repairs something, or slows down: it waits for the ACK
     bool has_read_ : 1 = false;     ///< the user took something since the window was last offered
     bool syn_retransmitted_ : 1 = false;
     bool syn_acked_ : 1 = false; ///< a comparison with iss_ would not do: after 4 GiB snd_una is back there
@@ -251,8 +252,8 @@ class tcb : public plain_tcb,
     // output.cpp
     bool output_possible() const;
     /// Whether all there is to send is an acknowledgement that the peer does not wait for. Asked once for
-    /// each time that it could go: it waits for no longer than text keeps coming.
-    bool may_acknowledge_later();
+    /// each time that it could go: it waits for no longer than text keeps coming, and config::delayed_ack.
+    bool may_acknowledge_later(instant now);
     /// The next segment to send, if there is one; it counts as sent. `parts` must live as long as `out`.
     bool next_segment(instant now, std::size_t max_payload, gather_list& parts, outgoing_segment& out);
     /// The link takes no more, or there is no more: what follows from all that was sent, once for all of it.

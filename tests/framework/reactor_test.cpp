@@ -394,7 +394,7 @@ TEST_CASE("reactor: the end of a turn waits for the next while more input waits,
         turn('d');
     };
     r.run(root());
-    CHECK(order == "abEcedE");
+    CHECK(order == "abEcede");
 }
 
 TEST_CASE("reactor: now() is one instant for the whole turn and never goes back") {

@@ -61,6 +61,21 @@ TEST_CASE("an ACK that has waited tells of max_deferred_part at once, others of 
     CHECK(lab.out() == segs{{.flags = ACK, .seq = 1, .ack = 9001}, {.flags = ACK, .seq = 1, .ack = 12'001}});
 }
 
+TEST_CASE("while input waits, no ACK waits for longer than twice delayed_ack") { // [RFC 9293 3.8.6.3 MUST-40]
+    flooded lab;
+    const instant began = lab.now;
+    segs sent;
+    for (std::uint32_t n = 0; n < 200 && sent == segs{}; ++n) {
+        lab.text(1 + 10 * n, 10);
+        sent = lab.out_while_input_waits();
+        lab.now += 1ms;
+        lab.wheel.advance(lab.now);
+    }
+    CHECK(sent.size() == 1);
+    CHECK(lab.now - began <= 2 * tcp_lab::plain().delayed_ack + 2ms);
+    CHECK(lab.counted().acks_deferred == 1);
+}
+
 TEST_CASE("an ACK that has waited goes when no more input waits, asked for or not") {
     int asked = 0; // outlives the lab, whose end asks too
     flooded lab;
@@ -104,6 +119,18 @@ TEST_CASE("while input waits, what somebody waits for goes at once") {
         lab.out();
         lab.text(1);
         CHECK(lab.out_while_input_waits() == segs{{.flags = ACK, .seq = 1, .ack = 1001}});
+    }
+    SUBCASE("the ACK of a hole that is filled") {
+        lab.text(1001);
+        lab.out();
+        lab.text(1);
+        CHECK(lab.out_while_input_waits() == segs{{.flags = ACK, .seq = 1, .ack = 2001}});
+    }
+    SUBCASE("what came twice in part: an ACK was lost") {
+        lab.text(1);
+        lab.out();
+        lab.text(501);
+        CHECK(lab.out_while_input_waits() == segs{{.flags = ACK, .seq = 1, .ack = 1501}});
     }
     SUBCASE("a window that opens") {
         for (std::uint32_t i = 0; i < 5; ++i) lab.text(1 + 1000 * i);
