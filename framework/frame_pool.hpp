@@ -21,6 +21,7 @@
 
 /// A function that is seldom called, from code that runs often: itself saves all registers, so that the usual
 /// way, which does not come there, needs to save none. It must not throw: unwinding does not restore them.
+/// One more reason to build the library and who uses it by the same compiler.
 #if defined(__clang__) && defined(__x86_64__)
 #define TAPIR_KEEPS_REGISTERS __attribute__((preserve_most, noinline))
 #else

@@ -134,7 +134,11 @@ class promise_base {
         return std::coroutine_handle<promise_base>::from_promise(const_cast<promise_base&>(*this));
     }
     bool has_aside() const { return (origin_ & aside_mark) != 0; }
-    margin* aside_place() const { return static_cast<margin*>(own_handle().address()) - 1; }
+    margin* aside_place() const {
+        void* frame = own_handle().address();
+        asm("" : "+r"(frame)); // in a coroutine's ramp the compiler may see the promise alone
+        return static_cast<margin*>(frame) - 1;
+    }
     margin& aside() const {
         if (!has_aside()) make_aside();
         return *aside_place();

@@ -216,8 +216,8 @@ void host::tell_too_large(instant now) {
                         output_.path_to(t.way.remote, t.way.local).mtu, now);
 }
 
-// Most segments come from where the one before came from. What routers have told of paths is forgotten in
-// time.
+// Most segments come from where the one before came from. Once a router has told of any path, each is looked
+// up: what it told is valid for a time only.
 tcp::path host::path_between(ip::address local, ip::address remote) const {
     known_way& k = latest_way_;
     if (k.way.remote == remote && k.way.local == local && k.routes == routes_.version() &&
