@@ -7,8 +7,8 @@
 //     class endpoint : public in_slabs<endpoint> { ... };
 //
 // The first slab takes small pages, so that who has a few objects pays for a few. Objects are freed on the
-// thread that made them, or when it has ended. Under AddressSanitizer every object is its own allocation, or
-// use after free would go unseen.
+// thread that made them; those that it leaves behind, on one other. Under AddressSanitizer every object is
+// its own allocation, or use after free would go unseen.
 #pragma once
 
 #include <tapir/framework/frame_pool.hpp>

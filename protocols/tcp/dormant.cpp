@@ -94,6 +94,11 @@ constexpr std::size_t plain_words = sizeof(plain_tcb) / word_size;
 constexpr std::size_t own_words = 20;
 using folded_words = std::array<std::uint32_t, own_words + folded_at_most(plain_words - own_words)>;
 static_assert(sizeof(plain_tcb) % word_size == 0 && folded_words().size() <= 0xff);
+/// What is derived from it has nothing in its last word, which unfolding writes.
+struct one_byte_more : plain_tcb {
+    std::byte more;
+};
+static_assert(sizeof(one_byte_more) > sizeof(plain_tcb));
 
 std::size_t fold_tcb(const std::byte* plain, const std::byte* common, folded_words& to) {
     constexpr std::size_t own = own_words * word_size;

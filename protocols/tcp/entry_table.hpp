@@ -89,7 +89,7 @@ class entry_table {
         std::uint32_t i = free_;
         if (i == none) {
             i = static_cast<std::uint32_t>(entries_.size());
-            if (entries_.size() == entries_.capacity()) grow();
+            if (i == behind_.size()) grow();
             entries_.push_back(entry);
         } else {
             free_ = entries_[i].next;
