@@ -16,6 +16,8 @@
 using namespace tapir;
 using fuzz::must;
 
+extern "C" const int tapir_fuzz_bounded_runs = 50'000;
+
 namespace {
 
 const ethernet::mac_address own_mac(0x02, 0, 0, 0, 0, 0x02);

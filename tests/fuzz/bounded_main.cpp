@@ -22,7 +22,8 @@
 #include <vector>
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size);
-/// A target whose inputs take long says how many of them are enough for the tests: about a second's worth.
+/// A target whose inputs take long says how many of them are enough for the tests: a second's worth, or five
+/// under a sanitizer.
 extern "C" __attribute__((weak)) const int tapir_fuzz_bounded_runs;
 
 namespace {

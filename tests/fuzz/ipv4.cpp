@@ -19,6 +19,8 @@
 using namespace tapir;
 using fuzz::must;
 
+extern "C" const int tapir_fuzz_bounded_runs = 15'000;
+
 namespace {
 
 void look_at(const ipv4::view& v, bytes packet) {

@@ -15,6 +15,8 @@
 using namespace tapir;
 using fuzz::must;
 
+extern "C" const int tapir_fuzz_bounded_runs = 30'000;
+
 namespace {
 
 smtp::config limits() {

@@ -19,6 +19,8 @@
 using namespace tapir;
 using fuzz::must;
 
+extern "C" const int tapir_fuzz_bounded_runs = 40'000;
+
 namespace {
 
 struct script {
