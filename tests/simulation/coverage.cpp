@@ -37,4 +37,9 @@ fault_counts& faults_of_this_run() {
     return instance;
 }
 
+std::uint64_t& acks_deferred_in_this_run() {
+    static std::uint64_t instance = 0;
+    return instance;
+}
+
 } // namespace tapir::test

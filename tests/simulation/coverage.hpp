@@ -28,4 +28,7 @@ class coverage {
 /// Adds up what all worlds of the process injected.
 fault_counts& faults_of_this_run();
 
+/// Acknowledgements that waited while input did.
+std::uint64_t& acks_deferred_in_this_run();
+
 } // namespace tapir::test

@@ -171,6 +171,7 @@ drawn_network draw_network(std::uint64_t seed) {
             c->most_awake = 0;
         else if (draw.below(2) == 0)
             c->dormant_after = 1ns;
+    if (draw.below(3) == 0) n.flood_one_in = 1 + draw.below(8);
     return n;
 }
 
@@ -190,6 +191,7 @@ void drawn_network::build(topology& t) const {
         t.link(links[i]);
     }
     t.host("server", right);
+    t.floods(flood_one_in);
 }
 
 } // namespace tapir::test

@@ -28,6 +28,7 @@ struct drawn_network {
     tcp::config client;
     tcp::config server;
     arp::cache_config arp;
+    std::uint32_t flood_one_in = 0; ///< frames, topology::floods()
 
     void build(topology& t) const;
     /// Without an answer for so long something hangs.

@@ -67,7 +67,27 @@ void plug::send(frame&& f) {
 void plug::receive(frame&& f) {
     if (!plugged) return;
     topology_.saw(*this, direction::in, f);
+    topology_.flood_.frame_came();
     pass_up(std::move(f));
+}
+
+// --- flood
+// --------------------------------------------------------------------------------------------------
+
+flood::flood(reactor& on, std::uint64_t seed)
+    : turn_hook([](turn_hook& h, instant) { static_cast<flood&>(h).goes_on(); }), reactor_(on),
+      random_(seed) {}
+
+void flood::frame_came() {
+    if (one_in_ == 0 || random_.below(one_in_) != 0) return;
+    constexpr std::uint32_t longest = 8;
+    turns_ = 1 + random_.below(longest);
+    reactor_.at_input_end(*this);
+}
+
+void flood::goes_on() {
+    reactor_.more_input_waits();
+    if (--turns_ != 0) reactor_.at_input_end(*this);
 }
 
 // --- cable
@@ -156,10 +176,13 @@ void node::dropped(const tcp::flow_key& flow, const tcp::segment&, std::string_v
 
 topology::topology(const seed_run& run, instant start)
     : run_(run), frames_before_(live_frames()), random_(run.seed ^ 0x5eed),
-      reactor_(make_sim_backend(simulated(run.seed, start)), seeded(run.seed)) {}
+      reactor_(make_sim_backend(simulated(run.seed, start)), seeded(run.seed)),
+      flood_(reactor_, run.seed ^ 0xf100d) {}
 
 topology::~topology() {
     for (const auto& c : cables_) faults_of_this_run() += c->path().faults();
+    for (const auto& n : nodes_)
+        if (n->running()) acks_deferred_in_this_run() += n->host().tcp().counted().acks_deferred;
 }
 
 topology& topology::host(std::string name, host_config config) {

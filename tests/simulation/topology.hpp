@@ -101,6 +101,23 @@ class cable {
     std::vector<std::unique_ptr<change>> changes_;
 };
 
+/// Of every so many frames one begins a flood: for some turns of the reactor more input waits, as on a device
+/// from which there is more to read than a turn takes. Virtual time may pass meanwhile.
+class flood final : turn_hook {
+  public:
+    flood(reactor& on, std::uint64_t seed);
+    void one_in(std::uint32_t frames) { one_in_ = frames; } ///< 0: none does
+    void frame_came();
+
+  private:
+    void goes_on();
+
+    reactor& reactor_;
+    random random_;
+    std::uint32_t one_in_ = 0;
+    std::uint32_t turns_ = 0; ///< for which it will last
+};
+
 /// A host in a topology. It outlives what runs on it: host() may be another one after a restart.
 class node final : private tcp::trace_sink {
   public:
@@ -167,6 +184,11 @@ class topology {
         link_plan plan;
         (elements(plan), ...);
         return link(std::move(plan));
+    }
+    /// Nodes get frames as from devices on which more waits.
+    topology& floods(std::uint32_t one_in_frames) {
+        flood_.one_in(one_in_frames);
+        return *this;
     }
     /// Everything is plugged in and starts. run() does it when nobody has.
     void start();
@@ -237,6 +259,7 @@ class topology {
     std::size_t frames_before_;
     random random_;
     reactor reactor_;
+    flood flood_;
     bool started_ = false;
     std::vector<link_plan> plans_;
     std::vector<std::unique_ptr<cable>> cables_;

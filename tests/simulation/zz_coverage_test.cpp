@@ -25,3 +25,10 @@ TEST_CASE("coverage: every arc of TCP's transition table was walked") {
                     static_cast<unsigned long long>(walked.count(a)));
     CHECK(walked.missing() == "");
 }
+
+TEST_CASE("coverage: acknowledgements waited in floods of input") {
+    if (replayed_seed() != 0) return;
+    std::printf("acknowledgements deferred: %llu\n",
+                static_cast<unsigned long long>(acks_deferred_in_this_run()));
+    CHECK(acks_deferred_in_this_run() != 0);
+}
