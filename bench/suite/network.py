@@ -17,8 +17,9 @@ FEATURES = ("tso", "gso", "gro", "tx", "rx", "sg")
 class Networks:
     """Makes what is asked for, once, and removes all of it."""
 
-    def __init__(self, congestion_control):
-        self.congestion_control = congestion_control
+    def __init__(self, options):
+        self.congestion_control = options.congestion_control
+        self.cpu_of = {"client": options.client_cpu, "server": options.server_cpu} if options.steer else {}
         self.namespaces = []
         self.pairs = {}
 
@@ -52,6 +53,14 @@ class Networks:
             raise Failed(f"this kernel has no congestion control '{self.congestion_control}' "
                          f"(modprobe tcp_{self.congestion_control}?)") from None
 
+    def steer(self, namespace, device, side):
+        """What comes in at the device is worked on by that side's CPU, and not by whoever has sent it."""
+        if side not in self.cpu_of:
+            return
+        mask = f"{1 << self.cpu_of[side]:x}"
+        must(["ip", "netns", "exec", namespace, "sh", "-c",
+              f"for queue in /sys/class/net/{device}/queues/rx-*; do echo {mask} >$queue/rps_cpus || exit; done"])
+
     def remove(self):
         for name in self.namespaces:
             subprocess.run(["ip", "netns", "del", name], stderr=subprocess.DEVNULL, check=False)
@@ -64,10 +73,12 @@ class Veth:
         self.address = f"198.18.{number}.2"
         must(["ip", "-n", self.client, "link", "add", "v0", "mtu", str(mtu), "type", "veth",
               "peer", "name", "v0", "mtu", str(mtu), "netns", self.server])
-        for namespace, own in ((self.client, f"198.18.{number}.1"), (self.server, self.address)):
+        for namespace, own, side in ((self.client, f"198.18.{number}.1", "client"),
+                                     (self.server, self.address, "server")):
             must(["ip", "-n", namespace, "addr", "add", f"{own}/24", "dev", "v0"])
             must(["ip", "-n", namespace, "link", "set", "v0", "up"])
             networks.route(namespace, "v0", own)
+            networks.steer(namespace, "v0", side)
             if not offload:
                 off = [word for feature in FEATURES for word in (feature, "off")]
                 must(["ip", "netns", "exec", namespace, "ethtool", "-K", "v0", *off])
@@ -91,6 +102,7 @@ class Tap:
         must([*inside, "addr", "add", "203.0.113.1/24", "dev", DEVICE])
         must([*inside, "link", "set", DEVICE, "up"])
         self.networks.route(self.client, DEVICE, "203.0.113.1")
+        self.networks.steer(self.client, DEVICE, "client")
 
     def close(self):
         must(["ip", "-n", self.client, "link", "del", DEVICE])

@@ -17,7 +17,7 @@ class Session:
         self.options = options
         self.measures = measures
         self.results = Results()
-        self.networks = Networks(options.congestion_control)
+        self.networks = Networks(options)
         self.said = {}
         self.runs = 0
         self.disturbed = 0
@@ -86,6 +86,6 @@ class Session:
         """What the numbers hold for."""
         o = self.options
         return {"machine": self.machine, "compiler": machine.compiler_of(PROGRAMS), "rounds": o.rounds,
-                "seconds": o.seconds, "congestion_control": o.congestion_control, "server_cpu": o.server_cpu,
-                "client_cpu": o.client_cpu, "tapir_buffers": o.buffer or "default", "tapir_link": self.said.get("tapir"),
+                "seconds": o.seconds, "congestion_control": o.congestion_control, "steer": o.steer,
+                "server_cpu": o.server_cpu, "client_cpu": o.client_cpu, "tapir_buffers": o.buffer or "default", "tapir_link": self.said.get("tapir"),
                 "runs": self.runs, "disturbed_runs": self.disturbed}
