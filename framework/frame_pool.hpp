@@ -21,11 +21,13 @@
 
 /// A function that is seldom called, from code that runs often: itself saves all registers, so that the usual
 /// way, which does not come there, needs to save none. It must not throw: unwinding does not restore them.
-/// One more reason to build the library and who uses it by the same compiler.
+/// A program that counts on it and a library that does not know it would crash: then a name is missing.
 #if defined(__clang__) && defined(__x86_64__)
 #define TAPIR_KEEPS_REGISTERS __attribute__((preserve_most, noinline))
+#define TAPIR_LIBRARY_OF library_built_by_clang
 #else
 #define TAPIR_KEEPS_REGISTERS __attribute__((noinline))
+#define TAPIR_LIBRARY_OF library_built_by_any_compiler
 #endif
 
 namespace tapir {
@@ -56,7 +58,9 @@ struct frame_lists {
 };
 inline constinit thread_local frame_lists frames{};
 
+inline namespace TAPIR_LIBRARY_OF {
 TAPIR_KEEPS_REGISTERS void* allocate_new(std::size_t size) noexcept; ///< null: there is no memory
+}
 [[noreturn]] void no_memory();
 void free_block(void* frame) noexcept;
 
