@@ -60,7 +60,6 @@ std::uint32_t differing_of_16(const std::byte* plain, const std::byte* common) {
     constexpr std::size_t most = 4; // of 64 words each
     assert(words <= most * 64);
     std::array<std::uint64_t, most> which{};
-#pragma GCC unroll 8
     for (std::size_t first = 0; first < words; first += 16) {
         const std::size_t from = std::min(first, words - std::min<std::size_t>(words, 16));
         const std::byte* const at = plain + from * word_size;
@@ -72,10 +71,8 @@ std::uint32_t differing_of_16(const std::byte* plain, const std::byte* common) {
     }
     const std::size_t before = words_of_bits(words);
     std::size_t used = before;
-#pragma GCC unroll 4
     for (std::size_t i = 0; 64 * i < words; ++i) used += static_cast<std::size_t>(std::popcount(which[i]));
     if (used > room) return used;
-#pragma GCC unroll 4
     for (std::size_t i = 0; i < before; ++i) to[i] = static_cast<std::uint32_t>(which[i / 2] >> i % 2 * 32);
     std::uint32_t* next = to + before;
     for (std::size_t i = 0; 64 * i < words; ++i)
