@@ -32,6 +32,7 @@
 #include <malloc.h>
 #include <memory>
 #include <new>
+#include <span>
 #include <stdexcept>
 #include <string>
 #include <unistd.h>
@@ -107,7 +108,7 @@ class crowd final : public tcp::output_sink {
 
     void half_open() {
         for (std::uint32_t i = 0; i < size(); ++i) {
-            ask(i);
+            ask(shuffled(i));
             if (i % batch == 0) flush();
         }
         flush();
@@ -121,7 +122,8 @@ class crowd final : public tcp::output_sink {
     void come_and_go() {
         for (std::uint32_t first = 0; first < size(); first += batch) {
             establish(first, behind(first));
-            for (std::uint32_t i = first; i < behind(first); ++i) {
+            for (std::uint32_t n = first; n < behind(first); ++n) {
+                const std::uint32_t i = shuffled(n);
                 peers_[i].end->finish(now_);
                 flush();
                 arrive(i, from(i, flags::fin | flags::ack, 1));
@@ -141,8 +143,8 @@ class crowd final : public tcp::output_sink {
         pass(100ms);
     }
 
-    /// We close first, the peers after us: TIME_WAIT, and nobody has a handle any more.
-    /// Each for the next connection, in an order that a cache does not foresee.
+    /// Each for the next connection. Endpoints are in the order in which they were made, which is one that a
+    /// cache does not foresee.
     double receive(std::uint64_t segments) {
         const std::uint64_t began = cpu_ns();
         for (std::uint64_t n = 0; n < segments;) {
@@ -169,7 +171,7 @@ class crowd final : public tcp::output_sink {
         for (std::uint64_t n = 0; sent_ - before < segments;) {
             if (n > 4 * segments) throw std::runtime_error("nothing moves any more");
             const std::uint64_t first = n;
-            expect(first);
+            expect_writes(first);
             for (std::size_t k = 0; k < batch; ++k, ++n) peers_[at(n)].end->write(shared_);
             flush();
             now_ += 50us;
@@ -211,6 +213,7 @@ class crowd final : public tcp::output_sink {
     static constexpr ip::address here = ip::address::v4(192, 0, 2, 1);
     static constexpr ip::address first_peer = ip::address::v4(198, 18, 0, 0);
 
+    /// In the order in which they take turns: these a cache foresees, so that what is missed is TCP's.
     struct peer {
         std::uint32_t sent = 1; ///< sequence numbers, from the SYN's, which is 0
         tcp::seq expects;
@@ -219,9 +222,9 @@ class crowd final : public tcp::output_sink {
         std::unique_ptr<tcp::endpoint> end; ///< the other one
     };
 
-    std::uint32_t at(std::uint64_t n) const {
-        return static_cast<std::uint32_t>(n * 2'654'435'761u % size());
-    }
+    std::uint32_t at(std::uint64_t n) const { return static_cast<std::uint32_t>(n % size()); }
+    /// Who is the n-th to connect: the factor is a prime.
+    std::uint32_t shuffled(std::uint64_t n) const { return at(n * 2'654'435'761u); }
 
     tcp::segment from(std::uint32_t i, flags f, std::uint32_t seq) {
         tcp::segment s;
@@ -240,9 +243,10 @@ class crowd final : public tcp::output_sink {
 
     std::uint32_t behind(std::uint32_t first) const { return std::min(size(), first + batch); }
     void establish(std::uint32_t first, std::uint32_t end) {
-        for (std::uint32_t i = first; i < end; ++i) ask(i);
+        for (std::uint32_t n = first; n < end; ++n) ask(shuffled(n));
         flush();
-        for (std::uint32_t i = first; i < end; ++i) {
+        for (std::uint32_t n = first; n < end; ++n) {
+            const std::uint32_t i = shuffled(n);
             arrive(i, from(i, flags::ack, 1));
             peers_[i].end = listener_->accept();
             if (peers_[i].end == nullptr) throw std::runtime_error("no connection came about");
@@ -259,17 +263,23 @@ class crowd final : public tcp::output_sink {
         arrive(i, s);
     }
 
-    /// A batch, as a host tells TCP of it. What is the harness's own is fetched likewise.
+    /// A batch, as a host tells TCP of it.
     void expect(std::uint64_t first) {
         if (!stack_.worth_expecting()) return;
         static_assert(batch <= tcp::stack::most_expected);
         std::array<tcp::flow_key, batch> flows;
         for (std::uint32_t k = 0; k < batch; ++k) {
             const std::uint32_t i = at(first + k);
-            prefetch(&peers_[i], sizeof(peer));
             flows[k] = {here, 80, address_of(i), static_cast<std::uint16_t>(first_port + i % ports)};
         }
         stack_.expect(flows);
+    }
+    /// As who has something to say to so many.
+    void expect_writes(std::uint64_t first) {
+        if (!stack_.worth_expecting()) return;
+        std::array<tcp::endpoint*, batch> ends;
+        for (std::uint32_t k = 0; k < batch; ++k) ends[k] = peers_[at(first + k)].end.get();
+        stack_.expect(ends);
     }
 
     static ip::address address_of(std::uint32_t i) {
@@ -327,9 +337,8 @@ void states(std::uint32_t count) {
 }
 
 /// What a segment for one of so many cannot do without, and nothing else: a slot of a hash table leads to
-/// four cache lines, which lead to three; all are read, and most written. Nobody comes below `alone` who
-/// takes one segment after the other, nor below `side_by_side` who fetches beforehand what a whole batch will
-/// want.
+/// five cache lines, which are read and written. Nobody comes below `alone` who takes one segment after the
+/// other, nor below `side_by_side` who fetches beforehand what a whole batch will want.
 struct cache_misses {
     double alone = 0;
     double side_by_side = 0;
@@ -338,28 +347,21 @@ struct cache_misses {
 
 cache_misses::cache_misses(std::uint32_t connections, std::uint64_t visits) {
     using line = std::array<std::uint64_t, 8>;
-    struct alignas(64) folded {
-        std::array<line, 3> lines{};
-    };
-    struct alignas(64) user {
-        std::array<line, 3> lines{};
-        folded* then = nullptr; // in the fourth
+    static constexpr std::size_t hot = 5;
+    struct user {
+        std::array<line, hot + 2> lines{};
     };
     struct slot {
         std::uint64_t hash = 0;
         user* then = nullptr;
     };
-    std::vector<folded> third(connections);
-    std::vector<user> second(connections);
-    std::vector<slot> first(2 * std::size_t{connections});
-    for (std::uint32_t i = 0; i < connections; ++i)
-        second[i].then = &third[i * std::uint64_t{104'729} % connections];
+    std::vector<user, large_page_allocator<user>> second(connections);
+    std::vector<slot, large_page_allocator<slot>> first(2 * std::size_t{connections});
     for (std::size_t i = 0; i < first.size(); ++i) first[i].then = &second[i * 7'919 % connections];
     std::uint64_t seen = 0;
     const auto place = [&](std::uint64_t n) -> slot& { return first[n * 2'654'435'761u % first.size()]; };
     const auto visit = [&](slot& s) {
-        for (line& l : s.then->lines) seen += l[0]++;
-        for (line& l : s.then->then->lines) seen += l[0]++;
+        for (line& l : std::span(s.then->lines).first(hot)) seen += l[0]++;
     };
     const auto each = [&](auto f) {
         const std::uint64_t began = cpu_ns();
@@ -371,8 +373,7 @@ cache_misses::cache_misses(std::uint32_t connections, std::uint64_t visits) {
     });
     side_by_side = each([&](std::uint64_t n) {
         for (std::uint64_t k = n; k < n + batch; ++k) prefetch(&place(k));
-        for (std::uint64_t k = n; k < n + batch; ++k) prefetch(place(k).then, sizeof(user));
-        for (std::uint64_t k = n; k < n + batch; ++k) prefetch(place(k).then->then, sizeof(folded));
+        for (std::uint64_t k = n; k < n + batch; ++k) prefetch(place(k).then, hot * sizeof(line));
         for (std::uint64_t k = n; k < n + batch; ++k) visit(place(k));
     });
 }
@@ -392,7 +393,7 @@ void segments(std::uint64_t count, std::uint32_t most, std::uint32_t only) {
         print(c->receive(count), "segment received, " + among);
         print(c->send(count), "segment sent, " + among);
         const cache_misses least(connections, count);
-        print(least.alone, "eight cache misses in three steps, " + among);
+        print(least.alone, "six cache misses in two steps, " + among);
         print(least.side_by_side, "those of a batch side by side, " + among);
     }
 }

@@ -135,35 +135,40 @@ class buffer_pool {
 class chunk {
   public:
     chunk() = default;
-    explicit chunk(buffer b) : buffer_(std::move(b)), size_(static_cast<std::uint32_t>(buffer_.capacity())) {}
+    explicit chunk(buffer b) : buffer_(std::move(b)), place_(placed(0, buffer_.capacity())) {}
     chunk(buffer b, std::size_t offset, std::size_t size)
-        : buffer_(std::move(b)), offset_(static_cast<std::uint32_t>(offset)),
-          size_(static_cast<std::uint32_t>(size)) {
+        : buffer_(std::move(b)), place_(placed(offset, size)) {
         assert(offset + size <= buffer_.capacity());
     }
 
-    bytes data() const { return buffer_.span().subspan(offset_, size_); }
+    bytes data() const { return buffer_.span().subspan(offset(), size()); }
     operator bytes() const { return data(); }
-    std::size_t size() const { return size_; }
-    bool empty() const { return size_ == 0; }
+    std::size_t size() const { return place_ >> 32; }
+    bool empty() const { return size() == 0; }
     /// What this slice keeps alive, in bytes: the capacity of its whole buffer.
     std::size_t true_size() const { return buffer_.capacity(); }
 
     void drop_front(std::size_t n) {
-        assert(n <= size_);
-        offset_ += static_cast<std::uint32_t>(n);
-        size_ -= static_cast<std::uint32_t>(n);
+        assert(n <= size());
+        place_ = placed(offset() + n, size() - n);
     }
     void drop_back(std::size_t n) {
-        assert(n <= size_);
-        size_ -= static_cast<std::uint32_t>(n);
+        assert(n <= size());
+        place_ = placed(offset(), size() - n);
     }
-    chunk slice(std::size_t offset, std::size_t n) const { return chunk(buffer_, offset_ + offset, n); }
+    chunk slice(std::size_t from, std::size_t n) const { return chunk(buffer_, offset() + from, n); }
 
   private:
+    static constexpr std::uint64_t placed(std::size_t offset, std::size_t size) {
+        return std::uint64_t{size} << 32 | static_cast<std::uint32_t>(offset);
+    }
+    std::size_t offset() const { return static_cast<std::uint32_t>(place_); }
+
     buffer buffer_;
-    std::uint32_t offset_ = 0;
-    std::uint32_t size_ = 0;
+    /// Both numbers in one, written and read as such: of two halves just written a processor cannot hand on
+    /// the whole, as who moves a chunk wants it, before it has written them to its cache and all that stood
+    /// before.
+    std::uint64_t place_ = 0;
 };
 
 } // namespace tapir

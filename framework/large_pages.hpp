@@ -14,6 +14,14 @@ namespace tapir {
 
 inline constexpr std::size_t large_page = std::size_t{2} << 20;
 
+/// Of memory that nobody has written to yet, from the begin of a large page on. What malloc hands out again
+/// may lie on small ones, and would stay there: those go back first. Refused, it is as it was.
+inline void take_large_pages(void* memory, std::size_t size) noexcept {
+    const std::size_t whole = size / large_page * large_page;
+    ::madvise(memory, whole, MADV_DONTNEED);
+    ::madvise(memory, whole, MADV_HUGEPAGE);
+}
+
 /// What is smaller than a large page comes from where everything comes from.
 template <class T>
 struct large_page_allocator {
@@ -28,7 +36,7 @@ struct large_page_allocator {
         const std::size_t size = n * sizeof(T);
         if (size < large_page) return static_cast<T*>(::operator new(size));
         void* const memory = ::operator new(size, std::align_val_t(large_page));
-        ::madvise(memory, size / large_page * large_page, MADV_HUGEPAGE); // refused, it is as it was
+        take_large_pages(memory, size);
         return static_cast<T*>(memory);
     }
     void deallocate(T* memory, std::size_t n) noexcept {

@@ -1,7 +1,5 @@
 #include <tapir/framework/slabs.hpp>
 
-#include <sys/mman.h>
-
 namespace tapir {
 
 slabs::~slabs() {
@@ -12,7 +10,7 @@ slabs::~slabs() {
 
 void slabs::add() {
     void* const memory = ::operator new(large_page, std::align_val_t(large_page));
-    if (count_++ != 0) ::madvise(memory, large_page, MADV_HUGEPAGE); // refused, it is as it was
+    if (count_++ != 0) take_large_pages(memory, large_page);
     slab& s = *new (memory) slab;
     s.of = this;
     open_.push_front(s);

@@ -27,9 +27,11 @@ namespace tapir {
 /// One thread's slabs for objects of one size.
 class slabs {
   public:
-    explicit slabs(std::size_t size) // bytes; little beside a slab
-        : stride_((size + cache_line - 1) / cache_line * cache_line),
-          capacity_(static_cast<std::uint32_t>((large_page - first) / stride_)) {}
+    /// Of `size` bytes, little beside a slab; the first `before` of them, less than a line, end where one
+    /// ends.
+    explicit slabs(std::size_t size, std::size_t before = 0)
+        : stride_((size + cache_line - 1) / cache_line * cache_line), first_(room_of_slab - before),
+          capacity_(static_cast<std::uint32_t>((large_page - first_) / stride_)) {}
     slabs(const slabs&) = delete;
     slabs& operator=(const slabs&) = delete;
     /// What is still in use stays, and each slab goes with the last of its objects.
@@ -44,7 +46,7 @@ class slabs {
             full_.push_back(s);
         }
         if (s.freed != nullptr) return std::exchange(s.freed, s.freed->next);
-        return reinterpret_cast<std::byte*>(&s) + first + stride_ * s.fresh++;
+        return reinterpret_cast<std::byte*>(&s) + first_ + stride_ * s.fresh++;
     }
     static void free(void* object) noexcept {
         slab& s = *reinterpret_cast<slab*>(reinterpret_cast<std::uintptr_t>(object) & ~(large_page - 1));
@@ -64,14 +66,15 @@ class slabs {
         std::uint32_t used = 0;
         std::uint32_t fresh = 0; ///< those from here on were never used
     };
-    static constexpr std::size_t first = 2 * cache_line; ///< object of a slab
-    static_assert(sizeof(slab) <= first);
+    static constexpr std::size_t room_of_slab = 2 * cache_line;
+    static_assert(sizeof(slab) <= room_of_slab - cache_line);
 
     void add();
     static void has_room(slab& s) noexcept;
     static void release(slab& s) noexcept;
 
     std::size_t stride_;
+    std::size_t first_;      ///< object of a slab
     std::uint32_t capacity_; ///< objects of a slab
     std::size_t count_ = 0;
     intrusive_list<slab> open_; ///< those with room
@@ -79,7 +82,8 @@ class slabs {
     slab* empty_ = nullptr; ///< the one that is kept
 };
 
-template <class T>
+/// The first `before` bytes of each object are hardly looked at, and spare the line that what follows begins.
+template <class T, std::size_t before = 0>
 class in_slabs {
   public:
     static void* operator new(std::size_t size) {
@@ -93,7 +97,8 @@ class in_slabs {
 
   private:
     static slabs& own() {
-        thread_local slabs of_this_thread(sizeof(T));
+        static_assert(before < cache_line && before % alignof(T) == 0);
+        thread_local slabs of_this_thread(sizeof(T), before);
         return of_this_thread;
     }
 };

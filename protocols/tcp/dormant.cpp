@@ -13,17 +13,16 @@
 #include <span>
 #include <utility>
 
+#ifdef __SSE2__
+#include <emmintrin.h>
+#endif
+
 namespace tapir::tcp {
 
 // --- words -------------------------------------------------------------------------------------------------
 
 namespace {
 constexpr std::size_t word_size = sizeof(std::uint32_t);
-constexpr std::array<std::uint32_t, 32> each_bit = [] {
-    std::array<std::uint32_t, 32> bits{};
-    for (std::size_t i = 0; i < bits.size(); ++i) bits[i] = 1u << i;
-    return bits;
-}();
 
 std::uint32_t word(const std::byte* words, std::size_t i) {
     std::uint32_t w;
@@ -31,41 +30,72 @@ std::uint32_t word(const std::byte* words, std::size_t i) {
     return w;
 }
 
-/// Of the 32 words from `first` on which differ, a bit for each; of fewer at the end. No branch depends on
-/// what is in them, and compilers make vectors of the whole.
-std::uint32_t differing(const std::byte* plain, const std::byte* common, std::size_t first,
-                        std::size_t words) {
+/// Of so many words which differ, a bit for each.
+std::uint32_t differing_of_few(const std::byte* plain, const std::byte* common, std::size_t words) {
     std::uint32_t which = 0;
-    if (words < each_bit.size()) {
-        for (std::size_t i = first; i < words; ++i)
-            which |= word(plain, i) != word(common, i) ? each_bit[i] : 0;
-        return which;
+    for (std::size_t i = 0; i < words; ++i) which |= std::uint32_t{word(plain, i) != word(common, i)} << i;
+    return which;
+}
+
+/// The same of sixteen. No branch depends on what is in them.
+std::uint32_t differing_of_16(const std::byte* plain, const std::byte* common) {
+#ifdef __SSE2__
+    const auto same = [&](int four) {
+        const auto of = [four](const std::byte* words) {
+            return _mm_loadu_si128(reinterpret_cast<const __m128i*>(words) + four);
+        };
+        return _mm_cmpeq_epi32(of(plain), of(common));
+    };
+    const __m128i all = _mm_packs_epi16(_mm_packs_epi32(same(0), same(1)), _mm_packs_epi32(same(2), same(3)));
+    return static_cast<std::uint32_t>(_mm_movemask_epi8(all)) ^ 0xffff;
+#else
+    return differing_of_few(plain, common, 16);
+#endif
+}
+
+/// fold(), unless that takes more than `room` words: then nothing is written.
+[[gnu::always_inline]] inline std::size_t fold_within(const std::byte* plain, const std::byte* common,
+                                                      std::size_t words, std::uint32_t* to,
+                                                      std::size_t room) {
+    constexpr std::size_t most = 4; // of 64 words each
+    assert(words <= most * 64);
+    std::array<std::uint64_t, most> which{};
+    for (std::size_t first = 0; first < words; first += 16) {
+        const std::size_t from = std::min(first, words - std::min<std::size_t>(words, 16));
+        const std::byte* const at = plain + from * word_size;
+        const std::byte* const with = common + from * word_size;
+        // At the end some twice, and not one by one.
+        const std::uint64_t bits =
+            words < 16 ? differing_of_few(at, with, words) : differing_of_16(at, with) >> (first - from);
+        which[first / 64] |= bits << first % 64;
     }
-    const std::size_t from = std::min(first, words - each_bit.size()); // some twice, and not one by one
-    for (std::size_t i = 0; i < each_bit.size(); ++i)
-        which |= word(plain, from + i) != word(common, from + i) ? each_bit[i] : 0;
-    return which >> (first - from);
+    const std::size_t before = words_of_bits(words);
+    std::size_t used = before;
+    for (std::size_t i = 0; 64 * i < words; ++i) used += static_cast<std::size_t>(std::popcount(which[i]));
+    if (used > room) return used;
+    for (std::size_t i = 0; i < before; ++i) to[i] = static_cast<std::uint32_t>(which[i / 2] >> i % 2 * 32);
+    std::uint32_t* next = to + before;
+    for (std::size_t i = 0; 64 * i < words; ++i)
+        for (std::uint64_t rest = which[i]; rest != 0; rest &= rest - 1)
+            *next++ = word(plain, 64 * i + static_cast<std::size_t>(std::countr_zero(rest)));
+    return used;
 }
 } // namespace
 
 std::size_t fold(const std::byte* plain, const std::byte* common, std::size_t words, std::uint32_t* to) {
-    std::size_t used = words_of_bits(words);
-    for (std::size_t first = 0; first < words; first += 32) {
-        const std::uint32_t which = differing(plain, common, first, words);
-        to[first / 32] = which;
-        for (std::uint32_t rest = which; rest != 0; rest &= rest - 1)
-            to[used++] = word(plain, first + static_cast<std::size_t>(std::countr_zero(rest)));
-    }
-    return used;
+    return fold_within(plain, common, words, to, SIZE_MAX);
 }
 
 void unfold(const std::uint32_t* folded, std::byte* plain, std::size_t words) {
-    std::size_t used = words_of_bits(words);
-    for (std::size_t first = 0; first < words; first += 32)
-        for (std::uint32_t which = folded[first / 32]; which != 0; which &= which - 1) {
+    const std::uint32_t* next = folded + words_of_bits(words);
+    for (std::size_t first = 0; first < words; first += 64) {
+        std::uint64_t which = folded[first / 32];
+        if (first + 32 < words) which |= std::uint64_t{folded[first / 32 + 1]} << 32;
+        for (; which != 0; which &= which - 1) {
             const std::size_t at = first + static_cast<std::size_t>(std::countr_zero(which));
-            std::memcpy(plain + at * word_size, &folded[used++], word_size);
+            std::memcpy(plain + at * word_size, next++, word_size);
         }
+    }
 }
 
 // --- connections -------------------------------------------------------------------------------------------
@@ -100,10 +130,11 @@ struct one_byte_more : plain_tcb {
 };
 static_assert(sizeof(one_byte_more) > sizeof(plain_tcb));
 
-std::size_t fold_tcb(const std::byte* plain, const std::byte* common, folded_words& to) {
+std::size_t fold_tcb(const std::byte* plain, const std::byte* common, std::uint32_t* to, std::size_t room) {
     constexpr std::size_t own = own_words * word_size;
-    std::memcpy(to.data(), plain, own);
-    return own_words + fold(plain + own, common + own, plain_words - own_words, to.data() + own_words);
+    std::memcpy(to, plain, own);
+    return own_words +
+           fold_within(plain + own, common + own, plain_words - own_words, to + own_words, room - own_words);
 }
 
 void unfold_tcb(const std::uint32_t* folded, std::byte* plain) {
@@ -118,19 +149,17 @@ dormant::rare& with_rare(dormant& d) {
 }
 
 void fold_into(dormant& d, const std::byte* plain, common_grounds& common) {
-    folded_words words;
     const bool was_like_others = d.size <= dormant::room;
     std::size_t size = SIZE_MAX;
     const auto try_ground = [&](std::size_t ground) {
-        folded_words others;
-        const std::size_t needed = fold_tcb(plain, common.grounds[ground].get(), others);
+        const std::size_t needed =
+            fold_tcb(plain, common.grounds[ground].get(), d.words.data(), dormant::room);
         if (needed >= size) return;
         size = needed;
         d.ground = static_cast<std::uint8_t>(ground);
-        std::ranges::copy(std::span(others).first(needed), words.begin());
     };
     // As it was the last time, most likely.
-    if (common.grounds[d.ground]) size = fold_tcb(plain, common.grounds[d.ground].get(), words);
+    if (common.grounds[d.ground]) try_ground(d.ground);
     // Who was like none of them the last time is not asked again.
     if (size > dormant::room && was_like_others) {
         std::size_t n = 0;
@@ -142,10 +171,11 @@ void fold_into(dormant& d, const std::byte* plain, common_grounds& common) {
         }
     }
     d.size = static_cast<std::uint8_t>(size);
+    if (size <= dormant::room) return;
+    folded_words words;
+    fold_tcb(plain, common.grounds[d.ground].get(), words.data(), words.size());
     const auto all = std::span(words).first(size);
-    const auto within = all.first(std::min(size, dormant::room));
-    std::ranges::copy(within, d.words.begin());
-    if (within.size() == size) return;
+    std::ranges::copy(all.first(dormant::room), d.words.begin());
     with_rare(d).words = std::make_unique<std::uint32_t[]>(size - dormant::room);
     std::ranges::copy(all.subspan(dormant::room), d.apart->words.get());
 }
@@ -173,9 +203,7 @@ bool tcb::at_rest() const {
     if (snd_una_ != snd_nxt_ || !board_.empty() || board_.has_exceptions() || buffer_.size() != 0 ||
         !user_->unread_.empty() || ahead_ || sent_data_ || output_possible())
         return false;
-    timer_table others = timers_;
-    others.clear(timer_id::keepalive);
-    return others.next() == never;
+    return timers_.none_but(timer_id::keepalive);
 }
 
 bool stack::may_lie_dormant(const tcb& c) const {
@@ -214,6 +242,7 @@ void stack::lie_dormant(tcb& c) {
 }
 
 tcb* stack::wake(endpoint& user) {
+    has_come(user);
     dormant& d = user.dormant_;
     prefetch(&d, sizeof d);
     tcb* const c = make_tcb(user);

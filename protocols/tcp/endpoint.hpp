@@ -196,7 +196,7 @@ struct brief_report {
 };
 
 class endpoint : public list_hook<>, // stack::all_ while it is open; then perhaps stack::unaccepted_
-                 public in_slabs<endpoint> {
+                 public in_slabs<endpoint, sizeof(list_hook<>)> {
   public:
     endpoint(const endpoint&) = delete;
     endpoint& operator=(const endpoint&) = delete;
@@ -309,7 +309,7 @@ class endpoint : public list_hook<>, // stack::all_ while it is open; then perha
         if (observer_ != nullptr) observer_->changed(*this);
     }
 
-    // Hot: what every segment touches.
+    // Hot: what every segment touches. A line begins here.
     stack* stack_;       ///< gone, perhaps, when there is neither TCB nor TIME_WAIT entry
     tcb* tcb_ = nullptr; ///< null while dormant, in TIME_WAIT and CLOSED
     tcp::observer* observer_ = nullptr;
@@ -328,8 +328,12 @@ class endpoint : public list_hook<>, // stack::all_ while it is open; then perha
     tcp::dormant dormant_; ///< what the TCB is to become again
 
     // Cold
-    static constexpr std::size_t hot = 2 * cache_line; ///< bytes of what is above, up to dormant_
-    static constexpr std::size_t hot_and_folded = hot + sizeof(tcp::dormant);
+    void prefetch_hot() const { prefetch_up_to(&dormant_); } ///< what is above
+    void prefetch_hot_and_folded() const { prefetch_up_to(&dormant_ + 1); }
+    void prefetch_up_to(const tcp::dormant* end) const {
+        const auto begin = reinterpret_cast<std::uintptr_t>(&stack_);
+        prefetch(&stack_, reinterpret_cast<std::uintptr_t>(end) - begin);
+    }
     static constexpr std::uint32_t no_time_wait = 0xffffffff;
     std::uint32_t time_wait_ = no_time_wait; ///< index of the TIME_WAIT entry that points here
     std::uint64_t id_;

@@ -60,7 +60,8 @@ bool tcb::next_segment(instant now, std::size_t max_payload, gather_list& parts,
 // --- headers -----------------------------------------------------------------------------------------------
 
 void tcb::make_header(header& h, flags f, seq begin, seq ack, instant now, std::size_t sack_room) {
-    h = header{};
+    static constexpr header blank{}; // copied whole; one made here would first be written in pieces
+    h = blank;
     h.source_port = flow().local_port;
     h.destination_port = flow().remote_port;
     h.seq = begin;

@@ -124,33 +124,62 @@ path stack::path_of(const time_wait_entry& e) const {
     return {local, e.remote, ip::pseudo_header_sum(local, e.remote, ip::protocol::tcp)};
 }
 
-// Three steps: a slot tells where the endpoint is, the endpoint where the TCB is, if it is awake. What waits
-// for memory, or for the translation of an address, stands together: the processor does not see so far ahead
-// that it would do it side by side with a hash in between.
+// A slot tells where the endpoint is. What waits for memory, or for the translation of an address, stands
+// together: the processor does not see so far ahead that it would do it side by side with a hash in between.
 void stack::expect(std::span<const flow_key> flows) {
     assert(flows.size() <= most_expected);
     std::array<endpoint*, most_expected> users;
-    first_expected_ = 0;
-    expected_count_ = flows.size();
     for (std::size_t i = 0; i < flows.size(); ++i)
         expected_[i] = {flows[i], hash_flow(secret_, flows[i], hash_purpose::demultiplexing)};
     for (std::size_t i = 0; i < flows.size(); ++i) demux_.prefetch(expected_[i].hash);
-    for (std::size_t i = 0; i < flows.size(); ++i) {
-        users[i] = demux_.likely(expected_[i].hash);
-        if (users[i] != nullptr) prefetch(users[i]); // all others lie on its page
+    for (std::size_t i = 0; i < flows.size(); ++i) users[i] = demux_.likely(expected_[i].hash);
+    expect(std::span<endpoint* const>(users).first(flows.size()));
+    expected_count_ = flows.size();
+}
+
+// First one line of each, since all others lie on its page, and it tells where the TCB is, if one is awake.
+// The rest comes as it is wanted: a processor fetches some sixteen lines side by side, and waits if it is to
+// fetch more.
+void stack::expect(std::span<endpoint* const> users) {
+    assert(users.size() <= most_expected);
+    expected_count_ = 0;
+    coming_count_ = users.size();
+    come_ = fetched_ = 0;
+    for (const endpoint* const user : users)
+        if (user != nullptr) prefetch(&user->stack_);
+    for (std::size_t i = 0; i < users.size(); ++i) {
+        // Those few that are awake are in the caches, but in a crowd.
+        coming_[i] = {users[i], users[i] != nullptr && crowded() ? users[i]->tcb_ : nullptr};
     }
-    for (std::size_t i = 0; i < flows.size(); ++i)
-        if (users[i] != nullptr) prefetch(users[i], endpoint::hot_and_folded);
-    if (!crowded()) return; // those few that are awake are in the caches
-    for (std::size_t i = 0; i < flows.size(); ++i)
-        if (users[i] != nullptr && users[i]->tcb_ != nullptr) prefetch(users[i]->tcb_, sizeof(tcb));
+    fetch_ahead();
+}
+
+// Who was expected may be gone: nothing is read.
+void stack::fetch_ahead() const {
+    constexpr std::size_t ahead = 4;
+    for (; fetched_ < std::min(come_ + ahead, coming_count_); ++fetched_) {
+        const auto& [user, awake] = coming_[fetched_];
+        if (user != nullptr) user->prefetch_hot_and_folded();
+        if (awake != nullptr) prefetch(awake, sizeof(tcb));
+    }
+}
+
+void stack::has_come(const endpoint& user) const {
+    if (come_ != 0 && coming_[come_ - 1].user == &user) return; // a segment for it has
+    for (std::size_t i = come_; i < coming_count_; ++i) {
+        if (coming_[i].user != &user) continue;
+        come_ = i + 1;
+        fetch_ahead();
+        return;
+    }
 }
 
 // Segments of one flow may come together: those behind the first ask nothing.
 std::uint64_t stack::next_expected(const flow_key& flow) const {
-    for (std::size_t i = first_expected_; i < expected_count_; ++i) {
+    for (std::size_t i = come_; i < expected_count_; ++i) {
         if (expected_[i].flow != flow) continue;
-        first_expected_ = i + 1;
+        come_ = i + 1;
+        fetch_ahead();
         return expected_[i].hash;
     }
     return hash_flow(secret_, flow, hash_purpose::demultiplexing);
@@ -168,7 +197,7 @@ void stack::forget_connection(const tcb& c) {
 
 endpoint* stack::find_connection(const flow_key& flow, std::uint64_t hash) const {
     return demux_.find(hash, [&](const endpoint& e) {
-        prefetch(&e, endpoint::hot);
+        e.prefetch_hot();
         return e.flow() == flow;
     });
 }

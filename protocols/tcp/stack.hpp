@@ -104,6 +104,9 @@ class stack {
     /// look at is fetched now, for all of them side by side, where each would have to wait for one memory
     /// access after the other. Nothing but time depends on it.
     void expect(std::span<const flow_key> flows);
+    /// The same before calls for each of `users`, of this stack: who writes to many that may have been silent
+    /// (news for all of them, timers that fire together) has them fetched so, in portions.
+    void expect(std::span<endpoint* const> users);
     static constexpr std::size_t most_expected = 32; ///< of one call: what they look at stays in an L1 cache
     /// With fewer connections all of it is in the processor's caches anyway.
     bool worth_expecting() const { return connection_count_ > config_.most_awake; }
@@ -307,6 +310,9 @@ class stack {
     /// Of hash_purpose::numbers: whoever opens a connection asks for both halves.
     std::uint64_t numbers_of(const flow_key& flow) const;
     std::uint64_t next_expected(const flow_key& flow) const;
+    void fetch_ahead() const;
+    /// A call for one of those that were expected.
+    void has_come(const endpoint& user) const;
     known_flow& place_of(const flow_key& flow) const {
         constexpr std::uint32_t golden = 0x9e3779b1; // ports come in order: this spreads them
         const std::uint32_t ports = std::uint32_t{flow.local_port} << 16 | flow.remote_port;
@@ -392,9 +398,16 @@ class stack {
     /// needs no hash, and no search for its connection. Who aims at one place has hashes taken, no more.
     static constexpr std::size_t most_known = 256; ///< a power of two; only those in use are in the caches
     mutable std::array<known_flow, most_known> known_{};
-    std::array<hashed, most_expected> expected_; ///< by the last expect()
-    mutable std::size_t first_expected_ = 0;     ///< those before it have come
+    struct coming {
+        const endpoint* user;
+        const tcb* awake;
+    };
+    std::array<hashed, most_expected> expected_; ///< flows of the last expect()
+    std::array<coming, most_expected> coming_;   ///< and where what they will look at stands
     std::size_t expected_count_ = 0;
+    std::size_t coming_count_ = 0;
+    mutable std::size_t come_ = 0;    ///< those before it have come
+    mutable std::size_t fetched_ = 0; ///< those before it were fetched
     half_open_table half_open_;
     time_wait_table time_wait_;
     table_timer half_open_timer_;

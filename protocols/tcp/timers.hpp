@@ -45,6 +45,13 @@ class timer_table {
         for (std::size_t i = 1; i < timer_count; ++i) first = std::min(first, deadlines_[i]);
         return first;
     }
+    /// Whether no other is armed.
+    bool none_but(timer_id one) const {
+        bool none = true;
+        for (std::size_t i = 0; i < timer_count; ++i)
+            none &= deadlines_[i] == never || i == static_cast<std::size_t>(one);
+        return none;
+    }
     /// Whose deadline next() is; meaningful only if that is not `never`.
     timer_id next_id() const {
         return static_cast<timer_id>(std::min_element(deadlines_.begin(), deadlines_.end()) -

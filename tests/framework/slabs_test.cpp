@@ -44,6 +44,19 @@ TEST_CASE("slabs: objects begin at lines, and none touches another") {
     CHECK(all.count() == 1);
 }
 
+TEST_CASE("slabs: a line begins behind the first bytes of each object") {
+    constexpr std::size_t before = 16;
+    slabs all(cache_line * 7 - 8, before);
+    std::vector<std::byte*> objects;
+    while (all.count() < 3) objects.push_back(static_cast<std::byte*>(all.allocate()));
+    for (std::byte* const at : objects) {
+        CHECK(reinterpret_cast<std::uintptr_t>(at + before) % cache_line == 0);
+        std::memset(at, 0xff, cache_line * 7 - 8); // and the slabs still know what is theirs
+    }
+    for (std::byte* const at : objects) slabs::free(at);
+    CHECK(all.count() == 1);
+}
+
 TEST_CASE("slabs: what was freed last serves next, and those without objects go, but for one") {
     slabs all(size);
     std::vector<void*> objects;

@@ -10,10 +10,12 @@
 #include <doctest/doctest.h>
 
 #include <algorithm>
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -32,6 +34,7 @@ class served final : public tcp::output_sink {
         : stack_(with(most_awake), siphash_key{1, 2}, tapir::random(3), pool_, wheel_) {
         tcp::listen_options o;
         o.backlog = o.half_open_max = 100;
+        o.accepted.no_delay = true;
         listener_ = std::move(*stack_.listen({here, 80}, o, now_));
     }
 
@@ -65,20 +68,34 @@ class served final : public tcp::output_sink {
                         std::string(reinterpret_cast<const char*>(c.data().data()), c.size()) + "\n";
         std::erase_if(accepted_, [](const auto& e) { return e->ended(); });
     }
+    /// Null for -1, as of somebody who is gone.
+    void expect_calls(const std::vector<int>& clients) {
+        std::vector<tcp::endpoint*> users;
+        for (const int who : clients)
+            users.push_back(who < 0 ? nullptr : accepted_[static_cast<std::size_t>(who)].get());
+        stack_.expect(users);
+    }
+    void write(int client, std::string_view text) {
+        CHECK(accepted_[static_cast<std::size_t>(client)]->write(as_bytes(text)) == text.size());
+    }
     std::uint64_t resets() const { return stack_.counted().no_connection + stack_.counted().blind_reset; }
+    std::uint64_t unfolded() const { return stack_.counted().unfolded; }
     bool worth_expecting() const { return stack_.worth_expecting(); }
 
     bool ready() override { return true; }
     std::size_t max_payload() override { return 0; }
     void emit(const tcp::path&, const tcp::outgoing_segment& s) override {
         iss = s.header.syn() ? s.header.seq.value() : iss;
+        next[s.header.destination_port - first_port] =
+            s.header.seq.value() + static_cast<std::uint32_t>(s.payload_size);
         said += std::to_string(s.header.destination_port) + " gets " + std::to_string(s.header.seq.value()) +
                 " " + std::to_string(s.header.ack.value()) + " " +
                 std::to_string(static_cast<int>(s.header.flags)) + "\n";
     }
 
     std::string said;
-    std::uint32_t iss = 0; ///< of the last SYN|ACK
+    std::uint32_t iss = 0;                                           ///< of the last SYN|ACK
+    std::array<std::uint32_t, tcp::stack::most_expected * 2> next{}; ///< behind what each was sent last
 
   private:
     static tcp::config with(std::uint32_t most_awake) {
@@ -157,4 +174,46 @@ TEST_CASE("expect: told rightly, wrongly or nothing, a stack says the same") {
         CHECK(told.resets() == 0); // none was taken for a stranger
         CHECK(told.worth_expecting() == (most_awake == 0));
     }
+}
+
+TEST_CASE("expect: whether calls were announced or not, they do the same") {
+    using flags = tcp::flags;
+    constexpr int clients = 40;
+    served untold(0);
+    served told(0);
+    for (std::uint16_t who = 0; who < clients; ++who)
+        for (served* s : {&told, &untold}) {
+            s->in(who, flags::syn, 0, 0);
+            s->flush();
+            s->in(who, flags::ack, 1, s->iss + 1);
+            s->flush();
+        }
+    tapir::random r(8);
+    const auto anybody = [&r] { return static_cast<int>(r.below(clients)); };
+    for (int round = 0; round < 300; ++round) {
+        std::vector<int> batch(1 + r.below(tcp::stack::most_expected));
+        for (int& who : batch) who = anybody();
+        std::vector<int> announced = batch;
+        if (r.below(4) == 0) announced.resize(1 + r.below(tcp::stack::most_expected), -1);
+        for (int& who : announced)
+            if (r.below(8) == 0) who = anybody();
+        told.expect_calls(announced);
+        for (const int who : batch) {
+            const std::string text(1 + r.below(1400), static_cast<char>('a' + who % 26));
+            const bool at_once = r.below(4) == 0;
+            for (served* s : {&told, &untold}) {
+                s->write(who, text);
+                if (at_once) s->flush();
+            }
+        }
+        for (served* s : {&told, &untold}) {
+            s->flush();
+            for (const int who : batch)
+                s->in(static_cast<std::uint16_t>(who), flags::ack, 1, s->next[static_cast<std::size_t>(who)]);
+            s->flush();
+        }
+        REQUIRE(told.said == untold.said);
+    }
+    CHECK(told.unfolded() > 3000);
+    CHECK(told.unfolded() == untold.unfolded());
 }
