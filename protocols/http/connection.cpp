@@ -36,17 +36,18 @@ task<bool> connection::serve_requests() {
         // response. Without a wait the handler ends in this turn, and its response leaves with the others.
         std::optional<flush_if_it_waits> flushing;
         if (!work_->out.empty()) flushing.emplace(*this);
-        response answer;
+        std::optional<response> answered;
         try {
-            answer = co_await handler_(asked);
+            answered.emplace(co_await handler_(asked));
             // Interim responses and protocol switches are not a handler's to send.
-            if (answer.status < 200 || answer.status > 599)
-                answer = handler_failed("it returned status " + std::to_string(answer.status));
+            if (answered->status < 200 || answered->status > 599)
+                answered = handler_failed("it returned status " + std::to_string(answered->status));
         } catch (const std::exception& e) {
-            answer = handler_failed(e.what());
+            answered = handler_failed(e.what());
         } catch (...) {
-            answer = handler_failed("an exception of an unknown type");
+            answered = handler_failed("an exception of an unknown type");
         }
+        const response& answer = *answered;
         if (flushing) {
             flushing->unlink();
             co_await flushing->running.join();
@@ -92,13 +93,6 @@ bool connection::begins_at_once() {
     return reads_at_once();
 }
 
-connection::idleness::idleness(connection& c)
-    : stop_(c.self_.stop(), c.control_.stop_request()),
-      wait_(c.self_.reactor(), c.now() + c.config_.idle_time, stop_.token()) {
-    c.control_.became_idle(wait_);
-    c.give_back_workspace();
-}
-
 bool connection::begins_or_ends() {
     eof_ = io_.input() == at_hand::end;
     return eof_ || reads_at_once();
@@ -112,11 +106,11 @@ task<result<>> connection::read_first() {
     co_return result<>();
 }
 
-connection::arrival connection::woken(const idleness& idle, const result<>& came) {
-    shed_ = idle.shed();
+connection::arrival connection::woken(const idle_wait& idle, const result<>& came) {
+    shed_ = idle.shed;
     if (came && shed_) return arrival::nothing; // a newcomer has its place, whatever came in the same turn
     if (came) return eof_ ? arrival::nothing : arrival::begun;
-    if (came.error() == errc::cancelled && idle.passed()) {
+    if (came.error() == errc::cancelled && idle.passed) {
         ++control_.count().idle_timeouts;
         return arrival::nothing;
     }
@@ -264,7 +258,11 @@ bool connection::has_left(const sending& s) {
 bool connection::write_at_once() {
     std::string& out = work_->out;
     if (out.empty()) return true;
-    out.erase(0, io_.try_write(as_bytes(out)));
+    const std::size_t written = io_.try_write(as_bytes(out));
+    if (written == out.size())
+        out.clear();
+    else
+        out.erase(0, written);
     return out.empty();
 }
 
@@ -377,7 +375,11 @@ task<> serve_connection(std::unique_ptr<transport> over, const handler* h, const
     while (usable && c.keep_alive_) {
         if (!c.begins_at_once()) {
             if (c.eof_) break;
-            detail::connection::idleness idle(c);
+            // Nothing is held while nothing comes. No task of its own: that would cost each request more than
+            // what it has to do.
+            detail::idle_wait idle(c.self_.stop(), c.now() + config->idle_time);
+            control->became_idle(idle, c.self_.reactor().timers());
+            c.give_back_workspace();
             result<> came = co_await over->until_readable().under(idle.token());
             if (came && !c.begins_or_ends()) came = co_await c.read_first().under(idle.token());
             const arrival what = c.woken(idle, came);

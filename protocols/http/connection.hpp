@@ -49,25 +49,11 @@ class connection {
     bool begins_at_once();
     /// What the stream can give without a wait.
     bool reads_at_once();
-    /// While a connection waits for a request it holds nothing else; the wait ends when the server stops or
-    /// needs room. serve_connection() waits itself: a task of its own would cost each request more than it
-    /// says.
-    class idleness {
-      public:
-        explicit idleness(connection& c);
-        stop_token token() { return wait_.token(); }
-        bool passed() const { return wait_.passed(); }
-        bool shed() const { return wait_.shed; }
-
-      private:
-        either_stop stop_;
-        idle_wait wait_;
-    };
     /// The stream is readable: false if it cannot tell by what, and read_first() has to wait.
     bool begins_or_ends();
     task<result<>> read_first();
     /// What the wait came to.
-    arrival woken(const idleness& idle, const result<>& came);
+    arrival woken(const idle_wait& idle, const result<>& came);
     task<arrival> receive();
     task<arrival> receive_head();
     task<arrival> receive_body();
