@@ -67,16 +67,17 @@ response_plan append_head(std::string& out, const response& r, const response_co
     const auto source_length = source != nullptr ? source->length() : std::nullopt;
     if (bodiless || context.to_head) {
         // [RFC 9110 8.6] no Content-Length in a 204; in others only that of the body it stands for
-        if (r.status == 204) {
-        } else if (source != nullptr) {
-            if (source_length) length = number(length_digits, *source_length);
-        } else if (!r.text().empty()) {
-            length = number(length_digits, r.text().size());
-        } else if (const auto stands_for = r.fields.find("Content-Length");
-                   stands_for && is_number(*stands_for)) {
-            length = *stands_for;
-        } else if (r.status != 304) {
-            length = "0";
+        if (r.status != 204) {
+            if (source != nullptr) {
+                if (source_length) length = number(length_digits, *source_length);
+            } else if (!r.text().empty()) {
+                length = number(length_digits, r.text().size());
+            } else if (const auto stands_for = r.fields.find("Content-Length");
+                       stands_for && is_number(*stands_for)) {
+                length = *stands_for;
+            } else if (r.status != 304) {
+                length = "0";
+            }
         }
     } else if (source == nullptr) {
         plan.how = body::text;
