@@ -15,7 +15,7 @@
 namespace tapir::http::detail {
 
 task<bool> connection::serve_requests() {
-    while (keep_alive_) {
+    for (;; parser().reset()) {
         arrival what = arrival::request;
         if (!next_is_here()) {
             if (!write_at_once() && !co_await flush()) co_return false;
@@ -36,17 +36,18 @@ task<bool> connection::serve_requests() {
         // response. Without a wait the handler ends in this turn, and its response leaves with the others.
         std::optional<flush_if_it_waits> flushing;
         if (!work_->out.empty()) flushing.emplace(*this);
-        response answer;
+        std::optional<response> answered;
         try {
-            answer = co_await handler_(asked);
+            answered.emplace(co_await handler_(asked));
             // Interim responses and protocol switches are not a handler's to send.
-            if (answer.status < 200 || answer.status > 599)
-                answer = handler_failed("it returned status " + std::to_string(answer.status));
+            if (answered->status < 200 || answered->status > 599)
+                answered = handler_failed("it returned status " + std::to_string(answered->status));
         } catch (const std::exception& e) {
-            answer = handler_failed(e.what());
+            answered = handler_failed(e.what());
         } catch (...) {
-            answer = handler_failed("an exception of an unknown type");
+            answered = handler_failed("an exception of an unknown type");
         }
+        const response& answer = *answered;
         if (flushing) {
             flushing->unlink();
             co_await flushing->running.join();
@@ -56,12 +57,15 @@ task<bool> connection::serve_requests() {
         keep_alive_ = keep_alive_ && !control_.stopping() && !(eof_ && unread().empty());
         const sending s = begin_sending(answer, asked.method == "HEAD", asked.minor);
         if (!has_left(s) && !co_await send_rest(answer, s)) co_return false;
+        if (!keep_alive_ || unread().empty()) co_return true; // and all of it has left
     }
-    co_return true;
 }
 
 void connection::lend_workspace() {
-    if (!work_) work_ = control_.lend_workspace(config_);
+    if (work_)
+        parser().reset();
+    else
+        work_ = control_.lend_workspace(config_);
 }
 
 void connection::give_back_workspace() {
@@ -72,49 +76,46 @@ void connection::give_back_workspace() {
 // --- receiving -----------------------------------------------------------------------------------------
 
 bool connection::next_is_here() {
-    parser().reset();
     parse();
     if (parser().head_done() && !parser().done()) parse();
     return parser().done();
 }
 
-bool connection::begins_at_once() {
-    if (eof_ || stopped() || control_.stopping() || io_.input() != at_hand::bytes) return false;
+bool connection::reads_at_once() {
     lend_workspace();
     begin_ = 0; // all that was read before is parsed
     end_ = io_.try_read(work_->in);
     return end_ != 0;
 }
 
-task<connection::arrival> connection::wait_for_request() {
-    if (eof_) co_return arrival::nothing;
-    either_stop stop(self_.stop(), control_.stop_request());
-    idle_wait idle(self_.reactor(), now() + config_.idle_time, stop.token());
-    control_.became_idle(idle);
-    give_back_workspace();
-    const result<> readable = co_await io_.until_readable().under(idle.token());
-    std::error_code failed = readable ? std::error_code() : readable.error();
-    eof_ = readable && io_.input() == at_hand::end;
-    if (readable && !eof_) {
-        lend_workspace();
-        end_ = io_.try_read(work_->in);
-        if (end_ == 0) {
-            const result<std::size_t> n = co_await io_.read(work_->in).under(idle.token());
-            if (n) end_ = *n;
-            eof_ = n && *n == 0;
-            if (!n) failed = n.error();
-        }
-    }
+bool connection::begins_at_once() {
+    if (eof_ || stopped() || control_.stopping() || io_.input() != at_hand::bytes) return false;
+    return reads_at_once();
+}
+
+bool connection::begins_or_ends() {
+    eof_ = io_.input() == at_hand::end;
+    return eof_ || reads_at_once();
+}
+
+task<result<>> connection::read_first() {
+    const result<std::size_t> n = co_await io_.read(work_->in);
+    if (!n) co_return n.error();
+    end_ = *n;
+    eof_ = *n == 0;
+    co_return result<>();
+}
+
+connection::arrival connection::woken(const idle_wait& idle, const result<>& came) {
     shed_ = idle.shed;
-    if (shed_ && !failed)
-        co_return arrival::nothing; // a newcomer has its place, whatever came in the same turn
-    if (!failed) co_return eof_ ? arrival::nothing : arrival::begun;
-    if (failed == errc::cancelled && idle.passed()) {
+    if (came && shed_) return arrival::nothing; // a newcomer has its place, whatever came in the same turn
+    if (came) return eof_ ? arrival::nothing : arrival::begun;
+    if (came.error() == errc::cancelled && idle.passed) {
         ++control_.count().idle_timeouts;
-        co_return arrival::nothing;
+        return arrival::nothing;
     }
-    if (failed == errc::cancelled && !stopped()) co_return arrival::nothing;
-    co_return lost(failed);
+    if (came.error() == errc::cancelled && !stopped()) return arrival::nothing;
+    return lost(came.error());
 }
 
 task<connection::arrival> connection::receive() {
@@ -257,7 +258,11 @@ bool connection::has_left(const sending& s) {
 bool connection::write_at_once() {
     std::string& out = work_->out;
     if (out.empty()) return true;
-    out.erase(0, io_.try_write(as_bytes(out)));
+    const std::size_t written = io_.try_write(as_bytes(out));
+    if (written == out.size())
+        out.clear();
+    else
+        out.erase(0, written);
     return out.empty();
 }
 
@@ -368,9 +373,19 @@ task<> serve_connection(std::unique_ptr<transport> over, const handler* h, const
     } guard{*control, c.shed_};
     bool usable = true;
     while (usable && c.keep_alive_) {
-        const arrival what = c.begins_at_once() ? arrival::begun : co_await c.wait_for_request();
-        usable = what != arrival::broken;
-        if (what != arrival::begun) break;
+        if (!c.begins_at_once()) {
+            if (c.eof_) break;
+            // Nothing is held while nothing comes. No task of its own: that would cost each request more than
+            // what it has to do.
+            detail::idle_wait idle(c.self_.stop(), c.now() + config->idle_time);
+            control->became_idle(idle, c.self_.reactor().timers());
+            c.give_back_workspace();
+            result<> came = co_await over->until_readable().under(idle.token());
+            if (came && !c.begins_or_ends()) came = co_await c.read_first().under(idle.token());
+            const arrival what = c.woken(idle, came);
+            usable = what != arrival::broken;
+            if (what != arrival::begun) break;
+        }
         usable = co_await c.serve_requests();
     }
     if (usable && !c.stopped()) co_await c.end();

@@ -47,9 +47,13 @@ class connection {
     bool next_is_here();
     /// Reads the first bytes of one if they are here.
     bool begins_at_once();
-    /// Waits for them. Nothing is held while nothing comes; the wait ends when the server stops
-    /// or needs room.
-    task<arrival> wait_for_request();
+    /// What the stream can give without a wait.
+    bool reads_at_once();
+    /// The stream is readable: false if it cannot tell by what, and read_first() has to wait.
+    bool begins_or_ends();
+    task<result<>> read_first();
+    /// What the wait came to.
+    arrival woken(const idle_wait& idle, const result<>& came);
     task<arrival> receive();
     task<arrival> receive_head();
     task<arrival> receive_body();

@@ -42,6 +42,11 @@ void fields::add(std::string_view name, std::string_view value) {
 void fields::add_checked(std::string_view name, std::string_view value) {
     if (text_.size() + name.size() + value.size() > UINT32_MAX)
         throw std::length_error("HTTP fields larger than 4 GiB");
+    if (entries_.capacity() == 0) { // at once what most messages need
+        constexpr std::size_t usual_text = 63, usual_count = 4;
+        text_.reserve(usual_text);
+        entries_.reserve(usual_count);
+    }
     entry e{};
     e.begin = static_cast<std::uint32_t>(text_.size());
     e.name_size = static_cast<std::uint32_t>(name.size());

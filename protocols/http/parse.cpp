@@ -223,8 +223,8 @@ std::size_t take_plain_request(std::string_view in, const limits& l, request& ou
         out.fields.clear();
         return 0;
     }
-    out.method = method;
-    out.target = target;
+    out.method.append(method); // to what is clear, which takes less than to replace it
+    out.target.append(target);
     return start + rest;
 }
 

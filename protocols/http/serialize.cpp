@@ -8,34 +8,23 @@
 namespace tapir::http {
 namespace {
 
-/// Writes `size` bytes behind the end, for one look at the room there is: write(char*) returns their end.
-template <class Write>
-void append(std::string& out, std::size_t size, Write write) {
-    const std::size_t before = out.size();
-    out.resize_and_overwrite(before + size, [&](char* to, std::size_t) {
-        return static_cast<std::size_t>(write(to + before) - to);
-    });
-}
-
 char* copy(std::string_view text, char* to) {
     return std::copy(text.begin(), text.end(), to);
 }
 
-void append_field(std::string& out, std::string_view name, std::string_view value) {
-    append(out, name.size() + value.size() + 4, [&](char* to) {
-        to = copy(": ", copy(name, to));
-        return copy("\r\n", copy(value, to));
-    });
+constexpr std::size_t size_of_field(std::string_view name, std::string_view value) {
+    return name.size() + value.size() + 4;
+}
+
+char* copy_field(std::string_view name, std::string_view value, char* to) {
+    to = copy(": ", copy(name, to));
+    return copy("\r\n", copy(value, to));
 }
 
 /// As text, for as long as `digits` is.
-std::string_view number(std::array<char, 20>& digits, std::uint64_t value) {
+using digits_of_a_number = std::array<char, 20>;
+std::string_view number(digits_of_a_number& digits, std::uint64_t value) {
     return {digits.data(), std::to_chars(digits.data(), digits.data() + digits.size(), value).ptr};
-}
-
-void append_length(std::string& out, std::uint64_t length) {
-    std::array<char, 20> digits;
-    append_field(out, "Content-Length", number(digits, length));
 }
 
 /// The fields that belong to the server; a handler's are passed over.
@@ -57,62 +46,84 @@ bool is_number(std::string_view text) {
 
 } // namespace
 
+// In two steps: what there is to say, and then all of it behind one look at the room there is.
 response_plan append_head(std::string& out, const response& r, const response_context& context) {
     using body = response_plan::body;
+    bool names_connection = false;
+    bool names_server = false;
+    std::size_t handlers = 0; // bytes of its fields
+    for (const field each : r.fields) {
+        names_connection = names_connection || equal_without_case(each.name, "Connection");
+        names_server = names_server || equal_without_case(each.name, "Server");
+        handlers += size_of_field(each.name, each.value);
+    }
     response_plan plan;
-    plan.keep_alive = context.keep_alive && !r.fields.has_token("Connection", "close");
+    plan.keep_alive = context.keep_alive && !(names_connection && r.fields.has_token("Connection", "close"));
 
-    std::string_view reason = r.reason;
-    if (reason.empty() || !is_printable(reason)) reason = reason_of(r.status);
-    // [RFC 9110 6.2] the server's own highest version, also to an HTTP/1.0 request
-    std::array<char, 20> digits;
-    const std::string_view status = number(digits, static_cast<std::uint64_t>(r.status));
-    append(out, 12 + status.size() + reason.size(), [&](char* to) {
-        to = copy(" ", copy(status, copy("HTTP/1.1 ", to)));
-        return copy("\r\n", copy(reason, to));
-    });
-    if (!context.date.empty()) append_field(out, "Date", context.date); // [RFC 9110 6.6.1]
-    if (!context.server.empty() && !r.fields.find("Server")) append_field(out, "Server", context.server);
-    for (const field each : r.fields)
-        if (!is_servers_own(each.name)) append_field(out, each.name, each.value);
-
+    digits_of_a_number length_digits;
+    std::string_view length;                                  // Content-Length, if there is to be one
     const bool bodiless = r.status == 204 || r.status == 304; // [RFC 9110 6.4.1]
-    body_source* source = r.source();
+    body_source* const source = r.source();
+    const auto source_length = source != nullptr ? source->length() : std::nullopt;
     if (bodiless || context.to_head) {
         // [RFC 9110 8.6] no Content-Length in a 204; in others only that of the body it stands for
         if (r.status != 204) {
             if (source != nullptr) {
-                if (const auto length = source->length()) append_length(out, *length);
+                if (source_length) length = number(length_digits, *source_length);
             } else if (!r.text().empty()) {
-                append_length(out, r.text().size());
+                length = number(length_digits, r.text().size());
             } else if (const auto stands_for = r.fields.find("Content-Length");
                        stands_for && is_number(*stands_for)) {
-                append_field(out, "Content-Length", *stands_for);
+                length = *stands_for;
             } else if (r.status != 304) {
-                append_length(out, 0);
+                length = "0";
             }
         }
     } else if (source == nullptr) {
         plan.how = body::text;
-        append_length(out, r.text().size());
-    } else if (const auto length = source->length()) {
+        length = number(length_digits, r.text().size());
+    } else if (source_length) {
         plan.how = body::counted;
-        plan.length = *length;
-        append_length(out, *length);
+        plan.length = *source_length;
+        length = number(length_digits, *source_length);
     } else if (context.request_minor >= 1) {
         plan.how = body::chunked;
-        append_field(out, "Transfer-Encoding", "chunked");
     } else { // [RFC 9112 6.1] MUST NOT send chunks to HTTP/1.0
         plan.how = body::until_close;
         plan.keep_alive = false;
     }
+    std::string_view connection;
+    if (!plan.keep_alive)
+        connection = "close"; // [RFC 9112 9.6]
+    else if (context.request_minor == 0)
+        connection = "keep-alive";
 
-    if (!plan.keep_alive) {
-        append_field(out, "Connection", "close"); // [RFC 9112 9.6]
-    } else if (context.request_minor == 0) {
-        append_field(out, "Connection", "keep-alive");
-    }
-    out += "\r\n";
+    std::string_view reason = r.reason;
+    if (reason.empty() || !is_printable(reason)) reason = reason_of(r.status);
+    // [RFC 9110 6.2] the server's own highest version, also to an HTTP/1.0 request
+    digits_of_a_number status_digits;
+    const std::string_view status = number(status_digits, static_cast<std::uint64_t>(r.status));
+    const std::string_view server = names_server ? std::string_view() : context.server;
+
+    const std::size_t before = out.size();
+    const std::size_t most =
+        size_of_field("HTTP/1.1", status) + reason.size() + size_of_field("Date", context.date) +
+        size_of_field("Server", server) + handlers + size_of_field("Content-Length", length) +
+        size_of_field("Transfer-Encoding", "chunked") + size_of_field("Connection", connection) + 2;
+    out.resize_and_overwrite(before + most, [&](char* to, std::size_t) {
+        char* const begin = to;
+        to += before;
+        to = copy(" ", copy(status, copy("HTTP/1.1 ", to)));
+        to = copy("\r\n", copy(reason, to));
+        if (!context.date.empty()) to = copy_field("Date", context.date, to); // [RFC 9110 6.6.1]
+        if (!server.empty()) to = copy_field("Server", server, to);
+        for (const field each : r.fields)
+            if (!is_servers_own(each.name)) to = copy_field(each.name, each.value, to);
+        if (!length.empty()) to = copy_field("Content-Length", length, to);
+        if (plan.how == body::chunked) to = copy_field("Transfer-Encoding", "chunked", to);
+        if (!connection.empty()) to = copy_field("Connection", connection, to);
+        return static_cast<std::size_t>(copy("\r\n", to) - begin);
+    });
     return plan;
 }
 

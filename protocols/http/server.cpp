@@ -8,6 +8,7 @@ namespace tapir::http {
 void server_control::stop(instant deadline) {
     deadline_ = std::min(deadline_, deadline);
     stop_.request_stop();
+    while (!idle_.empty()) idle_.pop_front().request_stop();
     changed_.set();
 }
 
@@ -19,12 +20,30 @@ void server_control::connection_began() {
 void server_control::connection_ended(bool was_shed) {
     --connections_;
     if (was_shed) --shedding_;
+    if (connections_ == 0 && idle_timer_.armed()) idle_timer_.wheel->cancel(idle_timer_);
     changed_.set();
 }
 
-void server_control::became_idle(detail::idle_wait& w) {
+void server_control::became_idle(detail::idle_wait& w, timer_wheel& timers) {
+    if (stopping()) return w.request_stop();
     idle_.push_back(w);
+    if (!idle_timer_.armed()) {
+        idle_timer_.wheel = &timers;
+        timers.arm(idle_timer_, w.deadline);
+    }
     changed_.set();
+}
+
+server_control::idle_timer::idle_timer(server_control& c)
+    : timer([](timer& t, instant now) { static_cast<idle_timer&>(t).of.end_idle(now); }), of(c) {}
+
+void server_control::end_idle(instant now) {
+    while (!idle_.empty() && idle_.front().deadline <= now) {
+        detail::idle_wait& w = idle_.pop_front();
+        w.passed = true;
+        w.request_stop();
+    }
+    if (!idle_.empty()) idle_timer_.wheel->arm(idle_timer_, idle_.front().deadline);
 }
 
 namespace {

@@ -21,6 +21,7 @@
 #include <tapir/framework/stream.hpp>
 #include <tapir/framework/task.hpp>
 #include <tapir/framework/time.hpp>
+#include <tapir/framework/timer_wheel.hpp>
 #include <tapir/protocols/http/date.hpp>
 #include <tapir/protocols/http/limits.hpp>
 #include <tapir/protocols/http/message.hpp>
@@ -107,11 +108,14 @@ struct server_counters {
 
 namespace detail {
 
-/// A connection that waits for its next request, until its deadline or until it is stopped.
-class idle_wait : public list_hook<>, public tapir::detail::deadline_stop {
+/// A connection that waits for its next request, until it is stopped: by the server, which has a list of all
+/// of them, or by `parent`.
+class idle_wait : public list_hook<>, public stop_source {
   public:
-    using deadline_stop::deadline_stop;
-    bool shed = false; ///< stopped to make room for another connection
+    idle_wait(stop_token parent, instant end) : stop_source(parent), deadline(end) {}
+    instant deadline;
+    bool passed = false; ///< it was, as the deadline came
+    bool shed = false;   ///< it was, to make room for another connection
 };
 
 } // namespace detail
@@ -138,7 +142,8 @@ class server_control {
     stop_token stop_request() { return stop_.token(); }
     void connection_began();
     void connection_ended(bool was_shed);
-    void became_idle(detail::idle_wait& w);
+    /// All wait for equally long: of one list one timer is enough, and who comes and goes moves none.
+    void became_idle(detail::idle_wait& w, timer_wheel& timers);
     /// Until there are fewer than `limit` connections; closes idle ones meanwhile. errc::cancelled on stop.
     task<result<>> wait_for_room(std::size_t limit);
     /// Until no connection is left, or the deadline of stop().
@@ -153,9 +158,15 @@ class server_control {
     std::size_t connections_ = 0;
     stop_source stop_;
     instant deadline_ = never;
-    event changed_;            ///< a connection ended or became idle, or stop() was called
-    std::size_t shedding_ = 0; ///< connections told to make room that have not ended
-    intrusive_list<detail::idle_wait> idle_;
+    event changed_;                          ///< a connection ended or became idle, or stop() was called
+    std::size_t shedding_ = 0;               ///< connections told to make room that have not ended
+    intrusive_list<detail::idle_wait> idle_; ///< who has been for longest first
+    struct idle_timer : timer {
+        explicit idle_timer(server_control& c);
+        server_control& of;
+        timer_wheel* wheel = nullptr;
+    } idle_timer_{*this}; ///< set no later than for the first of them
+    void end_idle(instant now);
     unix_seconds date_of_ = 0;
     instant date_asked_{};
     std::string date_;

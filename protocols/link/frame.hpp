@@ -45,6 +45,24 @@ class frame {
         assert(begin <= end && end <= storage_.capacity());
     }
 
+    // Frames change hands several times on their way, and hardly any has a tail.
+    frame(const frame&) = default;
+    frame(frame&& other) noexcept
+        : arrived(other.arrived), meta(other.meta), storage_(std::move(other.storage_)), begin_(other.begin_),
+          end_(other.end_) {
+        if (other.parts_ != 0) take_tail(other);
+    }
+    frame& operator=(const frame&) = default;
+    frame& operator=(frame&& other) noexcept {
+        arrived = other.arrived;
+        meta = other.meta;
+        storage_ = std::move(other.storage_);
+        begin_ = other.begin_;
+        end_ = other.end_;
+        if ((parts_ | other.parts_) != 0) take_tail(other);
+        return *this;
+    }
+
     /// What follows data() without having been copied there, at most `most_parts` slices that nobody writes
     /// to: of large segments, for links that gather (link_capabilities). All others get frames in one piece.
     static constexpr std::size_t most_parts = 2;
@@ -115,6 +133,12 @@ class frame {
     offload meta;
 
   private:
+    void take_tail(frame& other) {
+        tail_ = std::move(other.tail_);
+        tail_size_ = std::exchange(other.tail_size_, 0);
+        parts_ = std::exchange(other.parts_, 0);
+    }
+
     buffer storage_;
     std::size_t begin_ = 0;
     std::size_t end_ = 0;

@@ -194,21 +194,21 @@ bool tap::read_one() {
         if (errno != EAGAIN) (void)read_failed(errno);
         return false;
     }
-    const auto size = static_cast<std::size_t>(got);
-    frame f;
+    frame f = taken(static_cast<std::size_t>(got));
+    if (f.size() != 0) deliver(std::move(f));
+    return true;
+}
+
+/// What was read into next_; empty without memory.
+frame tap::taken(std::size_t size) {
     try {
-        if (small(size)) {
-            f = copied(bytes(next_.span()).first(size));
-        } else {
-            buffer fresh = pool_.allocate(buffer_size()); // first: without one, this frame is the one to go
-            f = frame(std::exchange(next_, std::move(fresh)), 0, size);
-        }
+        if (small(size)) return copied(bytes(next_.span()).first(size));
+        buffer fresh = pool_.allocate(buffer_size()); // first: without one, this frame is the one to go
+        return frame(std::exchange(next_, std::move(fresh)), 0, size);
     } catch (const std::bad_alloc&) {
         no_memory();
-        return true;
+        return {};
     }
-    deliver(std::move(f));
-    return true;
 }
 
 void tap::writable_again() {

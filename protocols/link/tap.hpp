@@ -152,6 +152,7 @@ class tap : public link {
         tap& owner;
     };
     bool read_one();
+    frame taken(std::size_t size);
     void put_header(frame& f);
     bool take_header(frame& f);
     void watch_output();

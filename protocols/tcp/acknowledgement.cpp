@@ -145,7 +145,7 @@ void tcb::new_data_acked(const segment& s, instant believe, ack_outcome& a, inst
         timers_.set(timer_id::retransmit, now + current_rto()); // [RFC 6298 5.3]
         timers_.set(timer_id::give_up, now + give_up_after());
     }
-    if (a.data != 0 || fin) user_->notify();
+    if (a.data != 0 || fin) news_ = true;
 }
 
 // Only the newest segment speaks for the window, and no ACK that another has overtaken. The RFC orders

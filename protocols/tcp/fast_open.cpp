@@ -79,6 +79,7 @@ void tcb::open_fast(const half_open_entry& e, std::uint32_t ts_offset, const seg
     if (probing_ == mtu_probing::always) begin_mtu_search();
     congestion_.start(mss(), stack_->config_.initial_window_segments);
     if (!syn.payload.empty()) text_arrives(syn.header.seq + 1, syn, false, now);
+    tell_user();
 }
 
 } // namespace tapir::tcp

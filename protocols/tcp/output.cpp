@@ -10,8 +10,10 @@ namespace tapir::tcp {
 
 bool tcb::output_possible() const {
     if (state_ == state::closed || state_ == state::time_wait) return false;
-    return syn_due_ || acks_owed_ != 0 || ack_now_ || board_.lost() != 0 || probe_ || keepalive_probe_ ||
-           tail_probe_ || unsent() != 0 || fin_unsent() || window_update_due();
+    const bool asked =
+        syn_due_ | ack_now_ | probe_ | keepalive_probe_ | tail_probe_; // one look at their word
+    return asked || acks_owed_ != 0 || board_.lost() != 0 || unsent() != 0 || fin_unsent() ||
+           window_update_due();
 }
 
 // A sender that has several times as much under way (config::max_deferred_part) waits for nothing that this

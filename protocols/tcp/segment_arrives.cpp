@@ -73,7 +73,16 @@ bool stack::may_challenge(instant now) {
 
 verdict tcb::on_segment(const segment& s, instant now) {
     ++segments_in_;
-    return state_ == state::syn_sent ? arrives_in_syn_sent(s, now) : arrives_synchronized(s, now);
+    const verdict v = state_ == state::syn_sent ? arrives_in_syn_sent(s, now) : arrives_synchronized(s, now);
+    tell_user();
+    return v;
+}
+
+// Once, of all that a segment has brought.
+void tcb::tell_user() {
+    if (!news_) return;
+    news_ = false;
+    user_->notify();
 }
 
 void tcb::accept_syn_options(const options& o, bool also_ours) {
@@ -415,7 +424,7 @@ bool tcb::take_text(seq begin, const segment& s, bool fin, instant now) {
             ack_now_ = true;
         else if (!ack_now_ && !timers_.armed(timer_id::delayed_ack))
             timers_.set(timer_id::delayed_ack, now + stack_->config_.delayed_ack);
-        user_->notify();
+        news_ = true;
     }
     if (peer_fin_known_ && rcv_nxt_ == peer_fin_) {
         rcv_nxt_ += 1;

@@ -160,6 +160,7 @@ class plain_tcb {
     bool ack_deferred_ : 1 = false; ///< it has said yes, and nothing has been acknowledged since
     bool ack_at_once_ : 1 = false;  ///< the peer repairs something, or slows down: it waits for the ACK
     bool has_read_ : 1 = false;     ///< the user took something since the window was last offered
+    bool news_ : 1 = false;         ///< the segment that is arriving has brought something to its user
     bool syn_retransmitted_ : 1 = false;
     bool syn_acked_ : 1 = false; ///< a comparison with iss_ would not do: after 4 GiB snd_una is back there
     bool una_timed_out_ : 1 = false; ///< what stands at snd_una was sent again by a timeout
@@ -309,6 +310,7 @@ class tcb : public plain_tcb,
     bool can_be_true(seq ack) const;
     bool asks_whether_we_live(const segment& s) const;
     void rst_arrives(const segment& s, instant now);
+    void tell_user();
     void text_arrives(seq begin, const segment& s, bool fin, instant now);
     bool take_text(seq begin, const segment& s, bool fin, instant now);
     void take_in_order(chunk payload);
