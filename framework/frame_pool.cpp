@@ -33,16 +33,6 @@ TAPIR_KEEPS_REGISTERS void* TAPIR_LIBRARY_OF::allocate_new(std::size_t size) noe
     return static_cast<std::byte*>(block) + frame_margin;
 }
 
-#if defined(__clang__) && defined(__x86_64__)
-// Who counts on nothing may call what saves all.
-namespace library_built_by_any_compiler {
-void* allocate_new(std::size_t size) noexcept;
-void* allocate_new(std::size_t size) noexcept {
-    return library_built_by_clang::allocate_new(size);
-}
-} // namespace library_built_by_any_compiler
-#endif
-
 void no_memory() {
     throw std::bad_alloc();
 }

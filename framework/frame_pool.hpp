@@ -21,13 +21,14 @@
 
 /// A function that is seldom called, from code that runs often: itself saves all registers, so that the usual
 /// way, which does not come there, needs to save none. It must not throw: unwinding does not restore them.
-/// A program that counts on it and a library that does not know it would crash: then a name is missing.
+/// A program and a library of which only one knows of this would crash: instead they lack a name, and do not
+/// link.
 #if defined(__clang__) && defined(__x86_64__)
 #define TAPIR_KEEPS_REGISTERS __attribute__((preserve_most, noinline))
 #define TAPIR_LIBRARY_OF library_built_by_clang
 #else
 #define TAPIR_KEEPS_REGISTERS __attribute__((noinline))
-#define TAPIR_LIBRARY_OF library_built_by_any_compiler
+#define TAPIR_LIBRARY_OF library_built_by_gcc
 #endif
 
 namespace tapir {

@@ -19,7 +19,6 @@ task<bool> connection::serve_requests() {
         arrival what = arrival::request;
         if (!next_is_here()) {
             if (!write_at_once() && !co_await flush()) co_return false;
-            if (!parser().begun()) co_return true;
             what = co_await receive();
         }
         if (what == arrival::broken) co_return false;

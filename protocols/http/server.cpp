@@ -26,8 +26,9 @@ void server_control::connection_ended(bool was_shed) {
 
 void server_control::became_idle(detail::idle_wait& w, timer_wheel& timers) {
     if (stopping()) return w.request_stop();
+    in_order_ = idle_.empty() || (in_order_ && idle_.back().deadline <= w.deadline);
     idle_.push_back(w);
-    if (!idle_timer_.armed()) {
+    if (!idle_timer_.armed() || w.deadline < idle_timer_.deadline()) {
         idle_timer_.wheel = &timers;
         timers.arm(idle_timer_, w.deadline);
     }
@@ -38,12 +39,20 @@ server_control::idle_timer::idle_timer(server_control& c)
     : timer([](timer& t, instant now) { static_cast<idle_timer&>(t).of.end_idle(now); }), of(c) {}
 
 void server_control::end_idle(instant now) {
-    while (!idle_.empty() && idle_.front().deadline <= now) {
-        detail::idle_wait& w = idle_.pop_front();
+    instant next = never;
+    for (auto at = idle_.begin(); at != idle_.end();) {
+        detail::idle_wait& w = *at;
+        ++at;
+        if (w.deadline > now) {
+            next = std::min(next, w.deadline);
+            if (in_order_) break;
+            continue;
+        }
+        w.unlink();
         w.passed = true;
         w.request_stop();
     }
-    if (!idle_.empty()) idle_timer_.wheel->arm(idle_timer_, idle_.front().deadline);
+    if (next != never) idle_timer_.wheel->arm(idle_timer_, next);
 }
 
 namespace {

@@ -142,7 +142,8 @@ class server_control {
     stop_token stop_request() { return stop_.token(); }
     void connection_began();
     void connection_ended(bool was_shed);
-    /// All wait for equally long: of one list one timer is enough, and who comes and goes moves none.
+    /// As a rule all wait for equally long: one timer is enough for the list, and who comes and goes moves it
+    /// not.
     void became_idle(detail::idle_wait& w, timer_wheel& timers);
     /// Until there are fewer than `limit` connections; closes idle ones meanwhile. errc::cancelled on stop.
     task<result<>> wait_for_room(std::size_t limit);
@@ -161,11 +162,12 @@ class server_control {
     event changed_;                          ///< a connection ended or became idle, or stop() was called
     std::size_t shedding_ = 0;               ///< connections told to make room that have not ended
     intrusive_list<detail::idle_wait> idle_; ///< who has been for longest first
+    bool in_order_ = true;                   ///< by their deadlines, too
     struct idle_timer : timer {
         explicit idle_timer(server_control& c);
         server_control& of;
         timer_wheel* wheel = nullptr;
-    } idle_timer_{*this}; ///< set no later than for the first of them
+    } idle_timer_{*this}; ///< set no later than for the first deadline of them
     void end_idle(instant now);
     unix_seconds date_of_ = 0;
     instant date_asked_{};

@@ -194,6 +194,7 @@ bool tap::read_one() {
         if (errno != EAGAIN) (void)read_failed(errno);
         return false;
     }
+    if (got == 0) return read_failed(EIO);
     frame f = taken(static_cast<std::size_t>(got));
     if (f.size() != 0) deliver(std::move(f));
     return true;

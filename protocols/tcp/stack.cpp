@@ -141,7 +141,7 @@ void stack::expect(std::span<const flow_key> flows) {
 // The rest comes as it is wanted: a processor fetches some sixteen lines side by side, and waits if it is to
 // fetch more.
 void stack::expect(std::span<endpoint* const> users) {
-    assert(users.size() <= most_expected);
+    users = users.first(std::min(users.size(), most_expected));
     expected_count_ = 0;
     coming_count_ = users.size();
     come_ = fetched_ = 0;

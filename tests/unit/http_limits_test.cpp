@@ -163,6 +163,38 @@ TEST_CASE("http server: after max_requests the connection is closed") {
     CHECK(count_of(got, "Connection: close") == 1);
 }
 
+TEST_CASE("http server: a connection that may be idle for less is closed sooner, whoever came before it") {
+    reactor loop(make_sim_backend());
+    http::server_control control;
+    const http::handler handle = echo;
+    http::server_config patient, strict;
+    patient.idle_time = 60s;
+    strict.idle_time = 5s;
+    auto body = [&](scope& s) -> task<> {
+        const auto open = [&](const http::server_config& c) {
+            auto [here, there] = pipe_stream::make();
+            control.connection_began();
+            s.spawn(http::serve_connection,
+                    std::unique_ptr<http::transport>(new http::transport_over<pipe_stream>(std::move(there))),
+                    &handle, &c, &control);
+            return std::move(here);
+        };
+        pipe_stream first = open(patient);
+        (void)co_await sleep_for(1s);
+        pipe_stream second = open(strict);
+        pipe_stream third = open(patient);
+        const instant began = loop.now();
+        CHECK((co_await read_all(second)).empty());
+        CHECK(loop.now() - began == 5s);
+        CHECK((co_await read_all(first)).empty());
+        CHECK(loop.now() - began == 59s);
+        CHECK((co_await read_all(third)).empty());
+        CHECK(loop.now() - began == 60s);
+    };
+    loop.run(with_scope(body));
+    CHECK(control.counters().idle_timeouts == 3);
+}
+
 TEST_CASE("http server: at max_connections the longest idle one makes room, busy ones do not") {
     http::server_config config;
     config.max_connections = 2;
