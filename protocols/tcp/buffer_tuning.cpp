@@ -3,8 +3,9 @@
 //
 // Receiving (dynamic right-sizing, as most kernels do it): what the user reads in a round trip is what the
 // sender had in flight a round trip ago; it is offered twice that, since it may double it, and more when the
-// rate has been rising. Who reads slowly gets no larger buffer.
-// Sending: two congestion windows, one in flight and one to follow it.
+// rate has been rising. Who reads slowly gets no larger buffer. On a path of a few microseconds segments come
+// as reactors take turns, many at once and then none: there a rate is what comes in several turns, and a
+// round trip no less than they need. Sending: two congestion windows, one in flight and one to follow it.
 #include <tapir/protocols/tcp/tcb.hpp>
 
 #include <algorithm>
@@ -19,13 +20,15 @@ std::uint32_t tcb::most_receive_buffer() const {
 void tcb::tune_receive_buffer(instant now) {
     if (!tunes_receive_ || limits_.receive_buffer >= stack_->config_.most_buffer) return;
     constexpr duration unknown = std::chrono::milliseconds(100); // a round trip never measured
-    const duration round = rtt_.has_sample() ? rtt_.srtt() : unknown;
+    constexpr duration several_turns = std::chrono::milliseconds(1);
+    constexpr duration longest_turn = std::chrono::milliseconds(10); // who takes longer has his reasons
+    const duration measured = rtt_.has_sample() ? rtt_.srtt() : unknown;
     const duration passed = now - round_began_;
-    if (passed < round) return;
+    if (passed < std::max(measured, several_turns)) return;
+    const duration round = std::max(measured, std::min(passed / 2, longest_turn));
     const std::uint64_t read = bytes_received_ - user_->unread_.size();
-    std::uint64_t this_round = read - round_began_at_;
-    // Who reads seldom takes much at a time; what counts is the rate.
-    if (passed > 2 * round) this_round /= static_cast<std::uint64_t>(passed / std::max(round, duration{1}));
+    const auto us = [](duration d) { return static_cast<std::uint64_t>(d / std::chrono::microseconds(1)); };
+    const std::uint64_t this_round = (read - round_began_at_) * us(round) / us(passed);
     std::uint64_t wanted = 2 * this_round + 16 * std::uint64_t{rcv_mss_};
     // A sender in slow start will be twice as fast once what we offer now can matter.
     if (last_round_ != 0 && this_round > last_round_) {

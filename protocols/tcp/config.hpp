@@ -131,12 +131,17 @@ struct config {
     /// In-order data is acknowledged once per batch, not every second segment (a SHOULD): but never more
     /// than this many bytes by one ACK, so that the sender's clock does not stall; or, where that is more,
     /// than this part of the receive buffer. As a buffer grows to twice what comes in a round trip, a sender
-    /// that fills it hears of us eight times in each.
+    /// that fills it hears of us four times in each.
     std::uint32_t max_stretch_bytes = 64 * 1024;
-    std::uint32_t max_stretch_part = 16;
+    std::uint32_t max_stretch_part = 8;
     /// While more input waits than a turn takes, acknowledgements of text that keeps coming wait, too, until
-    /// this part of the receive buffer has come, and one tells of it all: four in each round trip.
-    std::uint32_t max_deferred_part = 8;
+    /// this part of the receive buffer has come, and one tells of it all: two in each round trip, to a sender
+    /// that fills it. So much that was read is worth a window update, too, so that a smaller divisor changes
+    /// little.
+    std::uint32_t max_deferred_part = 4;
+    /// But neither part is more than this, in bytes: who sends on the same machine, and waits for us, has
+    /// what it sends next in its caches.
+    std::uint32_t max_part_bytes = 512 * 1024;
     /// Acknowledgements owed to duplicates and out-of-order segments of one batch; more are dropped.
     std::uint8_t max_acks_owed = 64;
     /// ACKs that one connection sends within a second to segments that fit nowhere and carry nothing. Per

@@ -194,7 +194,7 @@ bool tcb::send_syn(instant now, std::size_t max_payload, gather_list& parts, out
 bool tcb::send_owed_ack(instant now, outgoing_segment& out) {
     const std::uint32_t behind = rcv_nxt_ - last_ack_sent_;
     const config& c = stack_->config_;
-    std::uint32_t stretch = c.max_stretch_bytes;
+    std::uint32_t stretch = std::max(c.max_stretch_bytes, 1u);
     if (behind > stretch)
         stretch = std::max(stretch, part_of_window(ack_deferred_ ? c.max_deferred_part : c.max_stretch_part));
     if (behind > stretch) { // a large batch: several ACKs, each for a part, keep the peer's clock

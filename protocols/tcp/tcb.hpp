@@ -528,7 +528,10 @@ class tcb : public plain_tcb,
     }
     duration current_rto() const { return rtt_.backed_off(backoff_, rto_limits()); }
     std::uint32_t largest_window() const;
-    std::uint32_t part_of_window(std::uint32_t part) const { return largest_window() / std::max(part, 1u); }
+    /// What one ACK may tell of, as config::max_stretch_part and max_deferred_part have it.
+    std::uint32_t part_of_window(std::uint32_t part) const {
+        return std::min(largest_window() / std::max(part, 1u), stack_->config_.max_part_bytes);
+    }
 
     stack* stack_;
     endpoint* user_;

@@ -16,6 +16,8 @@ struct flooded : tcp_lab {
     static tcp::config settings() {
         tcp::config c = plain();
         c.max_stretch_bytes = 1000;
+        c.max_stretch_part = 16;
+        c.max_deferred_part = 8;
         return c;
     }
     flooded() : tcp_lab(settings()) {
