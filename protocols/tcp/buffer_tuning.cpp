@@ -5,7 +5,9 @@
 // sender had in flight a round trip ago; it is offered twice that, since it may double it, and more when the
 // rate has been rising. Who reads slowly gets no larger buffer. On a path of a few microseconds segments come
 // as reactors take turns, many at once and then none: there a rate is what comes in several turns, and a
-// round trip no less than they need. Sending: two congestion windows, one in flight and one to follow it.
+// round trip half of that time, so that no less is offered than came in it.
+//
+// Sending: two congestion windows, one in flight and one to follow it.
 #include <tapir/protocols/tcp/tcb.hpp>
 
 #include <algorithm>
