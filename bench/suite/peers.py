@@ -121,8 +121,9 @@ knows.found = {}
 def _tapir(setting, options, _):
     path = program("server")
     offload = ["--tap-offload", "auto" if setting.offload else "off"] if knows(path, "--tap-offload") else []
+    reclaim = ["--tap-reclaim", str(options.tap_reclaim)] if knows(path, "--tap-reclaim") else []
     return [path, "--stack", "tap", "--tap", DEVICE, "--tap-io", options.tap_io, "--buffer", str(options.buffer),
-            "--no-control", *offload, "--spin", str(setting.spin), "--address", "{address}/24", "--port", str(PORT)]
+            "--no-control", *offload, *reclaim, "--spin", str(setting.spin), "--address", "{address}/24", "--port", str(PORT)]
 
 
 def _framework(setting, *_):

@@ -45,7 +45,7 @@ multishot_tap::write::write(multishot_tap& t)
 
 multishot_tap::multishot_tap(reactor& on, tap_device device, const tap_config& config)
     : tap(on, std::move(device), config), entries_(ring_entries(this->device(), config)), read_(*this),
-      poll_(*this) {
+      poll_(*this), reclaim_(on.io(), config.frames_per_reclaim) {
     for (std::size_t i = 0; i < write_slots; ++i) {
         writes_.push_back(std::make_unique<write>(*this));
         idle_writes_.push_back(*writes_.back());
@@ -150,6 +150,7 @@ void multishot_tap::flush(instant) {
         w.length = static_cast<std::uint32_t>(whole ? w.parts[0].iov_len : 1 + w.content.tail().size());
         ++writes_in_flight_;
         on().io().submit(w);
+        reclaim_.submitted(w.content.size());
     }
 }
 

@@ -5,6 +5,7 @@
 #include <tapir/framework/buffer_ring.hpp>
 #include <tapir/framework/intrusive_list.hpp>
 #include <tapir/protocols/link/tap.hpp>
+#include <tapir/protocols/link/tap_reclaim.hpp>
 
 #include <cstddef>
 #include <cstdint>
@@ -74,6 +75,7 @@ class multishot_tap final : public tap {
     intrusive_list<write> idle_writes_;
     intrusive_list<write> queued_; ///< sent, not yet flushed
     std::size_t writes_in_flight_ = 0;
+    tap_reclaim reclaim_;
     bool was_full_ = false;
     bool on_trial_ = true;
     bool refused_ = false;

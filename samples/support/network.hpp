@@ -73,6 +73,7 @@ struct network_options {
     std::uint16_t port;
     std::string tap_io_name = "automatic";
     std::string tap_offload_name = "auto";
+    std::uint32_t tap_reclaim = tap_config().frames_per_reclaim;
     std::string pcap;
     bool ecn = false;
     std::uint16_t shards = 1;

@@ -12,8 +12,11 @@
 #include <algorithm>
 #include <csignal>
 #include <cstdlib>
+#include <fstream>
 #include <functional>
 #include <memory>
+#include <sstream>
+#include <stdexcept>
 #include <string>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -127,6 +130,24 @@ void make_the_kernel_ask(const char* address) {
     ::close(fd);
 }
 
+struct udp_count {
+    std::uint64_t in_errors = 0;
+    std::uint64_t out = 0;
+};
+/// What the kernel says of UDP in this network.
+udp_count datagrams() {
+    std::ifstream of_all("/proc/self/net/snmp");
+    std::string line;
+    udp_count c;
+    while (std::getline(of_all, line)) {
+        std::istringstream words(line);
+        std::string protocol;
+        std::uint64_t in = 0, no_ports = 0;
+        if (words >> protocol >> in >> no_ports >> c.in_errors >> c.out && protocol == "Udp:") return c;
+    }
+    throw std::runtime_error("/proc/self/net/snmp says nothing of UDP");
+}
+
 void delete_device(const std::string& name) {
     expect(std::system(("ip link del " + name).c_str()) == 0, "ip link del");
 }
@@ -198,6 +219,79 @@ TEST_CASE("tap: a device that takes no more says so, drops and counts, and calls
         run_for(n.r, 1ms);
         expect(n.got.writables == 1 && n.device->ready(), "once");
         expect(n.device->counters().frames_out == taken, "what was taken was sent");
+    });
+    if (!outcome.possible) return test::skip(outcome.text.c_str());
+    CHECK_MESSAGE(outcome.text.empty(), outcome.text);
+}
+
+TEST_CASE("tap: each 24th frame with data is followed by a datagram to ourselves, which is taken back") {
+    const auto outcome = test::in_own_network([] {
+        network n(tap_io::multishot);
+        const udp_count before = datagrams();
+        n.send(0, 64, 1514); // as one batch
+        run_for(n.r, 1ms);
+        expect(datagrams().out - before.out == 2, "two in a batch");
+        for (std::uint32_t i = 0; i < 300; ++i) {
+            n.send(0, 40, 1514);
+            run_for(n.r, 1ms);
+        }
+        const udp_count after = datagrams();
+        expect(after.out - before.out == 502, "frames are counted over batches");
+        expect(after.in_errors == before.in_errors, "none is lost for want of room");
+        n.send(0, 200, 60);
+        run_for(n.r, 1ms);
+        expect(datagrams().out == after.out, "acknowledgements do not count");
+        for (std::uint32_t i = 0; i < 20; ++i) n.send(i, 1, 1514);
+        expect(datagrams().out == after.out, "nor do frames that go alone");
+        expect(n.r.io().uring()->in_flight() == 1, "but the read nothing is in flight");
+    });
+    if (!outcome.possible) return test::skip(outcome.text.c_str());
+    CHECK_MESSAGE(outcome.text.empty(), outcome.text);
+}
+
+TEST_CASE("tap: where there can be no datagrams to ourselves, or are to be none, frames go all the same") {
+    const auto outcome = test::in_own_network([] {
+        const auto all_arrive = [](network& n) {
+            packet_socket kernel("tapir0", experimental);
+            std::vector<std::uint32_t> numbers;
+            for (std::uint32_t i = 0; i < 5; ++i) {
+                n.send(i * 40, 40, 1514);
+                run_for(n.r, 1ms);
+                for (const auto& f : kernel.received()) numbers.push_back(load_be32(f, 14));
+            }
+            expect(counts_up(numbers, 200), "all frames, in order");
+            expect(n.device->counters().errors == 0, "no error of the TAP");
+        };
+        const auto ip = [](const std::string& what) {
+            expect(std::system(("ip " + what).c_str()) == 0, "ip " + what);
+        };
+        const udp_count before = datagrams();
+        {
+            tap_config config("tapir0", tap_io::multishot);
+            config.frames_per_reclaim = 0;
+            network n(config);
+            all_arrive(n);
+        }
+        ip("address del 127.0.0.1/8 dev lo"); // as if it had never been up
+        {
+            network n(tap_io::multishot);
+            all_arrive(n);
+        }
+        expect(datagrams().out == before.out, "none was sent");
+
+        ip("address add 127.0.0.1/8 dev lo");
+        network n(tap_io::multishot);
+        all_arrive(n);
+        expect(datagrams().out - before.out == 8, "there are again");
+        ip("link set lo down"); // they are lost
+        all_arrive(n);
+        ip("address del 127.0.0.1/8 dev lo"); // they are refused
+        const udp_count refused = datagrams();
+        all_arrive(n);
+        ip("address add 127.0.0.1/8 dev lo");
+        ip("link set lo up");
+        all_arrive(n);
+        expect(datagrams().out == refused.out, "who was refused does not ask again");
     });
     if (!outcome.possible) return test::skip(outcome.text.c_str());
     CHECK_MESSAGE(outcome.text.empty(), outcome.text);

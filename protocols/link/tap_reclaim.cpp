@@ -1,0 +1,80 @@
+#include <tapir/framework/log.hpp>
+#include <tapir/protocols/link/tap_reclaim.hpp>
+
+#include <algorithm>
+#include <cerrno>
+#include <netinet/in.h>
+#include <string>
+#include <sys/socket.h>
+#include <system_error>
+#include <unistd.h>
+
+namespace tapir {
+namespace {
+
+/// A frame that may have data: larger than an acknowledgement with all options, and its virtio-net header.
+constexpr std::size_t least_with_data = 128;
+/// Datagrams that may be under way in one turn. Frames beyond those cost an interrupt.
+constexpr std::size_t most_in_a_turn = 8;
+
+/// A socket that sends to itself; -1, with errno, when it could not.
+int to_itself() {
+    const int fd = ::socket(AF_INET, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    if (fd < 0) return -1;
+    sockaddr_in at{};
+    at.sin_family = AF_INET;
+    at.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    socklen_t size = sizeof at;
+    auto* const address = reinterpret_cast<sockaddr*>(&at);
+    if (::bind(fd, address, size) == 0 && ::getsockname(fd, address, &size) == 0 &&
+        ::connect(fd, address, size) == 0)
+        return fd;
+    const int why = errno;
+    ::close(fd);
+    errno = why;
+    return -1;
+}
+
+} // namespace
+
+tap_reclaim::datagram::datagram(tap_reclaim& r)
+    : io_operation(kind::send,
+                   [](io_operation& op, const completion& c) { static_cast<datagram&>(op).owner.sent(c); }),
+      owner(r) {
+    fd = r.fd_;
+    flags = MSG_DONTWAIT;
+}
+
+tap_reclaim::tap_reclaim(backend& io, std::uint32_t frames) : io_(io), every_(frames) {
+    if (every_ == 0) return;
+    fd_ = to_itself();
+    if (fd_ < 0) {
+        log::debug("no datagrams to 127.0.0.1 (" + std::system_category().message(errno) +
+                   "): the kernel will interrupt to have its buffers freed");
+        every_ = 0;
+        return;
+    }
+    for (std::size_t i = 0; i < most_in_a_turn; ++i) datagrams_.emplace_back(*this);
+}
+
+tap_reclaim::~tap_reclaim() {
+    for (datagram& d : datagrams_) io_.retire(d);
+    if (fd_ >= 0) ::close(fd_);
+}
+
+void tap_reclaim::submitted(std::size_t size) {
+    if (every_ == 0 || size < least_with_data || ++frames_ < every_) return;
+    const auto idle = std::ranges::find(datagrams_, false, &io_operation::in_flight);
+    if (idle == datagrams_.end()) return;
+    frames_ = 0;
+    io_.submit(*idle);
+}
+
+void tap_reclaim::sent(const io_operation::completion& c) {
+    if (c.result >= 0)
+        (void)::recv(fd_, nullptr, 0, MSG_DONTWAIT); // it is empty, and has done its work
+    else if (c.result != -EAGAIN && c.result != -ECANCELED)
+        every_ = 0; // the loopback device was set down, or a filter minds
+}
+
+} // namespace tapir

@@ -1,0 +1,49 @@
+// Spares a CPU that writes to a TAP the interrupts by which other CPUs give skbs back to it.
+//
+// Linux frees an skb on the CPU that made it: whoever consumes its data elsewhere puts it on a list of that
+// CPU, which frees what is there whenever it handles received packets (the NET_RX softirq). When half of
+// net.core.skb_defer_max wait there, 32, it is interrupted to do so. [Linux 5.19, skb_attempt_defer_free()]
+// A network card's driver empties the list in passing. Who hands packets in by a TAP never does, so that each
+// 32nd segment of a local receiver on another CPU costs an interrupt: in a virtual machine, more than several
+// segments do.
+//
+// A datagram to ourselves over the loopback device is a received packet. One goes after every few frames; it
+// costs about as much as one of them.
+#pragma once
+
+#include <tapir/framework/backend.hpp>
+
+#include <cstddef>
+#include <cstdint>
+#include <deque>
+
+namespace tapir {
+
+class tap_reclaim {
+  public:
+    /// `frames`: how many go between two datagrams; 0: there are none. There are none either where 127.0.0.1
+    /// is nobody's address, and none any more once one was refused.
+    tap_reclaim(backend& io, std::uint32_t frames);
+    tap_reclaim(const tap_reclaim&) = delete;
+    tap_reclaim& operator=(const tap_reclaim&) = delete;
+    ~tap_reclaim();
+
+    /// A frame of that size was submitted to be written; a datagram may be, in consequence. What has no room
+    /// for data is not counted: an acknowledgement is consumed at once, by the CPU that hands it in.
+    void submitted(std::size_t size);
+
+  private:
+    struct datagram : io_operation {
+        explicit datagram(tap_reclaim& r);
+        tap_reclaim& owner;
+    };
+    void sent(const io_operation::completion& c);
+
+    backend& io_;
+    std::uint32_t every_;
+    std::uint32_t frames_ = 0; ///< since the last datagram
+    int fd_ = -1;
+    std::deque<datagram> datagrams_;
+};
+
+} // namespace tapir
