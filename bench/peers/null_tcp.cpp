@@ -4,8 +4,8 @@
 //
 // It has the services of server.cpp at the same ports, and the same response. A frame is read, answered and
 // written by one system call each; with --offload on it may be 64 KiB, without a checksum. A response to a
-// request that asks for the end carries the FIN: one frame less than a server of streams can do. It spares
-// itself interrupts as tapir does (protocols/link/tap_reclaim.hpp).
+// request that asks for the end carries the FIN: one frame less than a server of streams can do. After
+// every 24 frames with data it sends itself a datagram (protocols/link/tap_reclaim.hpp).
 
 #include <algorithm>
 #include <arpa/inet.h>

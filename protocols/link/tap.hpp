@@ -68,8 +68,8 @@ struct tap_config {
     std::size_t buffers = 0;
     /// No more frames than this are read by system calls before the rest of the program has its turn.
     std::size_t frames_per_turn = 256;
-    /// After so many frames with data, written on the multishot path, an empty datagram goes to ourselves
-    /// over the loopback device, which spares us interrupts (tap_reclaim.hpp). 0: never.
+    /// After so many frames with data, written in batches on the multishot path, an empty datagram goes to
+    /// ourselves over the loopback device, which spares us interrupts (tap_reclaim.hpp). 0: never.
     std::uint32_t frames_per_reclaim = 24;
     /// How long a busy device is tried again: after a process that used it through io_uring has ended, it can
     /// stay busy for tens of milliseconds.

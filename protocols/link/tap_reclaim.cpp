@@ -12,7 +12,7 @@
 namespace tapir {
 namespace {
 
-/// A frame that may have data: larger than an acknowledgement with all options, and its virtio-net header.
+/// Larger than an acknowledgement with all options, and its virtio-net header.
 constexpr std::size_t least_with_data = 128;
 /// Datagrams that may be under way in one turn. Frames beyond those cost an interrupt.
 constexpr std::size_t most_in_a_turn = 8;
@@ -35,6 +35,11 @@ int to_itself() {
     return -1;
 }
 
+void no_datagrams(int error) {
+    log::debug("no datagrams to 127.0.0.1 (" + std::system_category().message(error) +
+               "): the kernel will interrupt to have its buffers freed");
+}
+
 } // namespace
 
 tap_reclaim::datagram::datagram(tap_reclaim& r)
@@ -49,8 +54,7 @@ tap_reclaim::tap_reclaim(backend& io, std::uint32_t frames) : io_(io), every_(fr
     if (every_ == 0) return;
     fd_ = to_itself();
     if (fd_ < 0) {
-        log::debug("no datagrams to 127.0.0.1 (" + std::system_category().message(errno) +
-                   "): the kernel will interrupt to have its buffers freed");
+        no_datagrams(errno);
         every_ = 0;
         return;
     }
@@ -71,10 +75,12 @@ void tap_reclaim::submitted(std::size_t size) {
 }
 
 void tap_reclaim::sent(const io_operation::completion& c) {
-    if (c.result >= 0)
+    if (c.result >= 0) {
         (void)::recv(fd_, nullptr, 0, MSG_DONTWAIT); // it is empty, and has done its work
-    else if (c.result != -EAGAIN && c.result != -ECANCELED)
-        every_ = 0; // the loopback device was set down, or a filter minds
+    } else if (c.result != -EAGAIN && c.result != -ENOBUFS && c.result != -ENOMEM && every_ != 0) {
+        every_ = 0; // 127.0.0.1 was taken away, or a filter minds
+        no_datagrams(-c.result);
+    }
 }
 
 } // namespace tapir

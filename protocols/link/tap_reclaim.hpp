@@ -1,11 +1,12 @@
 // Spares a CPU that writes to a TAP the interrupts by which other CPUs give skbs back to it.
 //
-// Linux frees an skb on the CPU that made it: whoever consumes its data elsewhere puts it on a list of that
-// CPU, which frees what is there whenever it handles received packets (the NET_RX softirq). When half of
-// net.core.skb_defer_max wait there, 32, it is interrupted to do so. [Linux 5.19, skb_attempt_defer_free()]
-// A network card's driver empties the list in passing. Who hands packets in by a TAP never does, so that each
-// 32nd segment of a local receiver on another CPU costs an interrupt: in a virtual machine, more than several
-// segments do.
+// Linux frees an skb on the CPU that made it: a TCP socket that has been read on another CPU puts it on a
+// list of that CPU, which frees what is there whenever it handles received packets (the NET_RX softirq). When
+// more than half of net.core.skb_defer_max wait, that is 32, it is interrupted to do so. [Linux 5.19,
+// skb_attempt_defer_free()] A network card's driver empties the list in passing. Who hands packets in by a
+// TAP does not, unless RPS spreads them, so that each 33rd segment of a local receiver on another CPU costs
+// an interrupt: some microseconds in a virtual machine. (With IFF_NAPI each frame runs the softirq, which
+// costs more than it spares when connections are short.)
 //
 // A datagram to ourselves over the loopback device is a received packet. One goes after every few frames; it
 // costs about as much as one of them.
@@ -28,8 +29,9 @@ class tap_reclaim {
     tap_reclaim& operator=(const tap_reclaim&) = delete;
     ~tap_reclaim();
 
-    /// A frame of that size was submitted to be written; a datagram may be, in consequence. What has no room
-    /// for data is not counted: an acknowledgement is consumed at once, by the CPU that hands it in.
+    /// A frame of that size was submitted to be written; a datagram may be, in consequence. Those under 128
+    /// bytes do not count: most are acknowledgements, which are consumed at once, by the CPU that hands them
+    /// in.
     void submitted(std::size_t size);
 
   private:
