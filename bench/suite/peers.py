@@ -121,7 +121,7 @@ knows.found = {}
 def _tapir(setting, options, _):
     path = program("server")
     offload = ["--tap-offload", "auto" if setting.offload else "off"] if knows(path, "--tap-offload") else []
-    reclaim = ["--tap-reclaim", str(options.tap_reclaim)] if knows(path, "--tap-reclaim") else []
+    reclaim = [] if options.tap_reclaim is None else ["--tap-reclaim", str(options.tap_reclaim)]
     return [path, "--stack", "tap", "--tap", DEVICE, "--tap-io", options.tap_io, "--buffer", str(options.buffer),
             "--no-control", *offload, *reclaim, "--spin", str(setting.spin), "--address", "{address}/24", "--port", str(PORT)]
 
