@@ -45,7 +45,7 @@ multishot_tap::write::write(multishot_tap& t)
 
 multishot_tap::multishot_tap(reactor& on, tap_device device, const tap_config& config)
     : tap(on, std::move(device), config), entries_(ring_entries(this->device(), config)), read_(*this),
-      poll_(*this), reclaim_(on.io(), config.frames_per_reclaim) {
+      poll_(*this), reclaim_(on.io(), config.frames_per_reclaim, write_slots) {
     for (std::size_t i = 0; i < write_slots; ++i) {
         writes_.push_back(std::make_unique<write>(*this));
         idle_writes_.push_back(*writes_.back());

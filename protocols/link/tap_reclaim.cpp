@@ -1,7 +1,6 @@
 #include <tapir/framework/log.hpp>
 #include <tapir/protocols/link/tap_reclaim.hpp>
 
-#include <algorithm>
 #include <cerrno>
 #include <netinet/in.h>
 #include <string>
@@ -14,8 +13,6 @@ namespace {
 
 /// Larger than an acknowledgement with all options, and its virtio-net header.
 constexpr std::size_t least_with_data = 128;
-/// Datagrams that may be under way in one turn. Frames beyond those cost an interrupt.
-constexpr std::size_t most_in_a_turn = 8;
 
 /// A socket that sends to itself; -1, with errno, when it could not.
 int to_itself() {
@@ -44,21 +41,22 @@ void no_datagrams(int error) {
 
 tap_reclaim::datagram::datagram(tap_reclaim& r)
     : io_operation(kind::send,
-                   [](io_operation& op, const completion& c) { static_cast<datagram&>(op).owner.sent(c); }),
+                   [](io_operation& op, const completion& c) {
+                       auto& self = static_cast<datagram&>(op);
+                       self.owner.sent(self, c);
+                   }),
       owner(r) {
-    fd = r.fd_;
     flags = MSG_DONTWAIT;
 }
 
-tap_reclaim::tap_reclaim(backend& io, std::uint32_t frames) : io_(io), every_(frames) {
+tap_reclaim::tap_reclaim(backend& io, std::uint32_t frames, std::size_t in_flight) : io_(io), every_(frames) {
     if (every_ == 0) return;
+    for (std::size_t i = 0; i < in_flight / every_ + 1; ++i) idle_.push_back(datagrams_.emplace_back(*this));
     fd_ = to_itself();
     if (fd_ < 0) {
         no_datagrams(errno);
         every_ = 0;
-        return;
     }
-    for (std::size_t i = 0; i < most_in_a_turn; ++i) datagrams_.emplace_back(*this);
 }
 
 tap_reclaim::~tap_reclaim() {
@@ -67,14 +65,15 @@ tap_reclaim::~tap_reclaim() {
 }
 
 void tap_reclaim::submitted(std::size_t size) {
-    if (every_ == 0 || size < least_with_data || ++frames_ < every_) return;
-    const auto idle = std::ranges::find(datagrams_, false, &io_operation::in_flight);
-    if (idle == datagrams_.end()) return;
+    if (every_ == 0 || size < least_with_data || ++frames_ < every_ || idle_.empty()) return;
     frames_ = 0;
-    io_.submit(*idle);
+    datagram& d = idle_.pop_front();
+    d.fd = fd_;
+    io_.submit(d);
 }
 
-void tap_reclaim::sent(const io_operation::completion& c) {
+void tap_reclaim::sent(datagram& d, const io_operation::completion& c) {
+    idle_.push_back(d);
     if (c.result >= 0) {
         (void)::recv(fd_, nullptr, 0, MSG_DONTWAIT); // it is empty, and has done its work
     } else if (c.result != -EAGAIN && c.result != -ENOBUFS && c.result != -ENOMEM && every_ != 0) {

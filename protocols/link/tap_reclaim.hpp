@@ -13,6 +13,7 @@
 #pragma once
 
 #include <tapir/framework/backend.hpp>
+#include <tapir/framework/intrusive_list.hpp>
 
 #include <cstddef>
 #include <cstdint>
@@ -23,8 +24,9 @@ namespace tapir {
 class tap_reclaim {
   public:
     /// `frames`: how many go between two datagrams; 0: there are none. There are none either where 127.0.0.1
-    /// is nobody's address, and none any more once one was refused.
-    tap_reclaim(backend& io, std::uint32_t frames);
+    /// is nobody's address, and none any more once one was refused. `in_flight`: no more frames than these
+    /// are ever submitted and not yet reported as written.
+    tap_reclaim(backend& io, std::uint32_t frames, std::size_t in_flight);
     tap_reclaim(const tap_reclaim&) = delete;
     tap_reclaim& operator=(const tap_reclaim&) = delete;
     ~tap_reclaim();
@@ -35,17 +37,18 @@ class tap_reclaim {
     void submitted(std::size_t size);
 
   private:
-    struct datagram : io_operation {
+    struct datagram : io_operation, list_hook<> {
         explicit datagram(tap_reclaim& r);
         tap_reclaim& owner;
     };
-    void sent(const io_operation::completion& c);
+    void sent(datagram& d, const io_operation::completion& c);
 
     backend& io_;
     std::uint32_t every_;
     std::uint32_t frames_ = 0; ///< since the last datagram
     int fd_ = -1;
     std::deque<datagram> datagrams_;
+    intrusive_list<datagram> idle_;
 };
 
 } // namespace tapir

@@ -265,6 +265,23 @@ TEST_CASE("tap: each 24th frame with data is followed by a datagram to ourselves
     CHECK_MESSAGE(outcome.text.empty(), outcome.text);
 }
 
+TEST_CASE("tap: the largest batch has all of its datagrams to ourselves, whatever the one before left over") {
+    const auto outcome = test::in_own_network([] {
+        network n(tap_io::multishot);
+        n.send(0, 23, 1514);
+        run_for(n.r, 1ms);
+        const udp_count before = datagrams();
+        std::uint32_t taken = 0;
+        for (; n.device->ready(); ++taken) n.device->send(numbered_frame(n.pool, taken, 1514));
+        n.device->flush(n.r.now());
+        run_for(n.r, 1ms);
+        expect(datagrams().out - before.out == (23 + taken) / 24, "none is left out");
+        expect(untaken_datagrams() == 0, "all are taken back");
+    });
+    if (!outcome.possible) return test::skip(outcome.text.c_str());
+    CHECK_MESSAGE(outcome.text.empty(), outcome.text);
+}
+
 TEST_CASE("tap: a device is closed while datagrams to ourselves are under way") {
     const auto outcome = test::in_own_network([] {
         network n(tap_io::multishot);
