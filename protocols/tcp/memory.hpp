@@ -24,7 +24,8 @@
 // beyond a hole, or is dropped as if it had been lost. What an accepted connection has not read when it ends
 // is its owner's, and stays.
 //
-// Sending. write() takes no more than the budget has left, or the floor. Who writes while the budget is tight
+// Sending. A connection may have queued no more than the budget has left, or the floor: n writers whose peers
+// are slower than they hold an (n+1)th of it each, whoever came first. Who writes while the budget is tight
 // makes others pay, down to the three quarters: connections whose peers have taken, for `memory_idle_after`,
 // neither what was queued nor `memory_floor` bytes of it, the longest first: RST, errc::no_memory. Answered
 // probes do not count. A reader that is slow but goes on stays, however slow the others' writers become by

@@ -525,7 +525,8 @@ bool stack::flush(instant now, output_sink& out, bool input_waits) {
                 now);
         out.emit(r.to, segment);
     }
-    while (!dirty_.empty()) {
+    std::size_t sent = 0;
+    while (!dirty_.empty() && sent < most_per_flush) {
         tcb& c = dirty_.front();
         if (input_waits && c.may_acknowledge_later(now)) {
             dirty_.pop_front();
@@ -533,19 +534,24 @@ bool stack::flush(instant now, output_sink& out, bool input_waits) {
             continue;
         }
         const path way = c.way(); // nothing that is sent changes it
-        for (;;) {
+        const std::size_t sent_by_others = sent;
+        bool more = true;
+        while (more && sent - sent_by_others < most_in_turn) {
             if (!out.ready()) {
                 after_output(c, now);
                 return false;
             }
-            if (!c.next_segment(now, out.max_payload(), parts_, segment)) break;
+            more = c.next_segment(now, out.max_payload(), parts_, segment);
+            if (!more) break;
             ++counters_.segments_out;
             if (trace_ != nullptr) trace_->segment_out(c.flow(), segment, now);
             out.emit(way, segment);
             for (chunk& part : std::span(parts_).first(segment.payload.size())) part = chunk();
-            if (!c.output_possible()) break;
+            sent += segment.payload_size;
+            more = c.output_possible();
         }
         dirty_.pop_front();
+        if (more) dirty_.push_back(c);
         after_output(c, now);
     }
     while (!drowsy_.empty()) {
@@ -553,7 +559,7 @@ bool stack::flush(instant now, output_sink& out, bool input_waits) {
         if (may_lie_dormant(c)) lie_dormant(c);
     }
     announced_ = false;
-    if (deferred_.empty()) return true;
+    if (dirty_.empty() && deferred_.empty()) return true;
     announce_output();
     return false;
 }

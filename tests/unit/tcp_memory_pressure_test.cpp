@@ -302,6 +302,50 @@ struct short_of_send_memory {
     }
 };
 
+TEST_CASE("memory pressure: writers that never stop share the send budget, whoever came first") {
+    tcp::config c = tcp_lab::plain();
+    c.send_memory = 1 << 20;
+    c.use_window_scale = true;
+    c.initial_window_segments = 2000;
+    tcp::connection_options o = c.connections;
+    o.send_buffer = 1 << 20;
+    tcp_crowd crowd(c, o);
+    tcp::options syn = tcp_lab::default_options();
+    syn.window_scale = std::uint8_t{10};
+    const std::string much = bulk(1 << 20);
+    const auto fill = [&](tcp::endpoint& e) { return e.write(as_bytes(much)); };
+    const auto joins = [&](std::uint16_t port) {
+        auto e = crowd.establish(port, syn);
+        fill(*e);
+        return e;
+    };
+
+    const auto first = joins(5001);
+    CHECK(first->info().send_memory == 512 * 1024); // the other half stays for others
+    const auto second = joins(5002);
+    CHECK(second->info().send_memory == 256 * 1024);
+    const auto third = joins(5003);
+    std::uint32_t has[] = {1, 1, 1};
+    for (int round = 0; round < 20; ++round) {
+        std::uint16_t port = 5001;
+        for (tcp::endpoint* e : {first.get(), second.get(), third.get()}) {
+            std::uint32_t& its = has[port - 5001];
+            for (const seg& s : crowd.out(port)) its = s.seq + static_cast<std::uint32_t>(s.text.size());
+            crowd.in(port, {.flags = ACK, .seq = 1, .ack = its});
+            fill(*e);
+            ++port;
+        }
+    }
+    for (const tcp::endpoint* e : {first.get(), second.get(), third.get()}) {
+        CAPTURE(e->info().send_memory);
+        CHECK(e->info().send_memory > 200 * 1024);
+        CHECK(e->info().send_memory < 300 * 1024);
+    }
+    const auto late = joins(5004);
+    CHECK(late->info().send_memory > 90 * 1024);
+    CHECK(crowd.counted().memory_shed_writers == 0);
+}
+
 TEST_CASE("memory pressure: readers whose window stays shut do not keep the send budget from writers") {
     short_of_send_memory s;
     auto first = s.reader(5001);
@@ -339,7 +383,14 @@ TEST_CASE("memory pressure: readers whose window stays shut do not keep the send
     }
     SUBCASE("as many as it takes, one after the other") {
         all_answer(12s);
-        for (int i = 0; i < 4; ++i) CHECK(s.honest_writes(50'000) == 50'000);
+        auto another = s.crowd.establish(5101);
+        auto one_more = s.crowd.establish(5102);
+        for (int i = 0; i < 10; ++i) {
+            const std::string much = bulk(30'000);
+            s.honest_writes(30'000);
+            another->write(as_bytes(much));
+            one_more->write(as_bytes(much));
+        }
         CHECK(second->error() == errc::no_memory);
         CHECK(s.crowd.counted().memory_shed_writers == 3);
         // Who writes is not the one to pay, however long its own peer stands still.
@@ -390,7 +441,12 @@ TEST_CASE(
         s.crowd.in(5005, {.flags = ACK, .seq = 1, .ack = 21 + 20u * static_cast<std::uint32_t>(second)});
         s.crowd.wait(1s);
     }
-    for (int i = 0; i < 10; ++i) s.honest_writes(30'000);
+    auto another = s.crowd.establish(5101);
+    for (int i = 0; i < 10; ++i) {
+        const std::string much = bulk(30'000);
+        s.honest_writes(30'000);
+        another->write(as_bytes(much));
+    }
     CHECK_FALSE(slow->error());
     CHECK(slow->state() == tcp::state::established);
     CHECK(stuck->error() == errc::no_memory);
