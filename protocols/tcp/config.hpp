@@ -251,10 +251,19 @@ struct config {
     duration msl = 30s;
     std::uint32_t max_time_wait = 16384; ///< 1 MiB; past it the oldest ends early, counted
 
+    // Turns
+    /// Bytes of text that a connection sends before the others have their turn: eight segments of 64 KiB. A
+    /// receiver joins what comes in a row.
+    std::size_t most_in_turn = 512 * 1024;
+    /// That all together send before input has its turn. Less than a millisecond, where the kernel takes 10
+    /// GB/s; much less, and a receiver as fast as we falls asleep between two of them.
+    std::size_t most_per_flush = 8 * 1024 * 1024;
+
     // Memory: true sizes of buffers, over all connections; memory.hpp has what happens when it runs short.
     /// Received and not yet read: 256 full buffers of the default size.
     std::size_t receive_memory = std::size_t{64} << 20;
-    /// Written and not yet acknowledged. What passes it waits in its writer's memory.
+    /// Written and not yet acknowledged. What passes it waits in its writer's memory. One connection alone
+    /// has half of it at most, whatever its own buffer allows.
     std::size_t send_memory = std::size_t{64} << 20;
     /// What each connection may have of either whatever others hold: two segments of 1500-byte packets, so
     /// that nobody stands still; two full ones on paths with larger packets. 65536 connections could pass the

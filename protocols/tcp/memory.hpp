@@ -24,12 +24,14 @@
 // beyond a hole, or is dropped as if it had been lost. What an accepted connection has not read when it ends
 // is its owner's, and stays.
 //
-// Sending. A connection may have queued no more than the budget has left, or the floor: n writers whose peers
-// are slower than they hold an (n+1)th of it each, whoever came first. Who writes while the budget is tight
-// makes others pay, down to the three quarters: connections whose peers have taken, for `memory_idle_after`,
-// neither what was queued nor `memory_floor` bytes of it, the longest first: RST, errc::no_memory. Answered
-// probes do not count. A reader that is slow but goes on stays, however slow the others' writers become by
-// it.
+// Sending. write() takes no more than it leaves free for others (but a last buffer of 64 KiB is taken whole),
+// or the floor. So one connection alone gets half of the budget, and n whose peers take what is queued, at
+// whatever speed, come to hold an (n+1)th each, whoever came first; those that have stopped keep what they
+// had. Beside these a writer gets half of the rest, or more while that makes the budget tight: who writes
+// then makes others pay, down to the three quarters: connections whose peers have taken, for
+// `memory_idle_after`, neither what was queued nor `memory_floor` bytes of it, the longest first: RST,
+// errc::no_memory. Answered probes do not count. A reader that is slow but goes on stays, however slow the
+// others' writers become by it.
 //
 // Either budget is hence passed by the floor of each connection at most. Whom to make pay is found without
 // looking at others: shedding costs as much time as there is shed.

@@ -108,15 +108,12 @@ std::uint32_t tcb::most_sack_ranges() const {
     return stack_->memory_->send.tight() ? std::min(most, few) : most;
 }
 
-// No connection may have queued more than what is then left free: n writers that never stop hold an (n+1)th
-// of the budget each, and whoever comes late finds as much as they have. But for one chunk, which is not cut
-// in ever smaller pieces.
+// No more than is then left for others; but a last buffer is not cut in ever smaller pieces.
 std::size_t tcb::send_memory_left() const {
-    constexpr std::size_t chunk = 64 * 1024;
     const std::size_t used = buffer_.true_size();
     const std::size_t most = std::max(stack_->memory_->send.room(), memory_floor());
     const std::size_t rest = most > used ? most - used : 0;
-    return std::max(rest / 2, std::min(rest, chunk));
+    return std::max(rest / 2, std::min(rest, send_buffer::largest_chunk));
 }
 
 bool tcb::make_room_to_write(instant now) {

@@ -8,7 +8,6 @@ namespace tapir::tcp {
 
 namespace {
 constexpr std::size_t smallest_chunk = 2048;
-constexpr std::size_t largest_chunk = 64 * 1024;
 } // namespace
 
 std::uint32_t send_buffer::room(std::size_t memory) const {

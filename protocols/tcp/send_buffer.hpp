@@ -14,6 +14,8 @@ namespace tapir::tcp {
 
 class send_buffer {
   public:
+    static constexpr std::size_t largest_chunk = 64 * 1024; ///< of those that hold copies
+
     explicit send_buffer(std::uint32_t bound) : bound_(bound) {}
 
     std::uint32_t size() const { return size_; }

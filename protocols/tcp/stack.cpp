@@ -526,7 +526,7 @@ bool stack::flush(instant now, output_sink& out, bool input_waits) {
         out.emit(r.to, segment);
     }
     std::size_t sent = 0;
-    while (!dirty_.empty() && sent < most_per_flush) {
+    while (!dirty_.empty() && sent < config_.most_per_flush) {
         tcb& c = dirty_.front();
         if (input_waits && c.may_acknowledge_later(now)) {
             dirty_.pop_front();
@@ -534,13 +534,12 @@ bool stack::flush(instant now, output_sink& out, bool input_waits) {
             continue;
         }
         const path way = c.way(); // nothing that is sent changes it
-        const std::size_t sent_by_others = sent;
+        const std::size_t sent_before = sent;
         bool more = true;
-        while (more && sent - sent_by_others < most_in_turn) {
-            if (!out.ready()) {
-                after_output(c, now);
-                return false;
-            }
+        bool ready = true;
+        while (more && sent - sent_before < config_.most_in_turn) {
+            ready = out.ready();
+            if (!ready) break;
             more = c.next_segment(now, out.max_payload(), parts_, segment);
             if (!more) break;
             ++counters_.segments_out;
@@ -550,9 +549,12 @@ bool stack::flush(instant now, output_sink& out, bool input_waits) {
             sent += segment.payload_size;
             more = c.output_possible();
         }
-        dirty_.pop_front();
-        if (more) dirty_.push_back(c);
+        if (ready || sent != sent_before) { // or it has had nothing of its turn
+            dirty_.pop_front();
+            if (more) dirty_.push_back(c);
+        }
         after_output(c, now);
+        if (!ready) return false;
     }
     while (!drowsy_.empty()) {
         tcb& c = drowsy_.pop_front();

@@ -8,7 +8,8 @@
 //     stack.flush(now, link);                                         // once after a batch
 //
 // One turn: receive() for everything that arrived, wheel.advance(now), let users run, flush() once. Data and
-// acknowledgements then travel together. `want_flush` tells that there is something to flush.
+// acknowledgements then travel together. `want_flush` tells that there is something to flush, in the next
+// turn what was too much for one.
 //
 // [RFC 9293 3.10] throughout.
 #pragma once
@@ -75,8 +76,8 @@ enum class icmp_kind : std::uint8_t {
 
 class stack {
   public:
-    /// `want_flush` is called when something to send appears while nothing was pending: once, until the next
-    /// flush() that ends with nothing pending.
+    /// `want_flush` is called when something to send appears while nothing was pending, and by a flush() that
+    /// leaves something although the sink is ready: once for each flush() that is wanted.
     using want_flush = void (*)(void* context);
 
     stack(const tcp::config& c, const siphash_key& secret, tapir::random r, buffer_pool& pool,
@@ -136,12 +137,9 @@ class stack {
     result<std::unique_ptr<listening_endpoint>> listen(const ip::endpoint& local,
                                                        const listen_options& options, instant now);
 
-    /// Bytes of text that a connection sends before the others have their turn, and that one flush() sends
-    /// before input has its: within a millisecond, where the kernel takes 10 GB/s.
-    static constexpr std::size_t most_in_turn = 512 * 1024, most_per_flush = 8 * 1024 * 1024;
-
-    /// Sends what is pending, in turns of `most_in_turn`, until the sink is not ready or `most_per_flush` are
-    /// sent; one more is wanted then. True: nothing is left.
+    /// Sends what is pending, in turns of config::most_in_turn bytes, until config::most_per_flush are sent
+    /// or the sink is not ready. True: nothing is left. False: one more flush() is wanted, in the
+    /// next turn, which on_want_flush() is told, or when the sink is ready again, which its owner finds out.
     /// `input_waits`: more has come than was taken in yet. Acknowledgements that nobody waits for may then
     /// wait for it, and one more flush() is wanted.
     bool flush(instant now, output_sink& out, bool input_waits = false);

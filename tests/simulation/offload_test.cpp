@@ -132,6 +132,24 @@ TEST_CASE("two hosts whose link carries large segments send few frames, and coun
     CHECK(w.right().counters().frames_out > 100); // acknowledgements: at most 64 KiB by each
 }
 
+TEST_CASE("a host that sends no more than a segment in a turn takes as long as one that sends all it may") {
+    const auto took = [](std::size_t most_per_flush) {
+        reactor r(make_sim_backend());
+        wire w(r, carrying_large(5ms));
+        host_config c = named("left");
+        c.tcp.most_per_flush = most_per_flush;
+        host left(r, c);
+        host right(r, named("right"));
+        REQUIRE(left.add_interface(w.left(), mac(1), p("192.0.2.1/24")).has_value());
+        REQUIRE(right.add_interface(w.right(), mac(2), p("192.0.2.2/24")).has_value());
+        transfer t{.from = &left, .to = &right, .address = a("192.0.2.2"), .size = 10'000'000};
+        const instant begin = r.now();
+        run(r, t);
+        return r.now() - begin;
+    };
+    CHECK(took(1) == took(SIZE_MAX));
+}
+
 TEST_CASE("losses hit packets of a large segment, and only these go again") {
     reactor r(make_sim_backend());
     wire w(r, carrying_large(10ms));
