@@ -251,7 +251,7 @@ struct config {
     duration msl = 30s;
     std::uint32_t max_time_wait = 16384; ///< 1 MiB; past it the oldest ends early, counted
 
-    // Turns
+    // Turns; a segment goes in each, however little this is.
     /// Bytes of text that a connection sends before the others have their turn: eight segments of 64 KiB. A
     /// receiver joins what comes in a row.
     std::size_t most_in_turn = 512 * 1024;

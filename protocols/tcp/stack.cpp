@@ -526,7 +526,7 @@ bool stack::flush(instant now, output_sink& out, bool input_waits) {
         out.emit(r.to, segment);
     }
     std::size_t sent = 0;
-    while (!dirty_.empty() && sent < config_.most_per_flush) {
+    while (!dirty_.empty()) {
         tcb& c = dirty_.front();
         if (input_waits && c.may_acknowledge_later(now)) {
             dirty_.pop_front();
@@ -537,7 +537,7 @@ bool stack::flush(instant now, output_sink& out, bool input_waits) {
         const std::size_t sent_before = sent;
         bool more = true;
         bool ready = true;
-        while (more && sent - sent_before < config_.most_in_turn) {
+        do {
             ready = out.ready();
             if (!ready) break;
             more = c.next_segment(now, out.max_payload(), parts_, segment);
@@ -548,13 +548,14 @@ bool stack::flush(instant now, output_sink& out, bool input_waits) {
             for (chunk& part : std::span(parts_).first(segment.payload.size())) part = chunk();
             sent += segment.payload_size;
             more = c.output_possible();
-        }
+        } while (more && sent - sent_before < config_.most_in_turn);
         if (ready || sent != sent_before) { // or it has had nothing of its turn
             dirty_.pop_front();
             if (more) dirty_.push_back(c);
         }
         after_output(c, now);
         if (!ready) return false;
+        if (sent >= config_.most_per_flush) break;
     }
     while (!drowsy_.empty()) {
         tcb& c = drowsy_.pop_front();

@@ -20,15 +20,16 @@ namespace {
 struct senders : tcp_crowd {
     using turn = std::pair<std::uint16_t, std::size_t>; ///< whose, and how much
 
-    static tcp::config settings() {
+    static tcp::config settings(std::size_t most_in_turn, std::size_t most_per_flush) {
         tcp::config c = tcp_lab::plain();
         c.use_window_scale = true;
         c.initial_window_segments = 255;
-        c.most_in_turn = 10'000;
-        c.most_per_flush = 80'000;
+        c.most_in_turn = most_in_turn;
+        c.most_per_flush = most_per_flush;
         return c;
     }
-    senders() : tcp_crowd(settings()) {
+    explicit senders(std::size_t most_in_turn = 10'000, std::size_t most_per_flush = 80'000)
+        : tcp_crowd(settings(most_in_turn, most_per_flush)) {
         stack.on_want_flush([](void* self) { ++static_cast<senders*>(self)->wanted; }, this);
     }
     std::unique_ptr<tcp::endpoint> opened(std::uint16_t port) {
@@ -92,6 +93,19 @@ TEST_CASE("turns: one flush sends so much and no more, and one that goes on is w
     CHECK(s.wanted == 2);
     s.writes(*e, 1);
     CHECK(s.wanted == 3);
+}
+
+TEST_CASE("turns: where nothing may go in one, a segment does") {
+    senders s(0, 0);
+    const auto first = s.opened(5001), second = s.opened(5002);
+    s.writes(*first, 2000);
+    s.writes(*second, 1000);
+    for (const turns& expected : {turns{{5001, 1000}}, turns{{5002, 1000}}, turns{{5001, 1000}}}) {
+        CHECK(s.stack.output_pending());
+        s.flush_once();
+        CHECK(s.turns == expected);
+    }
+    CHECK_FALSE(s.stack.output_pending());
 }
 
 TEST_CASE("turns: who begins while others fill every flush has the next turn but theirs that are due") {
