@@ -73,7 +73,14 @@ class intrusive_list {
 
     /// Moves all of `other` behind the last element of this list.
     void splice_back(intrusive_list& other) {
-        while (!other.empty()) push_back(other.pop_front());
+        if (other.empty()) return;
+        hook* const first = other.head_.next_;
+        hook* const last = other.head_.prev_;
+        other.head_.prev_ = other.head_.next_ = &other.head_;
+        first->prev_ = head_.prev_;
+        head_.prev_->next_ = first;
+        last->next_ = &head_;
+        head_.prev_ = last;
     }
 
     class iterator {

@@ -86,7 +86,8 @@ void reactor::post(std::move_only_function<void()> job) {
 }
 
 void reactor::run_posted() {
-    if (!has_posted_.exchange(false, std::memory_order_acquire)) return;
+    if (!has_posted_.load(std::memory_order_relaxed)) return; // an exchange in each turn would take its time
+    has_posted_.exchange(false, std::memory_order_acquire);
     std::vector<std::move_only_function<void()>> jobs;
     {
         const std::lock_guard lock(posted_mutex_);

@@ -22,7 +22,7 @@ class stall_detector {
 
     // Called by the reactor's thread; both are a store or two.
     void turn_began() {
-        turn_.fetch_add(1, std::memory_order_relaxed);
+        turn_.store(turn_.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed); // nobody else does
         busy_.store(true, std::memory_order_release);
     }
     void turn_ended() { busy_.store(false, std::memory_order_release); }

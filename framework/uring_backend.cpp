@@ -136,6 +136,12 @@ struct uring_backend::state {
 
     bool arrived() const { return !stash.empty() || io_uring_cq_ready(&ring) != 0; }
 
+    /// The kernel posts deferred completions when it is entered and raises a flag when it has some.
+    bool flags_news() const { return (ring.flags & IORING_SETUP_TASKRUN_FLAG) != 0; }
+    bool flagged() const {
+        return (io_uring_smp_load_acquire(ring.sq.kflags) & (IORING_SQ_TASKRUN | IORING_SQ_CQ_OVERFLOW)) != 0;
+    }
+
     void entered(int outcome) {
         ++enters;
         if (outcome >= 0) return;
@@ -323,13 +329,14 @@ bool uring_backend::wait(instant deadline) {
 
 bool uring_backend::look() {
     state& s = *state_;
-    // The kernel posts deferred completions when it is entered and raises a flag when it has
-    // some: no flag and nothing to submit means nothing to see.
-    const bool flagged =
-        (s.ring.flags & IORING_SETUP_TASKRUN_FLAG) == 0 ||
-        (io_uring_smp_load_acquire(s.ring.sq.kflags) & (IORING_SQ_TASKRUN | IORING_SQ_CQ_OVERFLOW)) != 0;
-    if (flagged || io_uring_sq_ready(&s.ring) != 0) s.entered(io_uring_submit_and_get_events(&s.ring));
+    // No flag and nothing to submit means nothing to see.
+    if (!s.flags_news() || s.flagged() || io_uring_sq_ready(&s.ring) != 0)
+        s.entered(io_uring_submit_and_get_events(&s.ring));
     return s.arrived();
+}
+
+bool uring_backend::has_news() const {
+    return state_->arrived() || (state_->flags_news() && state_->flagged());
 }
 
 void uring_backend::dispatch() {

@@ -59,6 +59,9 @@ class uring_backend final : public backend {
     std::uint16_t register_buffer_ring(void* memory, std::uint32_t entries);
     void unregister_buffer_ring(std::uint16_t group);
 
+    /// Whether look() would find something: what the kernel has said so far, without a system call.
+    bool has_news() const;
+
     bool multishot_sockets() const;
     /// Of those who share something on this ring (kernel sockets): destroyed when nothing is in flight any
     /// more, and before the ring.

@@ -186,7 +186,6 @@ void tap::read_batch() {
     }
 }
 
-/// False when there is nothing more to read now.
 bool tap::read_one() {
     const ssize_t got = system_read(fd(), next_.data(), buffer_size());
     if (got < 0) {

@@ -7,7 +7,8 @@
 // Two ways of moving frames behind one interface, chosen by trial, not by kernel version. `poll`: wait until
 // it is readable, read(2) until it is empty, write(2); the reference, on every kernel. `multishot`: one
 // io_uring read that fills buffers of ours for as long as it lasts, writes that ride on the loop's system
-// call; while large segments come faster than they are taken, it reads as `poll` does.
+// call; while large segments come faster than they are taken, it reads as `poll` does; while each frame that
+// goes alone is answered at once, as by a peer on the same CPU, it reads by itself when it has written.
 //
 // The kernel's side being set down shows as carrier(false), being set up again as carrier(true). When the
 // device is deleted, failure() is set, carrier(false) follows, and nothing more is read.
@@ -142,6 +143,8 @@ class tap : public link {
     /// Reads and delivers until the device is empty, or a turn's share is used up: frames_per_turn, or as
     /// many bytes as stay in a core's cache until they have been looked at: then more_input_waits().
     void read_batch();
+    /// False when there is nothing more to read now.
+    bool read_one();
     void no_memory() { ++counters_.errors; } ///< for a frame that came in
     void no_room() { ++counters_.dropped_full; }
     void writable_again();
@@ -154,7 +157,6 @@ class tap : public link {
         explicit watch(tap& t);
         tap& owner;
     };
-    bool read_one();
     frame taken(std::size_t size);
     void put_header(frame& f);
     bool take_header(frame& f);

@@ -45,7 +45,13 @@ multishot_tap::write::write(multishot_tap& t)
 
 multishot_tap::multishot_tap(reactor& on, tap_device device, const tap_config& config)
     : tap(on, std::move(device), config), entries_(ring_entries(this->device(), config)), read_(*this),
-      poll_(*this), reclaim_(on.io(), config.frames_per_reclaim, write_slots) {
+      poll_(*this), turn_ends_(*this,
+                               [](turn_hook& h, instant) {
+                                   multishot_tap& self = static_cast<hook&>(h).owner;
+                                   self.on().at_input_end(self.input_ends_);
+                               }),
+      input_ends_(*this, [](turn_hook& h, instant) { static_cast<hook&>(h).owner.read_answer(); }),
+      reclaim_(on.io(), config.frames_per_reclaim, write_slots) {
     for (std::size_t i = 0; i < write_slots; ++i) {
         writes_.push_back(std::make_unique<write>(*this));
         idle_writes_.push_back(*writes_.back());
@@ -70,36 +76,84 @@ multishot_tap::~multishot_tap() {
 }
 
 void multishot_tap::arm() {
+    reading_ = reading::ring;
     on().io().submit(read_);
 }
 
 void multishot_tap::on_read(const io_operation::completion& c) {
     if (c.has_buffer && c.result > 0) {
         received(c.buffer_id, static_cast<std::size_t>(c.result));
-    } else if (c.result == -ECANCELED) {
-        return;
-    } else if (c.result != -ENOBUFS) { // that one: the kernel was faster than we; frames wait in its queue
+    } else if (c.result != -ECANCELED && // by has_gone()
+               c.result != -ENOBUFS) {   // the kernel was faster than we; frames wait in its queue
         if (on_trial_) refused_ = true;
         if (refused_ || !read_failed(c.result < 0 ? -c.result : EIO)) return;
     }
     if (c.more || failed()) return;
-    if (c.result == -ENOBUFS && offloads())
+    if (reading_ == reading::answers) {
+        asked_ = true; // something may have come meanwhile
+        on().at_input_end(input_ends_);
+    } else if (c.result == -ENOBUFS && offloads()) {
+        reading_ = reading::batches;
         readable();
-    else
+    } else {
         arm();
+    }
 }
 
 // The kernel fills the buffers of the ring in turn, whether they have grown cold or not: a flood of large
 // segments takes less time by a system call for each, into memory whose last content has just been consumed.
 // No read of the ring is under way here that could overtake.
 void multishot_tap::readable() {
-    const std::uint64_t before = counters().large_in;
+    if (reading_ == reading::answers) return look_on(read_next());
+    (void)large_came();
     read_batch();
     if (failed()) return;
-    if (counters().large_in != before)
+    if (large_came())
         on().io().submit(poll_);
     else
         arm();
+}
+
+bool multishot_tap::large_came() {
+    return std::exchange(large_before_, counters().large_in) != counters().large_in;
+}
+
+void multishot_tap::has_gone(bool alone) {
+    asked_ = asked_ || alone;
+    if (reading_ != reading::ring || !read_.in_flight || on_trial_) return;
+    guess_.answered(alone && on().io().uring()->has_news() && !large_came());
+    if (!guess_.at_once()) return;
+    reading_ = reading::answers;
+    on().io().cancel(read_);
+}
+
+void multishot_tap::read_answer() {
+    if (failed()) return;
+    const bool came = std::exchange(asked_, false) && read_next();
+    guess_.answered(came);
+    look_on(came);
+}
+
+// Where more comes than answers, reading until there is nothing left serves better.
+bool multishot_tap::read_next() {
+    (void)large_came();
+    const bool came = read_one();
+    if (came && (large_came() || (guess_.to_be_doubted() && read_one()))) reading_ = reading::batches;
+    return came;
+}
+
+void multishot_tap::look_on(bool came) {
+    if (failed()) return;
+    if (reading_ == reading::batches) {
+        guess_ = {};
+        readable();
+    } else if (came) {
+        on().at_turn_end(turn_ends_); // when what coroutines make of it has been written
+    } else if (guess_.at_once()) {
+        on().io().submit(poll_);
+    } else {
+        arm();
+    }
 }
 
 void multishot_tap::received(std::uint16_t buffer_id, std::size_t size) {
@@ -139,7 +193,7 @@ void multishot_tap::flush(instant) {
         c.result = static_cast<std::int32_t>(write_now(w.content));
         ++writes_in_flight_;
         on_write(w, c);
-        return;
+        return has_gone(true);
     }
     while (!queued_.empty()) {
         write& w = queued_.pop_front();
@@ -152,6 +206,7 @@ void multishot_tap::flush(instant) {
         on().io().submit(w);
         reclaim_.submitted(w.content.size());
     }
+    has_gone(false);
 }
 
 void multishot_tap::on_write(write& w, const io_operation::completion& c) {

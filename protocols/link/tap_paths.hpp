@@ -4,6 +4,7 @@
 #include <tapir/framework/backend.hpp>
 #include <tapir/framework/buffer_ring.hpp>
 #include <tapir/framework/intrusive_list.hpp>
+#include <tapir/protocols/link/answer_guess.hpp>
 #include <tapir/protocols/link/tap.hpp>
 #include <tapir/protocols/link/tap_reclaim.hpp>
 
@@ -61,16 +62,41 @@ class multishot_tap final : public tap {
         frame content;
         frame_parts parts{}; ///< of content, for the kernel
     };
+    /// How the next frame is read.
+    enum class reading : std::uint8_t {
+        ring,    ///< by read_, which is in flight
+        batches, ///< by system calls, when poll_ says so, until the device is empty: while large segments
+                 ///< come
+        answers, ///< by a system call when a frame has gone alone, and when poll_ says so: see answer_guess
+    };
+    struct hook : turn_hook {
+        hook(multishot_tap& t, handler f) : turn_hook(f), owner(t) {}
+        multishot_tap& owner;
+    };
     void readable() override;
     void arm();
     void on_read(const io_operation::completion& c);
     void received(std::uint16_t buffer_id, std::size_t size);
     void on_write(write& w, const io_operation::completion& c);
+    void has_gone(bool alone);
+    /// While it is answers that are read: one if it was asked for; the next frame, whatever it is; and what
+    /// is to follow.
+    void read_answer();
+    bool read_next();
+    void look_on(bool came);
+    /// Since it was asked the last time.
+    bool large_came();
 
     std::uint32_t entries_;
     std::optional<pooled_buffer_ring> ring_;
     read read_;
-    poll_in poll_; ///< instead of read_, while large segments come
+    poll_in poll_; ///< instead of read_
+    reading reading_ = reading::ring;
+    answer_guess guess_;
+    hook turn_ends_;
+    hook input_ends_;
+    bool asked_ = false;             ///< a frame has gone alone since the last look for an answer
+    std::uint64_t large_before_ = 0; ///< frames that had come when large_came() was asked
     std::vector<std::unique_ptr<write>> writes_;
     intrusive_list<write> idle_writes_;
     intrusive_list<write> queued_; ///< sent, not yet flushed
