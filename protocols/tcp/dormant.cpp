@@ -252,6 +252,7 @@ tcb* stack::wake(endpoint& user) {
         d.apart.reset();
     }
     user.tcb_ = c;
+    known(user.flow_).connection = c; // whatever it says is answered
     d.asleep = false;
     --dormant_count_;
     ++counters_.unfolded;

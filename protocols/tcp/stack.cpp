@@ -27,9 +27,7 @@ stack::stack(const tcp::config& c, const siphash_key& secret, tapir::random r, b
       fast_open_cache_(c.max_fast_open_servers, c.fast_open_retry_after), resets_(c.resets_per_second),
       stateless_acks_(c.stateless_acks_per_second),
       memory_(std::make_shared<tcp::memory>(c.receive_memory, c.send_memory)),
-      next_port_(random_.next_u32()) {
-    known_.fill({{}, hash_flow(secret_, {}, hash_purpose::demultiplexing), 0, nullptr});
-}
+      next_port_(random_.next_u32()) {}
 
 stack::~stack() {
     stop(now_);
@@ -124,20 +122,23 @@ path stack::path_of(const time_wait_entry& e) const {
     return {local, e.remote, ip::pseudo_header_sum(local, e.remote, ip::protocol::tcp)};
 }
 
-// A slot tells where the endpoint is. What waits for memory, or for the translation of an address, stands
-// together: the processor does not see so far ahead that it would do it side by side with a hash in between.
+// A slot tells where the endpoint is, and that where the TCB is, if one is awake. Whose connection is known
+// needs none of it.
 void stack::expect(std::span<const flow_key> flows) {
     assert(flows.size() <= most_expected);
+    for (std::size_t i = 0; i < flows.size(); ++i) {
+        const known_flow& k = place_of(flows[i]);
+        const bool is_known = k.connection != nullptr && k.flow == flows[i];
+        expected_[i] = {flows[i], is_known ? 0 : hash_flow(secret_, flows[i], hash_purpose::demultiplexing)};
+        if (!is_known) demux_.prefetch(expected_[i].hash);
+    }
     std::array<endpoint*, most_expected> users;
     for (std::size_t i = 0; i < flows.size(); ++i)
-        expected_[i] = {flows[i], hash_flow(secret_, flows[i], hash_purpose::demultiplexing)};
-    for (std::size_t i = 0; i < flows.size(); ++i) demux_.prefetch(expected_[i].hash);
-    for (std::size_t i = 0; i < flows.size(); ++i) users[i] = demux_.likely(expected_[i].hash);
+        users[i] = expected_[i].hash == 0 ? nullptr : demux_.likely(expected_[i].hash);
     expect(std::span<endpoint* const>(users).first(flows.size()));
     expected_count_ = flows.size();
 }
 
-// First one line of each, since all others lie on its page, and it tells where the TCB is, if one is awake.
 // The rest comes as it is wanted: a processor fetches some sixteen lines side by side, and waits if it is to
 // fetch more.
 void stack::expect(std::span<endpoint* const> users) {
@@ -177,7 +178,7 @@ void stack::has_come(const endpoint& user) const {
 // Segments of one flow may come together: those behind the first ask nothing.
 std::uint64_t stack::next_expected(const flow_key& flow) const {
     for (std::size_t i = come_; i < expected_count_; ++i) {
-        if (expected_[i].flow != flow) continue;
+        if (expected_[i].hash == 0 || expected_[i].flow != flow) continue;
         come_ = i + 1;
         fetch_ahead();
         return expected_[i].hash;

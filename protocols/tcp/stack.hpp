@@ -234,12 +234,12 @@ class stack {
     static_assert(sizeof(reply) <= 136); // config::max_replies
     struct hashed {
         flow_key flow;
-        std::uint64_t hash = 0; ///< for demultiplexing
+        std::uint64_t hash = 0; ///< for demultiplexing; 0: its connection was known
     };
     struct known_flow {
         flow_key flow;
-        std::uint64_t hash = 0;    ///< for demultiplexing
-        std::uint64_t numbers = 0; ///< the hash of hash_purpose::numbers; 0: nobody has asked for it
+        std::uint64_t hash = 0;    ///< for demultiplexing; 0: nobody has asked for it
+        std::uint64_t numbers = 0; ///< the hash of hash_purpose::numbers; the same
         tcb* connection = nullptr; ///< that a segment has come for
     };
     static_assert(sizeof(known_flow) <= 64); // a cache line
@@ -309,7 +309,11 @@ class stack {
     std::uint32_t find_half_open(const flow_key& flow, std::uint64_t hash) const;
     std::uint32_t find_time_wait(const flow_key& flow, std::uint64_t hash) const;
     bool is_taken(const flow_key& flow) const;
-    std::uint64_t hash_of(const flow_key& flow) const { return known(flow).hash; }
+    std::uint64_t hash_of(const flow_key& flow) const { return hash_of(flow, known(flow)); }
+    std::uint64_t hash_of(const flow_key& flow, known_flow& k) const {
+        if (k.hash == 0) k.hash = next_expected(flow);
+        return k.hash;
+    }
     /// Of hash_purpose::numbers: whoever opens a connection asks for both halves.
     std::uint64_t numbers_of(const flow_key& flow) const;
     std::uint64_t next_expected(const flow_key& flow) const;
@@ -325,7 +329,7 @@ class stack {
     /// As it is until another flow of that place is asked for.
     known_flow& known(const flow_key& flow) const {
         known_flow& k = place_of(flow);
-        if (k.flow != flow) k = {flow, next_expected(flow), 0, nullptr};
+        if (k.flow != flow) k = {flow, 0, 0, nullptr};
         return k;
     }
     void forget_connection(const tcb& c);

@@ -65,7 +65,7 @@ void stack::arrives(const path& p, const segment& s, const flow_key& flow, insta
         drop(&counters::bad_address, "bad_address", flow, s, now);
         return;
     }
-    const std::uint64_t hash = k.hash;
+    const std::uint64_t hash = hash_of(flow, k);
     if (endpoint* const user = find_connection(flow, hash)) {
         tcb* const c = user->awake();
         k.connection = c;
