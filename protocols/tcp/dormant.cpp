@@ -210,6 +210,12 @@ bool stack::may_lie_dormant(const tcb& c) const {
     return config_.dormant_after > duration{0} && c.at_rest();
 }
 
+// Who was silent for long will be so again, most likely: were it awake until its time is up, it would have to
+// be fetched once more, to be folded.
+bool stack::may_lie_dormant_now(const tcb& c) const {
+    return (crowded() || (c.seldom_heard_ && worth_expecting())) && may_lie_dormant(c);
+}
+
 // Everything that could tell of it is empty, or comes back: see at_rest().
 void stack::lie_dormant(tcb& c) {
     endpoint& user = c.user();
@@ -251,6 +257,7 @@ tcb* stack::wake(endpoint& user) {
         c->discovery_ = std::move(d.apart->search);
         d.apart.reset();
     }
+    c->seldom_heard_ = c->idle_for(now_) >= config_.dormant_after;
     user.tcb_ = c;
     known(user.flow_).connection = c; // whatever it says is answered
     d.asleep = false;

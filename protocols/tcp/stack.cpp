@@ -304,7 +304,7 @@ void stack::settle(tcb& c, instant now) {
         if (static_cast<list_hook<dirty_tag>&>(c).linked()) return;
         if (c.output_possible())
             mark_dirty(c);
-        else if (crowded() && may_lie_dormant(c))
+        else if (may_lie_dormant_now(c))
             mark_drowsy(c);
     }
 }
@@ -315,7 +315,7 @@ void stack::settle_read(tcb& c) {
     c.charge_received();
     if (c.window_update_due())
         mark_dirty(c);
-    else if (crowded() && may_lie_dormant(c))
+    else if (may_lie_dormant_now(c))
         mark_drowsy(c);
     else
         look_later(c);
@@ -323,7 +323,7 @@ void stack::settle_read(tcb& c) {
 
 void stack::after_output(tcb& c, instant now) {
     c.output_done(now);
-    if (crowded() && may_lie_dormant(c))
+    if (may_lie_dormant_now(c))
         lie_dormant(c);
     else
         arm(c);

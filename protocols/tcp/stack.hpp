@@ -373,8 +373,9 @@ class stack {
     tcb* wake(endpoint& user);
     tcp::info info_of(endpoint& user);
     bool may_lie_dormant(const tcb& c) const;
-    /// So many are awake that who is at rest lies dormant at once.
     bool crowded() const { return connection_count_ - dormant_count_ > config_.most_awake; }
+    /// In a crowd at once, not only after config::dormant_after.
+    bool may_lie_dormant_now(const tcb& c) const;
     template <class... A>
     tcb* make_tcb(A&&... of);
     void drop_tcb(tcb& c);

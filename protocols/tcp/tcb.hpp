@@ -533,6 +533,7 @@ class tcb : public plain_tcb,
         return std::min(largest_window() / std::max(part, 1u), stack_->config_.max_part_bytes);
     }
 
+    bool seldom_heard_ = false; ///< it was dormant, and silent for config::dormant_after
     stack* stack_;
     endpoint* user_;
     send_buffer buffer_;

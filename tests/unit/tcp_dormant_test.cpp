@@ -306,6 +306,27 @@ TEST_CASE("dormant: in a crowd who is at rest does not wait") {
     CHECK(lab.stack.dormant_connections() == 1);
 }
 
+TEST_CASE("dormant: of many connections one that was silent for long does not wait, but in a conversation") {
+    motley many(with(1s, 1));
+    tapir::random r(1);
+    const auto wait = [&many](duration d) {
+        many.now += d;
+        many.wheel.advance(many.now);
+    };
+    for (int n = 0; n < 2; ++n) many.open_next(r);
+    wait(3s);
+    CHECK(many.stack.dormant_connections() == 2);
+    const std::uint64_t before = many.stack.counted().unfolded;
+    many.in(ACK, 0, r);
+    CHECK(many.stack.counted().unfolded == before + 1);
+    CHECK(many.stack.dormant_connections() == 2);
+    wait(10ms);
+    many.in(ACK, 0, r);
+    CHECK(many.stack.dormant_connections() == 1);
+    wait(3s);
+    CHECK(many.stack.dormant_connections() == 2);
+}
+
 TEST_CASE("dormant: the host stops, and the network is said to be unreachable") {
     tcp_lab lab;
     lab.establish();
