@@ -135,7 +135,16 @@ bool reactor::wait_idle() {
 // Hooks that are asked for while hooks run (a wire between two hosts) wait for the next time.
 void reactor::run(intrusive_list<turn_hook>& hooks) {
     if (hooks.empty()) return;
-    intrusive_list<turn_hook> these;
+    struct leave { // also by an exception: those behind it have their turn in the next run()
+        intrusive_list<turn_hook>& all;
+        intrusive_list<turn_hook> these;
+        ~leave() {
+            if (these.empty()) return;
+            these.splice_back(all);
+            all.splice_back(these);
+        }
+    } guard{hooks, {}};
+    intrusive_list<turn_hook>& these = guard.these;
     these.splice_back(hooks);
     while (!these.empty()) {
         turn_hook& hook = these.pop_front();
@@ -144,6 +153,7 @@ void reactor::run(intrusive_list<turn_hook>& hooks) {
 }
 
 bool reactor::turn(const promise_base& root) {
+    input_ends_ = false; // should the turn before have ended by an exception
     run_posted();
     run(input_hooks_);
     run_ready();
@@ -158,7 +168,9 @@ bool reactor::turn(const promise_base& root) {
     now_ = std::max(now_, io_->now());
     if (stalls_) stalls_->turn_began();
     io_->dispatch();
+    input_ends_ = true;
     run(input_hooks_);
+    input_ends_ = false;
     timers_.advance(now_);
     return alive || !idle;
 }

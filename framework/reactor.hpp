@@ -123,6 +123,10 @@ class reactor {
         if (!hook.linked()) input_hooks_.push_back(hook);
     }
 
+    /// Asked with what arrives: whether hooks of at_input_end() run already, so that one which is asked for
+    /// now would come behind the timers.
+    bool input_ends() const { return input_ends_; }
+
     /// Somebody's input has had its share of this turn, and more of it may wait. What is to run at the end of
     /// the turn is put off by one, once, so that it answers to both shares: one acknowledgement instead of
     /// two, of bytes that coroutines have consumed while they were in the cache.
@@ -180,6 +184,7 @@ class reactor {
     std::uint32_t sleeps_after_vain_ = 0; ///< so many, the last time
     spin_counters spins_;
     bool running_ = false;
+    bool input_ends_ = false;
     bool more_input_ = false;
     bool input_waits_ = false;   ///< more_input_, as the turn before left it
     bool hooks_put_off_ = false; ///< in this turn, and so not in the next one

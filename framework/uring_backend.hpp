@@ -59,7 +59,7 @@ class uring_backend final : public backend {
     std::uint16_t register_buffer_ring(void* memory, std::uint32_t entries);
     void unregister_buffer_ring(std::uint16_t group);
 
-    /// Whether look() would find something: what the kernel has said so far, without a system call.
+    /// A hint, without a system call: whether the kernel has said so far that look() will find something.
     bool has_news() const;
 
     bool multishot_sockets() const;

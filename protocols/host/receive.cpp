@@ -75,7 +75,7 @@ void host::on_tcp(const frame& f, const ipv4::datagram& d) {
     const std::uint16_t piece = f.meta.gso_type != segmentation::none ? f.meta.gso_size : std::uint16_t{0};
     const tcp::path way = path_between(d.packet.destination(), d.packet.source());
     chunk segment = f.share(d.packet.header_size(), d.packet.payload().size());
-    if (held_.empty() && !tcp_.worth_expecting()) {
+    if (held_.empty() && (!tcp_.worth_expecting() || reactor_.input_ends())) {
         tcp_.receive(way, segment, known, f.arrived, reactor_.now(), d.packet.ecn(), piece);
         return;
     }

@@ -143,7 +143,8 @@ class tap : public link {
     /// Reads and delivers until the device is empty, or a turn's share is used up: frames_per_turn, or as
     /// many bytes as stay in a core's cache until they have been looked at: then more_input_waits().
     void read_batch();
-    /// False when there is nothing more to read now.
+    /// False when there is nothing more to read now, or the device has failed. (What was read may have been
+    /// no frame.)
     bool read_one();
     void no_memory() { ++counters_.errors; } ///< for a frame that came in
     void no_room() { ++counters_.dropped_full; }

@@ -47,10 +47,10 @@ multishot_tap::multishot_tap(reactor& on, tap_device device, const tap_config& c
     : tap(on, std::move(device), config), entries_(ring_entries(this->device(), config)), read_(*this),
       poll_(*this), turn_ends_(*this,
                                [](turn_hook& h, instant) {
-                                   multishot_tap& self = static_cast<hook&>(h).owner;
+                                   multishot_tap& self = static_cast<point&>(h).owner;
                                    self.on().at_input_end(self.input_ends_);
                                }),
-      input_ends_(*this, [](turn_hook& h, instant) { static_cast<hook&>(h).owner.read_answer(); }),
+      input_ends_(*this, [](turn_hook& h, instant) { static_cast<point&>(h).owner.read_answer(); }),
       reclaim_(on.io(), config.frames_per_reclaim, write_slots) {
     for (std::size_t i = 0; i < write_slots; ++i) {
         writes_.push_back(std::make_unique<write>(*this));
@@ -80,9 +80,19 @@ void multishot_tap::arm() {
     on().io().submit(read_);
 }
 
+template <class F>
+void multishot_tap::go_on_after(F read) {
+    try {
+        read();
+    } catch (...) {
+        if (!failed() && !read_.in_flight && !poll_.in_flight) on().io().submit(poll_);
+        throw;
+    }
+}
+
 void multishot_tap::on_read(const io_operation::completion& c) {
     if (c.has_buffer && c.result > 0) {
-        received(c.buffer_id, static_cast<std::size_t>(c.result));
+        go_on_after([&] { received(c.buffer_id, static_cast<std::size_t>(c.result)); });
     } else if (c.result != -ECANCELED && // by has_gone()
                c.result != -ENOBUFS) {   // the kernel was faster than we; frames wait in its queue
         if (on_trial_) refused_ = true;
@@ -104,14 +114,16 @@ void multishot_tap::on_read(const io_operation::completion& c) {
 // segments takes less time by a system call for each, into memory whose last content has just been consumed.
 // No read of the ring is under way here that could overtake.
 void multishot_tap::readable() {
-    if (reading_ == reading::answers) return look_on(read_next());
-    (void)large_came();
-    read_batch();
-    if (failed()) return;
-    if (large_came())
-        on().io().submit(poll_);
-    else
-        arm();
+    go_on_after([this] {
+        if (reading_ == reading::answers) return look_on(read_next());
+        (void)large_came();
+        read_batch();
+        if (failed()) return;
+        if (large_came())
+            on().io().submit(poll_);
+        else
+            arm();
+    });
 }
 
 bool multishot_tap::large_came() {
@@ -123,15 +135,18 @@ void multishot_tap::has_gone(bool alone) {
     if (reading_ != reading::ring || !read_.in_flight || on_trial_) return;
     guess_.answered(alone && on().io().uring()->has_news() && !large_came());
     if (!guess_.at_once()) return;
-    reading_ = reading::answers;
+    reading_ =
+        reading::answers; // should the kernel refuse, it goes on by the ring until read_ ends by itself
     on().io().cancel(read_);
 }
 
 void multishot_tap::read_answer() {
     if (failed()) return;
-    const bool came = std::exchange(asked_, false) && read_next();
-    guess_.answered(came);
-    look_on(came);
+    go_on_after([this] {
+        const bool came = std::exchange(asked_, false) && read_next();
+        guess_.answered(came);
+        look_on(came);
+    });
 }
 
 // Where more comes than answers, reading until there is nothing left serves better.
@@ -145,7 +160,7 @@ bool multishot_tap::read_next() {
 void multishot_tap::look_on(bool came) {
     if (failed()) return;
     if (reading_ == reading::batches) {
-        guess_ = {};
+        guess_.was_wrong();
         readable();
     } else if (came) {
         on().at_turn_end(turn_ends_); // when what coroutines make of it has been written

@@ -69,12 +69,15 @@ class multishot_tap final : public tap {
                  ///< come
         answers, ///< by a system call when a frame has gone alone, and when poll_ says so: see answer_guess
     };
-    struct hook : turn_hook {
-        hook(multishot_tap& t, handler f) : turn_hook(f), owner(t) {}
+    struct point : turn_hook { ///< of a turn
+        point(multishot_tap& t, handler f) : turn_hook(f), owner(t) {}
         multishot_tap& owner;
     };
     void readable() override;
     void arm();
+    /// An exception of `read`, that is of the receiver, is not the end of reading.
+    template <class F>
+    void go_on_after(F read);
     void on_read(const io_operation::completion& c);
     void received(std::uint16_t buffer_id, std::size_t size);
     void on_write(write& w, const io_operation::completion& c);
@@ -93,8 +96,8 @@ class multishot_tap final : public tap {
     poll_in poll_; ///< instead of read_
     reading reading_ = reading::ring;
     answer_guess guess_;
-    hook turn_ends_;
-    hook input_ends_;
+    point turn_ends_;
+    point input_ends_;
     bool asked_ = false;             ///< a frame has gone alone since the last look for an answer
     std::uint64_t large_before_ = 0; ///< frames that had come when large_came() was asked
     std::vector<std::unique_ptr<write>> writes_;

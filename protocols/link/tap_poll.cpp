@@ -21,7 +21,12 @@ void poll_tap::arm() {
 }
 
 void poll_tap::readable() {
-    read_batch();
+    try {
+        read_batch();
+    } catch (...) { // of the receiver: it is not the end of reading
+        if (!failed()) arm();
+        throw;
+    }
     if (!failed()) arm();
 }
 

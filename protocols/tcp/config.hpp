@@ -284,8 +284,7 @@ struct config {
     /// While more connections than these are awake, one that has nothing under way is folded at the end of
     /// the turn: what is awake then stays in the processor's caches, which is worth more than what folding
     /// costs. Two thousand TCBs and endpoints take two megabytes. And while there are more connections than
-    /// these, so is one that had been silent for `dormant_after` when something came for it: it will be
-    /// again.
+    /// these, so is one that had been silent for `dormant_after` when it was woken: it will be again.
     std::uint32_t most_awake = 2000;
     /// Connections that nobody reads any more and whose FIN is queued: closing in the background. They depend
     /// on their peers alone; one more is reset instead. An eighth of all.

@@ -126,17 +126,18 @@ path stack::path_of(const time_wait_entry& e) const {
 // needs none of it.
 void stack::expect(std::span<const flow_key> flows) {
     assert(flows.size() <= most_expected);
-    for (std::size_t i = 0; i < flows.size(); ++i) {
-        const known_flow& k = place_of(flows[i]);
-        const bool is_known = k.connection != nullptr && k.flow == flows[i];
-        expected_[i] = {flows[i], is_known ? 0 : hash_flow(secret_, flows[i], hash_purpose::demultiplexing)};
-        if (!is_known) demux_.prefetch(expected_[i].hash);
+    std::size_t unknown = 0;
+    for (const flow_key& flow : flows) {
+        const known_flow& k = place_of(flow);
+        if (k.connection != nullptr && k.flow == flow) continue;
+        const std::uint64_t hash = hash_flow(secret_, flow, hash_purpose::demultiplexing);
+        expected_[unknown++] = {flow, hash};
+        demux_.prefetch(hash);
     }
     std::array<endpoint*, most_expected> users;
-    for (std::size_t i = 0; i < flows.size(); ++i)
-        users[i] = expected_[i].hash == 0 ? nullptr : demux_.likely(expected_[i].hash);
-    expect(std::span<endpoint* const>(users).first(flows.size()));
-    expected_count_ = flows.size();
+    for (std::size_t i = 0; i < unknown; ++i) users[i] = demux_.likely(expected_[i].hash);
+    expect(std::span<endpoint* const>(users).first(unknown));
+    expected_count_ = unknown;
 }
 
 // The rest comes as it is wanted: a processor fetches some sixteen lines side by side, and waits if it is to
@@ -178,7 +179,7 @@ void stack::has_come(const endpoint& user) const {
 // Segments of one flow may come together: those behind the first ask nothing.
 std::uint64_t stack::next_expected(const flow_key& flow) const {
     for (std::size_t i = come_; i < expected_count_; ++i) {
-        if (expected_[i].hash == 0 || expected_[i].flow != flow) continue;
+        if (expected_[i].flow != flow) continue;
         come_ = i + 1;
         fetch_ahead();
         return expected_[i].hash;

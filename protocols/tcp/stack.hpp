@@ -234,7 +234,7 @@ class stack {
     static_assert(sizeof(reply) <= 136); // config::max_replies
     struct hashed {
         flow_key flow;
-        std::uint64_t hash = 0; ///< for demultiplexing; 0: its connection was known
+        std::uint64_t hash = 0; ///< for demultiplexing
     };
     struct known_flow {
         flow_key flow;

@@ -10,14 +10,15 @@
 
 #include <doctest/doctest.h>
 
+#include <algorithm>
 #include <cstdint>
 #include <cstdlib>
 #include <sched.h>
+#include <stdexcept>
 #include <string>
 #include <thread>
 #include <vector>
 
-#include "tests/support/kernel_socket.hpp"
 #include "tests/support/packet_socket.hpp"
 #include "tests/support/process.hpp"
 #include "tests/support/tap_host.hpp"
@@ -111,7 +112,25 @@ TEST_CASE("answer guess: sixteen at once begin it, a third that are late do not 
     for (int i = 0; i < 100; ++i) CHECK((answers(2, true) && answers(1, false)));
     for (int i = 0; i < 3; ++i) CHECK((answers(1, true), answers(1, false)) == (i < 1));
     for (int i = 0; i < 100; ++i) CHECK_FALSE((answers(1, true) || answers(1, false)));
+}
 
+TEST_CASE(
+    "answer guess: who was wrong soon asks for twice as many the next time; who was right for long, not") {
+    answer_guess guess;
+    const auto answers = [&](int n, bool at_once) {
+        for (int i = 0; i < n; ++i) guess.answered(at_once);
+        return guess.at_once();
+    };
+    for (int needed = 16; needed <= 1024; needed *= 2) {
+        CHECK_FALSE(answers(needed - 1, true));
+        CHECK(answers(1, true));
+        CHECK_FALSE(answers(8, false));
+    }
+    CHECK_FALSE(answers(1023, true));
+    CHECK(answers(1 + 64, true));
+    guess.was_wrong();
+    CHECK_FALSE(answers(15, true));
+    CHECK(answers(1, true));
     int doubts = 0;
     for (int i = 0; i < 1600; ++i) doubts += guess.to_be_doubted() ? 1 : 0;
     CHECK(doubts == 100);
@@ -131,7 +150,7 @@ TEST_CASE("tap: answers that are there at once are read in order, and without th
     });
 }
 
-TEST_CASE("tap: when nobody answers any more, what comes by itself arrives, and at once") {
+TEST_CASE("tap: when nobody answers any more, what comes by itself arrives") {
     on_each_path([](tap_io path) {
         network n(path);
         packet_socket kernel("tapir0", test::experimental);
@@ -200,12 +219,68 @@ TEST_CASE("tap: where more waits than answers, a turn takes more than one frame"
     });
 }
 
+TEST_CASE("tap: the kernel's side goes down and up while answers are there at once") {
+    on_each_path([](tap_io path) {
+        network n(path);
+        log::set_level(log::level::error);
+        asker a(n);
+        a.run(40);
+        expect(set_kernel_side_up("tapir0", false).has_value(), "down");
+        n.send(0, 1);
+        run_for(n.r, 5ms);
+        expect(!n.device->up() && !n.device->failure(), "down, and no more than that");
+        expect(set_kernel_side_up("tapir0", true).has_value(), "up");
+        expect(wait_for(n.r, [&] { return n.device->up(); }), "noticed");
+        packet_socket kernel("tapir0", test::experimental);
+        kernel.send(numbered_frame(n.pool, 0).data());
+        expect(wait_for(n.r, [&] { return n.numbers().size() == 1; }), "frames arrive");
+        a.run(40);
+    });
+}
+
+namespace {
+
+struct thrower final : frame_receiver {
+    void receive(frame&&) override { throw std::runtime_error("no"); }
+    void writable() override {}
+    void carrier(bool) override {}
+};
+
+} // namespace
+
+TEST_CASE("tap: a receiver that throws ends a run, and reading goes on in the next") {
+    on_each_path([](tap_io path) {
+        for (const std::uint32_t answers : {0u, 40u}) {
+            network n(path);
+            packet_socket kernel("tapir0", test::experimental);
+            if (answers != 0) asker(n).run(answers);
+            for (std::uint32_t i = 0; i < 3; ++i) {
+                thrower no;
+                n.device->attach(&no);
+                kernel.send(numbered_frame(n.pool, i).data());
+                bool thrown = false;
+                try {
+                    run_for(n.r, 1s);
+                } catch (const std::runtime_error&) {
+                    thrown = true;
+                }
+                expect(thrown, "it ends the run");
+                n.device->attach(&n.got);
+                kernel.send(numbered_frame(n.pool, 100 + i).data());
+                expect(wait_for(n.r, [&] { return std::ranges::count(n.numbers(), 100 + i) == 1; }),
+                       "the next frame, behind " + std::to_string(answers));
+            }
+        }
+    });
+}
+
 TEST_CASE(
     "tap: it is closed, and is deleted, at any point of a conversation whose answers are there at once") {
     on_each_path([](tap_io path) {
         for (std::uint32_t questions = 1; questions < 40; ++questions) {
             network n(path);
             asker(n).run(questions);
+            if (questions % 2 == 0) run_for(n.r, 1ms); // asleep, or not yet
         }
         log::set_sink([](log::level, std::string_view) {});
         for (const bool asks : {false, true}) {
@@ -269,22 +344,25 @@ raise SystemExit(0 if s.recv(1) == b'' else 'more than was sent')
 } // namespace
 
 TEST_CASE("tap: on one CPU with its peer, a conversation goes over into floods and back") {
-    const auto outcome = test::in_own_network([] {
-        cpu_set_t one;
-        CPU_ZERO(&one);
-        CPU_SET(static_cast<unsigned>(::sched_getcpu()), &one);
-        expect(::sched_setaffinity(0, sizeof one, &one) == 0, "on one CPU");
-        test::tap_host ours("multishot");
-        std::string wrong = "not run";
-        std::thread kernels([&] {
-            const test::finished f = test::run({"python3", "-c", client}, test::seconds(50));
-            wrong = f.status == 0 ? std::string() : f.all();
-        });
-        ours.run(echo(&ours.host()));
-        ours.run(test::pass_time(500ms));
-        kernels.join();
-        expect(wrong.empty(), wrong);
-    });
+    const auto outcome = test::in_own_network(
+        [] {
+            cpu_set_t one;
+            CPU_ZERO(&one);
+            CPU_SET(static_cast<unsigned>(::sched_getcpu()), &one);
+            expect(::sched_setaffinity(0, sizeof one, &one) == 0, "on one CPU");
+            test::tap_host ours("multishot");
+            std::string wrong = "not run";
+            {
+                const std::jthread kernels([&] {
+                    const test::finished f = test::run({"python3", "-c", client}, test::seconds(50));
+                    wrong = f.status == 0 ? std::string() : f.all();
+                });
+                ours.run(echo(&ours.host()));
+                ours.run(test::pass_time(500ms));
+            }
+            expect(wrong.empty(), wrong);
+        },
+        60);
     if (!outcome.possible) return test::skip(outcome.text.c_str());
     CHECK_MESSAGE(outcome.text.empty(), outcome.text);
 }

@@ -186,6 +186,29 @@ TEST_CASE("reactor: jobs posted behind one that throws run in the next run(), in
     CHECK(ran == "abcd");
 }
 
+TEST_CASE("reactor: hooks behind one that throws run in the next run(), before those asked for meanwhile") {
+    struct noted : turn_hook {
+        noted(std::string& order, char of)
+            : turn_hook([](turn_hook& h, instant) {
+                  auto& self = static_cast<noted&>(h);
+                  self.to += self.name;
+                  if (self.name == 'x') throw std::runtime_error("so");
+              }),
+              to(order), name(of) {}
+        std::string& to;
+        char name;
+    };
+    reactor r(make_sim_backend());
+    std::string ran;
+    noted a(ran, 'a'), x(ran, 'x'), b(ran, 'b'), c(ran, 'c');
+    for (noted* h : {&a, &x, &b}) r.at_turn_end(*h);
+    const auto nothing = []() -> task<> { co_await yield(); };
+    CHECK_THROWS_WITH(r.run(nothing()), "so");
+    r.at_turn_end(c);
+    r.run(nothing());
+    CHECK(ran == "axbc");
+}
+
 TEST_CASE("reactor: the root's end is seen at once, without waiting for timers or for anything else") {
     reactor r(make_uring_backend());
     const auto seven = []() -> task<int> { co_return 7; };

@@ -7,6 +7,8 @@
 //     });
 #pragma once
 
+#include <tapir/framework/bytes.hpp>
+#include <tapir/framework/sleep.hpp>
 #include <tapir/framework/uring_backend.hpp>
 #include <tapir/protocols/host/kernel_side.hpp>
 #include <tapir/protocols/link/tap.hpp>
