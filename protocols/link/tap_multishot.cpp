@@ -81,9 +81,9 @@ void multishot_tap::arm() {
 }
 
 template <class F>
-void multishot_tap::go_on_after(F read) {
+void multishot_tap::go_on_after(F take) {
     try {
-        read();
+        take();
     } catch (...) {
         if (!failed() && !read_.in_flight && !poll_.in_flight) on().io().submit(poll_);
         throw;
@@ -135,9 +135,8 @@ void multishot_tap::has_gone(bool alone) {
     if (reading_ != reading::ring || !read_.in_flight || on_trial_) return;
     guess_.answered(alone && on().io().uring()->has_news() && !large_came());
     if (!guess_.at_once()) return;
-    reading_ =
-        reading::answers; // should the kernel refuse, it goes on by the ring until read_ ends by itself
-    on().io().cancel(read_);
+    reading_ = reading::answers;
+    on().io().cancel(read_); // should the kernel refuse, frames come by the ring until read_ ends by itself
 }
 
 void multishot_tap::read_answer() {

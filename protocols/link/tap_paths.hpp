@@ -75,9 +75,9 @@ class multishot_tap final : public tap {
     };
     void readable() override;
     void arm();
-    /// An exception of `read`, that is of the receiver, is not the end of reading.
+    /// An exception of `take`, that is of the receiver, is not the end of reading.
     template <class F>
-    void go_on_after(F read);
+    void go_on_after(F take);
     void on_read(const io_operation::completion& c);
     void received(std::uint16_t buffer_id, std::size_t size);
     void on_write(write& w, const io_operation::completion& c);
