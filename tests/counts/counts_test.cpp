@@ -60,7 +60,10 @@ TEST_CASE("counts: a request on a keep-alive connection") {
         one_enter_each_turn(c);
         at_most(1, c.each(c.frames_out), "frames out");
         at_most(1, c.each(c.done.writes), "write()");
-        at_most(io == "poll" ? 2 : 0, c.each(c.done.reads), "read()"); // one finds that there is nothing more
+        if (io == "poll")
+            at_most(2, c.each(c.done.reads), "read()"); // one finds that there is nothing more
+        else // mostly one, of the ring or for an answer that is there at once; two when that is late
+            at_most(2, c.each(c.done.reads + c.enters), "read() and io_uring_enter");
         at_most(0, c.each(c.done.copied), "bytes copied in large pieces");
     });
 }
