@@ -62,8 +62,9 @@ TEST_CASE("counts: a request on a keep-alive connection") {
         at_most(1, c.each(c.done.writes), "write()");
         if (io == "poll")
             at_most(2, c.each(c.done.reads), "read()"); // one finds that there is nothing more
-        else // mostly one, of the ring or for an answer that is there at once; two when that is late
-            at_most(2, c.each(c.done.reads + c.enters), "read() and io_uring_enter");
+        else // one, of the ring or for an answer that is there at once; three for one that is late, of which
+             // answer_guess bears a third; and one more with each 16th
+            at_most(1.75, c.each(c.done.reads + c.enters), "read() and io_uring_enter");
         at_most(0, c.each(c.done.copied), "bytes copied in large pieces");
     });
 }
