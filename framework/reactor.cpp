@@ -10,8 +10,8 @@
 namespace tapir {
 
 reactor::reactor(std::unique_ptr<backend> io, reactor_config config)
-    : io_(std::move(io)), config_(config), timers_(io_->timer_resolution(), io_->now()), random_(config.seed),
-      now_(io_->now()), spin_(io_->simulated() ? duration::zero() : config.spin),
+    : io_(std::move(io)), now_(io_->now()), config_(config), timers_(io_->timer_resolution(), now_),
+      random_(config.seed), spin_(io_->simulated() ? duration::zero() : config.spin),
       thread_(std::this_thread::get_id()) {
     if (!io_->simulated() && config_.stall_after > duration::zero())
         stalls_ = std::make_unique<stall_detector>(config_.stall_after, running_at_);

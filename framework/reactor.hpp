@@ -164,37 +164,38 @@ class reactor {
     void run(intrusive_list<turn_hook>& hooks);
     void run_until_ended(promise_base& root);
 
+    // What each turn asks comes first, to be on few cache lines.
     std::unique_ptr<backend> io_;
-    reactor_config config_;
-    timer_wheel timers_;
-    random random_;
     instant now_;
-    const promise_base* root_ = nullptr;
-    intrusive_list<strand, strand_tag> strands_;
     ready_queue ready_;
     intrusive_list<turn_hook> hooks_;
     intrusive_list<turn_hook> input_hooks_;
-    std::uint64_t next_id_ = 1;
-    std::uint64_t resumptions_ = 0; ///< with those that this turn may still have
-    std::size_t budget_left_ = 0;   ///< resumptions, in this turn
     std::atomic<std::source_location> running_at_ = std::source_location(); ///< the stall detector reads it
+    std::unique_ptr<stall_detector> stalls_;
+    std::uint64_t resumptions_ = 0;            ///< with those that this turn may still have
+    std::size_t budget_left_ = 0;              ///< resumptions, in this turn
     std::coroutine_handle<promise_base> next_; ///< transfer()'s, where it is not the compiler's
-    duration spin_;
-    std::uint32_t sleeps_due_ = 0;        ///< idle turns that sleep at once
-    std::uint32_t sleeps_after_vain_ = 0; ///< so many, the last time
-    spin_counters spins_;
     bool running_ = false;
     bool input_ends_ = false;
     bool more_input_ = false;
     bool input_waits_ = false;   ///< more_input_, as the turn before left it
     bool hooks_put_off_ = false; ///< in this turn, and so not in the next one
+    reactor_config config_;
+    timer_wheel timers_;
+
+    random random_;
+    const promise_base* root_ = nullptr;
+    intrusive_list<strand, strand_tag> strands_;
+    std::uint64_t next_id_ = 1;
+    duration spin_;
+    std::uint32_t sleeps_due_ = 0;        ///< idle turns that sleep at once
+    std::uint32_t sleeps_after_vain_ = 0; ///< so many, the last time
+    spin_counters spins_;
     std::thread::id thread_;
 
     std::mutex posted_mutex_;
     std::vector<std::move_only_function<void()>> posted_;
-    std::atomic<bool> has_posted_ = false;
-
-    std::unique_ptr<stall_detector> stalls_;
+    std::atomic<bool> has_posted_ = false; ///< other threads write it: not beside what this one does
 };
 
 inline std::uint64_t promise_base::id() const {

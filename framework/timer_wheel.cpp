@@ -23,8 +23,8 @@ timer_wheel::timer_wheel(duration resolution, instant start)
       now_(start.time_since_epoch().count() >> shift_), target_(now_) {}
 
 timer_wheel::~timer_wheel() {
-    for (auto& l : level_)
-        for (auto& s : l.slot)
+    for (level& l : slot_)
+        for (auto& s : l)
             while (!s.empty()) s.pop_front().wheel_ = nullptr;
     while (!never_.empty()) never_.pop_front().wheel_ = nullptr;
 }
@@ -63,20 +63,18 @@ void timer_wheel::place(timer& t) {
     const std::int64_t reach = (std::int64_t{1} << (slot_bits * levels)) - 1;
     const std::int64_t tick = std::clamp(t.tick_, now_ + 1, now_ + reach - (reach >> slot_bits));
     const auto differ = static_cast<std::uint64_t>(tick ^ now_);
-    const int at = std::min((width(differ) - 1) / slot_bits, levels - 1);
+    const auto at = static_cast<std::size_t>(std::min((width(differ) - 1) / slot_bits, levels - 1));
     const auto slot = static_cast<std::size_t>((tick >> (at * slot_bits)) & (slots - 1));
-    auto& l = level_[static_cast<std::size_t>(at)];
     t.level_ = static_cast<std::uint8_t>(at);
     t.slot_ = static_cast<std::uint8_t>(slot);
-    l.slot[slot].push_back(t);
-    l.occupied |= std::uint64_t{1} << slot;
+    slot_[at][slot].push_back(t);
+    occupied_[at] |= std::uint64_t{1} << slot;
 }
 
 void timer_wheel::forget(timer& t) {
     static_cast<list_hook<timer>&>(t).unlink();
     if (t.level_ == levels) return;
-    auto& l = level_[t.level_];
-    if (l.slot[t.slot_].empty()) l.occupied &= ~(std::uint64_t{1} << t.slot_);
+    if (slot_[t.level_][t.slot_].empty()) occupied_[t.level_] &= ~(std::uint64_t{1} << t.slot_);
 }
 
 // The first tick at which a slot comes due: on level 0 exactly its timers' tick, above that the tick at which
@@ -84,12 +82,12 @@ void timer_wheel::forget(timer& t) {
 std::int64_t timer_wheel::next_tick() const {
     std::int64_t best = no_tick;
     for (int at = 0; at < levels; ++at) {
-        const auto& l = level_[static_cast<std::size_t>(at)];
-        if (l.occupied == 0) continue;
+        const std::uint64_t occupied = occupied_[static_cast<std::size_t>(at)];
+        if (occupied == 0) continue;
         const int bits = at * slot_bits;
         const std::int64_t position = now_ >> bits;
         const auto digit = static_cast<int>(position & (slots - 1));
-        const int ahead = std::countr_zero(std::rotr(l.occupied, (digit + 1) & (slots - 1))) + 1;
+        const int ahead = std::countr_zero(std::rotr(occupied, (digit + 1) & (slots - 1))) + 1;
         best = std::min(best, (position + ahead) << bits);
     }
     return best;
@@ -114,12 +112,12 @@ std::size_t timer_wheel::advance(instant now) {
         for (int at = levels - 1; at >= 0; --at) {
             const int bits = at * slot_bits;
             if ((tick & ((std::int64_t{1} << bits) - 1)) != 0) continue;
-            auto& l = level_[static_cast<std::size_t>(at)];
             const auto slot = static_cast<std::size_t>((tick >> bits) & (slots - 1));
-            if ((l.occupied & (std::uint64_t{1} << slot)) == 0) continue;
+            std::uint64_t& occupied = occupied_[static_cast<std::size_t>(at)];
+            if ((occupied & (std::uint64_t{1} << slot)) == 0) continue;
             intrusive_list<timer, timer> spread;
-            spread.splice_back(l.slot[slot]);
-            l.occupied &= ~(std::uint64_t{1} << slot);
+            spread.splice_back(slot_[static_cast<std::size_t>(at)][slot]);
+            occupied &= ~(std::uint64_t{1} << slot);
             while (!spread.empty()) {
                 timer& t = spread.pop_front();
                 if (t.tick_ <= tick) {

@@ -72,15 +72,15 @@ class timer_wheel {
     std::int64_t ticks_up(instant at) const;
     std::int64_t next_tick() const;
 
-    struct level {
-        std::uint64_t occupied = 0;
-        std::array<intrusive_list<timer, timer>, slots> slot;
-    };
+    using level = std::array<intrusive_list<timer, timer>, slots>;
+
+    // What each turn of a loop asks stands first, on two cache lines; the slots are several kilobytes.
     int shift_;
     std::int64_t now_ = 0;    ///< every tick up to this one has been fired
     std::int64_t target_ = 0; ///< where the newest advance() goes
     std::size_t armed_ = 0;
-    std::array<level, levels> level_;
+    std::array<std::uint64_t, levels> occupied_{}; ///< a bit for each slot of a level
+    std::array<level, levels> slot_;
     intrusive_list<timer, timer> never_; ///< armed, on no level: these do not fire
 };
 

@@ -44,13 +44,13 @@ void log_listener_event(const std::string& name, const tcp::listening_endpoint& 
 // The draws are statements of their own: the order in which arguments are evaluated differs between
 // compilers, and would make their runs differ.
 host::host(reactor& on, host_config config)
-    : reactor_(on), config_(shared_out(std::move(config))), ip_input_(config_.forwarding),
+    : config_(shared_out(std::move(config))), reactor_(on), ip_input_(config_.forwarding),
       reassembly_(pool_, config_.reassembly), icmp_(config_.icmp),
       context_(std::make_shared<tcp::detail::connection_context>(on)),
       secret_(config_.secret ? *config_.secret : drawn_secret(on.rng())), random_(on.rng().fork()),
       output_(on, pool_, routes_, interfaces_, config_.path_mtu, secret_, config_.share, random_.fork()),
-      forwarder_(output_), tcp_(config_.tcp, secret_, random_, pool_, on.timers(), config_.trace),
-      udp_(config_.udp, udp_random(secret_), pool_, *this) {
+      tcp_(config_.tcp, secret_, random_, pool_, on.timers(), config_.trace),
+      udp_(config_.udp, udp_random(secret_), pool_, *this), forwarder_(output_) {
     tcp_.on_want_flush([](void* self) { static_cast<host*>(self)->want_flush(); }, this);
     context_->dropped_open = [name = config_.name](const tcp::endpoint& e) {
         const tcp::owner& o = e.owned_by();

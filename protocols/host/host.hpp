@@ -226,29 +226,31 @@ class host final : private interface_owner, private tcp::output_sink, private ud
         host* owner;
     };
 
-    reactor& reactor_;
     host_config config_;
+    // What each packet asks follows, to be on few cache lines.
+    reactor& reactor_;
     buffer_pool pool_;
+    std::vector<std::unique_ptr<interface>> interfaces_;
+    hook<&host::flush> flush_{this};
+    bool offload_checksums_ = false;    ///< some link completes them; interfaces do for the others
+    bool offload_segmentation_ = false; ///< the same of large segments
+    bool gather_ = false;               ///< some link takes frames with a tail
+    std::vector<too_large> too_large_;  ///< one for each connection, until the end of a flush
+    std::vector<held_segment> held_;    ///< until as many are there as TCP expects, or no more come
+    mutable known_way latest_way_;      ///< what path_between() said last
     ipv4::routes routes_;
     ipv4::input ip_input_;
+
     ipv4::reassembly reassembly_;
     icmp::responder icmp_;
-    std::vector<std::unique_ptr<interface>> interfaces_;
     address_event_handler address_event_;
     std::shared_ptr<tcp::detail::connection_context> context_;
     siphash_key secret_;
     random random_;
     ip_output output_;
-    forwarder forwarder_;
     tcp::stack tcp_;
     udp::stack udp_;
-    mutable known_way latest_way_;      ///< what path_between() said last
-    std::vector<too_large> too_large_;  ///< one for each connection, until the end of a flush
-    bool offload_checksums_ = false;    ///< some link completes them; interfaces do for the others
-    bool offload_segmentation_ = false; ///< the same of large segments
-    bool gather_ = false;               ///< some link takes frames with a tail
-    std::vector<held_segment> held_;    ///< until as many are there as TCP expects, or no more come
-    hook<&host::flush> flush_{this};
+    forwarder forwarder_;
     hook<&host::hand_to_tcp> hand_to_tcp_{this};
     reassembly_timer reassembly_timer_{this};
     counters counters_;

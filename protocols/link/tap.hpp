@@ -166,16 +166,17 @@ class tap : public link {
     void carrier(bool now_up);
     void fail(int error);
 
+    // What each frame asks comes first, to be on few cache lines.
     reactor& reactor_;
+    frame_receiver* receiver_ = nullptr;
     tap_device device_;
     buffer_pool pool_;
     std::size_t frames_per_turn_;
     std::size_t mtu_;
     std::size_t buffer_size_;
     buffer next_; ///< where read_one() will read to
-    frame_receiver* receiver_ = nullptr;
-    link_counters counters_;
     std::error_code failure_;
+    link_counters counters_;
     unsigned failures_in_a_row_ = 0;
     bool up_ = true;
     bool reported_down_ = false;

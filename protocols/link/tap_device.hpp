@@ -31,7 +31,7 @@ class tap_device {
                                    tap_queue queue = tap_queue::only);
 
     tap_device(tap_device&& other) noexcept
-        : fd_(std::exchange(other.fd_, -1)), name_(std::move(other.name_)), offloads_(other.offloads_) {}
+        : fd_(std::exchange(other.fd_, -1)), offloads_(other.offloads_), name_(std::move(other.name_)) {}
     tap_device& operator=(tap_device&& other) noexcept {
         std::swap(fd_, other.fd_);
         std::swap(name_, other.name_);
@@ -63,8 +63,8 @@ class tap_device {
     result<> set_link(std::uint16_t attribute, std::size_t value);
 
     int fd_;
-    std::string name_;
     bool offloads_ = false;
+    std::string name_;
 };
 
 } // namespace tapir

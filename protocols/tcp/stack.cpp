@@ -10,10 +10,11 @@ namespace tapir::tcp {
 
 stack::stack(const tcp::config& c, const siphash_key& secret, tapir::random r, buffer_pool& pool,
              timer_wheel& wheel, trace_sink* trace)
-    : config_(c), secret_(secret), random_(r), pool_(pool), wheel_(wheel), trace_(trace),
-      half_open_(std::max(c.max_half_open, 1u),
-                 c.syn_ack_timeout > duration{0} ? c.syn_ack_timeout : c.initial_rto, c.max_rto,
-                 [this](const half_open_entry& e) { return hash_of(flow_of(e)); }),
+    : pool_(pool), wheel_(wheel), trace_(trace),
+      memory_(std::make_shared<tcp::memory>(c.receive_memory, c.send_memory)), config_(c), secret_(secret),
+      random_(r), half_open_(std::max(c.max_half_open, 1u),
+                             c.syn_ack_timeout > duration{0} ? c.syn_ack_timeout : c.initial_rto, c.max_rto,
+                             [this](const half_open_entry& e) { return hash_of(flow_of(e)); }),
       time_wait_(c.max_time_wait, [this](const time_wait_entry& e) { return hash_of(flow_of(e)); }),
       half_open_timer_(
           *this, [](timer& t, instant now) { static_cast<table_timer&>(t).owner->half_open_timeout(now); }),
@@ -25,9 +26,7 @@ stack::stack(const tcp::config& c, const siphash_key& secret, tapir::random r, b
       fast_open_cookies_(secret, random(secret.k0 ^ secret.k1), c.fast_open_cookie_period),
       fast_open_pending_(c.max_fast_opening, c.fast_open_reset_counts_for),
       fast_open_cache_(c.max_fast_open_servers, c.fast_open_retry_after), resets_(c.resets_per_second),
-      stateless_acks_(c.stateless_acks_per_second),
-      memory_(std::make_shared<tcp::memory>(c.receive_memory, c.send_memory)),
-      next_port_(random_.next_u32()) {}
+      stateless_acks_(c.stateless_acks_per_second), next_port_(random_.next_u32()) {}
 
 stack::~stack() {
     stop(now_);

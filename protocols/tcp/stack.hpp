@@ -392,15 +392,32 @@ class stack {
     void arm_tables();
     endpoint* behind(endpoint& e);
 
-    tcp::config config_;
-    siphash_key secret_;
-    tapir::random random_;
+    // What each segment asks comes first, to be on few cache lines.
     buffer_pool& pool_;
     timer_wheel& wheel_;
     trace_sink* trace_;
     want_flush want_flush_ = nullptr;
     void* want_flush_context_ = nullptr;
+    instant now_{}; ///< the last `now` handed in, for destructors, which get none
+    bool announced_ = false;
+    bool stopped_ = false;
+    std::size_t connection_count_ = 0;
+    std::size_t dormant_count_ = 0;
+    intrusive_list<tcb, dirty_tag> dirty_;
+    intrusive_list<tcb, dirty_tag> deferred_; ///< those of dirty_ that the last flush() has passed over
+    intrusive_list<tcb, drowsy_tag> drowsy_;  ///< who came to rest in a crowd, until the end of the turn
+    // Who may have to pay when memory runs short; whoever has made no progress for longest is first.
+    intrusive_list<tcb, holder_tag> holders_;     ///< of received data
+    intrusive_list<tcb, writer_tag> writers_;     ///< with something queued
+    intrusive_list<held_ahead> ahead_holders_[2]; ///< data beyond a hole: without SACK, with
+    intrusive_list<endpoint> unaccepted_;         ///< ended so, with unread data
+    std::shared_ptr<tcp::memory> memory_;
+    ring<reply> replies_;
+    tcp::counters counters_;
+    tcp::config config_;
 
+    siphash_key secret_;
+    tapir::random random_;
     demux demux_;
     /// Flows of late, each at the place that its ports and its peer give: what comes next for one of them
     /// needs no hash, and no search for its connection. Who aims at one place has hashes taken, no more.
@@ -425,36 +442,20 @@ class stack {
     fast_open_cookies fast_open_cookies_;
     fast_open_pending fast_open_pending_;
     fast_open_cache fast_open_cache_;
-    common_grounds common_; ///< of connections that lie dormant
-    std::size_t dormant_count_ = 0;
+    common_grounds common_;                           ///< of connections that lie dormant
     std::vector<std::unique_ptr<std::byte[]>> spare_; ///< memory for TCBs, the last used on top
     reply_limit resets_;
     reply_limit stateless_acks_;
     std::vector<listening_endpoint*> listeners_;
     std::vector<ip::address> locals_;
-    ring<reply> replies_;
-    gather_list parts_; ///< of the segment that flush() hands out; empty between two of them
-    intrusive_list<tcb, dirty_tag> dirty_;
-    intrusive_list<tcb, dirty_tag> deferred_; ///< those of dirty_ that the last flush() has passed over
-    intrusive_list<tcb, drowsy_tag> drowsy_;  ///< who came to rest in a crowd, until the end of the turn
-    intrusive_list<endpoint> all_;            ///< that are open, oldest first
-    intrusive_list<walk> walks_;              ///< those that have not come to the end
-    // Who may have to pay when memory runs short; whoever has made no progress for longest is first.
-    intrusive_list<held_ahead> ahead_holders_[2]; ///< data beyond a hole: without SACK, with
-    intrusive_list<endpoint> unaccepted_;         ///< ended so, with unread data
-    intrusive_list<tcb, holder_tag> holders_;     ///< of received data
-    intrusive_list<tcb, writer_tag> writers_;     ///< with something queued
-    std::shared_ptr<tcp::memory> memory_;
-    std::size_t connection_count_ = 0;
+    gather_list parts_;            ///< of the segment that flush() hands out; empty between two of them
+    intrusive_list<endpoint> all_; ///< that are open, oldest first
+    intrusive_list<walk> walks_;   ///< those that have not come to the end
     std::size_t orphans_ = 0;
     std::optional<std::uint32_t> challenge_second_; ///< in which the limit was drawn last
     std::uint32_t challenges_left_ = 0;             ///< in that second
     std::uint64_t next_id_ = 1;
     std::uint32_t next_port_ = 0;
-    instant now_{}; ///< the last `now` handed in, for destructors, which get none
-    bool announced_ = false;
-    bool stopped_ = false;
-    tcp::counters counters_;
 };
 
 } // namespace tapir::tcp
