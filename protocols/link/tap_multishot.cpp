@@ -227,7 +227,7 @@ void multishot_tap::on_write(write& w, const io_operation::completion& c) {
     --writes_in_flight_;
     const std::size_t size = w.content.size();
     w.content = frame();
-    idle_writes_.push_back(w);
+    idle_writes_.push_front(w); // the next one to serve: it is in the caches
     wrote(c.result, size);
     if (std::exchange(was_full_, false) && ready()) writable_again();
 }
