@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cassert>
+#include <cstring>
 
 namespace tapir::tcp {
 
@@ -26,10 +27,16 @@ plain_tcb::limits::limits(const connection_options& o, const config& c)
       user_timeout(compact(o.user_timeout)), connect_timeout(compact(o.connect_timeout)),
       keepalive_probes(o.keepalive_probes), syn_retries(o.syn_retries) {}
 
+// Told that somebody looks at it, a compiler must not leave out what no member's constructor lets it see.
+blank_memory::blank_memory(void* at, std::size_t size) {
+    std::memset(at, 0, size);
+    asm volatile("" : : "r"(at) : "memory");
+}
+
 plain_tcb::plain_tcb(const config& c, const tcp::path& p, const connection_options& options)
-    : network_header_(static_cast<std::uint8_t>(p.network_header)), mtu_(p.mtu), link_mtu_(p.link_mtu),
-      pseudo_header_sum_(p.pseudo_header_sum), probing_(options.path_mtu), no_delay_(options.no_delay),
-      paced_(options.paced), tunes_send_(options.send_buffer == 0),
+    : blank_memory(this, sizeof(plain_tcb)), network_header_(static_cast<std::uint8_t>(p.network_header)),
+      mtu_(p.mtu), link_mtu_(p.link_mtu), pseudo_header_sum_(p.pseudo_header_sum), probing_(options.path_mtu),
+      no_delay_(options.no_delay), paced_(options.paced), tunes_send_(options.send_buffer == 0),
       tunes_receive_(options.receive_buffer == 0),
       fast_open_(options.fast_open ? fast_open_use::wanted : fast_open_use::off), peer_mss_(c.default_mss),
       rcv_mss_(std::min<std::uint16_t>(c.default_mss, p.receive_mss())),

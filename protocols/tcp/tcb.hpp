@@ -68,9 +68,15 @@ struct held_ahead : reassembly, list_hook<> {
     tcb* of;
 };
 
-/// What of a TCB is plain: all but what it holds, and where it hangs. It can be copied away and back byte by
-/// byte (dormant.hpp).
-class plain_tcb {
+/// Memory that holds nothing yet. What is constructed there shows the same bytes wherever it is, also those
+/// that belong to none of its members.
+struct blank_memory {
+    blank_memory(void* at, std::size_t size);
+};
+
+/// What of a TCB is plain: all but what it holds, and where it hangs. It can be copied away and back, and is
+/// compared, byte by byte (dormant.hpp).
+class plain_tcb : blank_memory {
   protected:
     /// connection_options, as compactly as a hundred thousand connections want them.
     struct limits {

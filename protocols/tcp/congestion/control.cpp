@@ -14,7 +14,7 @@ std::string_view to_string(congestion_algorithm a) {
 }
 
 congestion_control::congestion_control(congestion_algorithm algorithm, bool paced)
-    : phase_(hystart()), algorithm_(algorithm), paced_(paced) {}
+    : phase_(std::in_place_type<hystart>), algorithm_(algorithm), paced_(paced) {}
 
 bool congestion_control::in_conservative_slow_start() const {
     const hystart* h = std::get_if<hystart>(&phase_);
@@ -125,11 +125,10 @@ std::uint32_t congestion_control::reduced(std::uint32_t window) const {
 }
 
 void congestion_control::remember() {
-    snapshot s;
+    snapshot& s = phase_.emplace<snapshot>();
     s.cwnd = recovering_ ? target_ : cwnd_;
     s.ssthresh = ssthresh_;
     s.curve = cubic_.save();
-    phase_ = s;
     remembered_ = true;
 }
 
@@ -192,7 +191,7 @@ bool congestion_control::undo() {
     in_round_ = false;
     // The first slow start goes on, and may see the delay rise again.
     if (ssthresh_ == largest)
-        phase_ = hystart();
+        phase_.emplace<hystart>();
     else
         phase_ = std::monostate();
     return true;
