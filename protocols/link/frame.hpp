@@ -38,18 +38,18 @@ class frame {
     frame() = default;
     /// An empty frame whose first byte will stand at `headroom`.
     frame(buffer storage, std::size_t headroom)
-        : storage_(std::move(storage)), begin_(headroom), end_(headroom) {}
+        : storage_(std::move(storage)), place_(placed(headroom, headroom)) {}
     /// The bytes [begin, end) of `storage`.
     frame(buffer storage, std::size_t begin, std::size_t end)
-        : storage_(std::move(storage)), begin_(begin), end_(end) {
+        : storage_(std::move(storage)), place_(placed(begin, end)) {
         assert(begin <= end && end <= storage_.capacity());
     }
 
     // Frames change hands several times on their way, and hardly any has a tail.
     frame(const frame&) = default;
     frame(frame&& other) noexcept
-        : arrived(other.arrived), meta(other.meta), storage_(std::move(other.storage_)), begin_(other.begin_),
-          end_(other.end_) {
+        : arrived(other.arrived), meta(other.meta), storage_(std::move(other.storage_)),
+          place_(other.place_) {
         if (other.parts_ != 0) take_tail(other);
     }
     frame& operator=(const frame&) = default;
@@ -57,8 +57,7 @@ class frame {
         arrived = other.arrived;
         meta = other.meta;
         storage_ = std::move(other.storage_);
-        begin_ = other.begin_;
-        end_ = other.end_;
+        place_ = other.place_;
         if ((parts_ | other.parts_) != 0) take_tail(other);
         return *this;
     }
@@ -75,42 +74,42 @@ class frame {
     /// The same in one piece: itself, or a copy if it has a tail.
     frame in_one_piece(buffer_pool& pool) && { return parts_ == 0 ? std::move(*this) : copy(pool); }
 
-    bytes data() const { return storage_.span().subspan(begin_, end_ - begin_); }
-    mutable_bytes mutable_data() { return storage_.span().subspan(begin_, end_ - begin_); }
-    std::size_t size() const { return end_ - begin_ + tail_size_; } ///< with its tail
-    std::size_t headroom() const { return begin_; }
+    bytes data() const { return storage_.span().subspan(begin(), end() - begin()); }
+    mutable_bytes mutable_data() { return storage_.span().subspan(begin(), end() - begin()); }
+    std::size_t size() const { return end() - begin() + tail_size_; } ///< with its tail
+    std::size_t headroom() const { return begin(); }
     /// Nobody else looks at its buffer: headers may be written in front.
     bool unique() const { return storage_.unique(); }
-    std::size_t tailroom() const { return storage_.capacity() - end_; }
+    std::size_t tailroom() const { return storage_.capacity() - end(); }
 
     /// Grows to the front by n bytes and returns them, uninitialised. Needs n <= headroom().
     mutable_bytes push_front(std::size_t n) {
-        assert(n <= begin_);
-        begin_ -= n;
+        assert(n <= begin());
+        place_ -= n;
         return mutable_data().first(n);
     }
     /// Grows at the back by n bytes and returns them, uninitialised. Needs n <= tailroom(), and no tail.
     mutable_bytes push_back(std::size_t n) {
         assert(n <= tailroom() && parts_ == 0);
-        end_ += n;
+        place_ += std::uint64_t{n} << 32;
         return mutable_data().last(n);
     }
     void drop_front(std::size_t n) {
         assert(n <= size());
-        begin_ += n;
+        place_ += n;
     }
     /// Needs a frame without a tail.
     void drop_back(std::size_t n) {
         assert(n <= size() && parts_ == 0);
-        end_ -= n;
+        place_ -= std::uint64_t{n} << 32;
     }
 
     /// A slice of the contents that shares this frame's buffer.
-    chunk share(std::size_t offset, std::size_t n) const { return chunk(storage_, begin_ + offset, n); }
+    chunk share(std::size_t offset, std::size_t n) const { return chunk(storage_, begin() + offset, n); }
 
     /// A deep copy in one piece, for middleware that keeps or changes a frame others may still look at.
     frame copy(buffer_pool& pool) const {
-        frame other(pool.allocate(begin_ + size()), begin_, begin_ + size());
+        frame other(pool.allocate(begin() + size()), begin(), begin() + size());
         mutable_bytes to = other.mutable_data();
         copy_bytes(to, data());
         to = to.subspan(data().size());
@@ -139,9 +138,14 @@ class frame {
         parts_ = std::exchange(other.parts_, 0);
     }
 
+    static constexpr std::uint64_t placed(std::size_t begin, std::size_t end) {
+        return std::uint64_t{end} << 32 | static_cast<std::uint32_t>(begin);
+    }
+    std::size_t begin() const { return static_cast<std::uint32_t>(place_); }
+    std::size_t end() const { return place_ >> 32; }
+
     buffer storage_;
-    std::size_t begin_ = 0;
-    std::size_t end_ = 0;
+    std::uint64_t place_ = 0; ///< where data() stands: both numbers in one, as in a chunk
     std::array<chunk, most_parts> tail_{};
     std::uint32_t tail_size_ = 0;
     std::uint32_t parts_ = 0;

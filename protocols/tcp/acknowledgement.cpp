@@ -121,13 +121,15 @@ void tcb::new_data_acked(const segment& s, instant believe, ack_outcome& a, inst
     charge_queued(now); // before a writer is woken: what is free now is what it asks
     snd_una_ = ack;
     const bool opens = !syn_acked_;
-    if (opening_ == opening::fast && opens) stack_->fast_opening_ends(*this);
-    syn_acked_ = true;
-    syn_due_ = false;
+    if (opens) {
+        if (opening_ == opening::fast) stack_->fast_opening_ends(*this);
+        syn_acked_ = true;
+        syn_due_ = false;
+    }
     if (fin) user_->fin_acked_ = true;
     made_progress(now);
     persist_backoff_ = 0;
-    una_timed_out_ = oldest_due_ = false;
+    if (una_timed_out_ || oldest_due_) una_timed_out_ = oldest_due_ = false;
     oldest_lost_ = 0;
     timers_.clear(timer_id::persist);
 

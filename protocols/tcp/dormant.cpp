@@ -30,48 +30,51 @@ std::uint32_t word(const std::byte* words, std::size_t i) {
     return w;
 }
 
-/// Of so many words which differ, a bit for each.
-std::uint32_t differing_of_few(const std::byte* plain, const std::byte* common, std::size_t words) {
-    std::uint32_t which = 0;
-    for (std::size_t i = 0; i < words; ++i) which |= std::uint32_t{word(plain, i) != word(common, i)} << i;
+/// Of at most 64 words which differ, a bit for each.
+std::uint64_t differing_of_few(const std::byte* plain, const std::byte* common, std::size_t words) {
+    std::uint64_t which = 0;
+    for (std::size_t i = 0; i < words; ++i) which |= std::uint64_t{word(plain, i) != word(common, i)} << i;
     return which;
 }
 
-/// The same of sixteen. No branch depends on what is in them.
-std::uint32_t differing_of_16(const std::byte* plain, const std::byte* common) {
+/// The same of 64. No branch depends on what is in them.
+std::uint64_t differing_of_64(const std::byte* plain, const std::byte* common) {
 #ifdef __SSE2__
-    const auto same = [&](int four) {
-        const auto of = [four](const std::byte* words) {
-            return _mm_loadu_si128(reinterpret_cast<const __m128i*>(words) + four);
+    const auto of_16 = [&](int at) {
+        const auto same = [&](int four) {
+            const auto of = [&](const std::byte* words) {
+                return _mm_loadu_si128(reinterpret_cast<const __m128i*>(words) + at / 4 + four);
+            };
+            return _mm_cmpeq_epi32(of(plain), of(common));
         };
-        return _mm_cmpeq_epi32(of(plain), of(common));
+        const __m128i all =
+            _mm_packs_epi16(_mm_packs_epi32(same(0), same(1)), _mm_packs_epi32(same(2), same(3)));
+        return std::uint64_t{static_cast<std::uint32_t>(_mm_movemask_epi8(all))} << at;
     };
-    const __m128i all = _mm_packs_epi16(_mm_packs_epi32(same(0), same(1)), _mm_packs_epi32(same(2), same(3)));
-    return static_cast<std::uint32_t>(_mm_movemask_epi8(all)) ^ 0xffff;
+    return ~(of_16(0) | of_16(16) | of_16(32) | of_16(48));
 #else
-    return differing_of_few(plain, common, 16);
+    return differing_of_few(plain, common, 64);
 #endif
 }
 
-/// fold(), unless that takes more than `room` words: then nothing is written.
+/// fold(), unless that takes more than `room` words: then nothing is written. The first `own` words, fewer
+/// than 64, are skipped.
 [[gnu::always_inline]] inline std::size_t fold_within(const std::byte* plain, const std::byte* common,
-                                                      std::size_t words, std::uint32_t* to,
-                                                      std::size_t room) {
+                                                      std::size_t words, std::uint32_t* to, std::size_t room,
+                                                      std::size_t own = 0) {
     constexpr std::size_t most = 4; // of 64 words each
-    assert(words <= most * 64);
+    assert(words <= most * 64 && own < 64);
     std::array<std::uint64_t, most> which{};
-    for (std::size_t first = 0; first < words; first += 16) {
-        const std::size_t from = std::min(first, words - std::min<std::size_t>(words, 16));
-        const std::byte* const at = plain + from * word_size;
-        const std::byte* const with = common + from * word_size;
-        // At the end some twice, and not one by one.
-        const std::uint64_t bits =
-            words < 16 ? differing_of_few(at, with, words) : differing_of_16(at, with) >> (first - from);
-        which[first / 64] |= bits << first % 64;
-    }
     const std::size_t before = words_of_bits(words);
     std::size_t used = before;
-    for (std::size_t i = 0; 64 * i < words; ++i) used += static_cast<std::size_t>(std::popcount(which[i]));
+    for (std::size_t i = 0; 64 * i < words; ++i) {
+        const std::size_t at = 64 * i * word_size;
+        const std::size_t rest = words - 64 * i;
+        which[i] = rest < 64 ? differing_of_few(plain + at, common + at, rest)
+                             : differing_of_64(plain + at, common + at);
+        if (i == 0) which[i] &= ~std::uint64_t{0} << own;
+        used += static_cast<std::size_t>(std::popcount(which[i]));
+    }
     if (used > room) return used;
     for (std::size_t i = 0; i < before; ++i) to[i] = static_cast<std::uint32_t>(which[i / 2] >> i % 2 * 32);
     std::uint32_t* next = to + before;
@@ -120,9 +123,10 @@ void dormant::rare_delete::operator()(rare* r) const noexcept {
 
 namespace {
 constexpr std::size_t plain_words = sizeof(plain_tcb) / word_size;
-/// Those with which a plain_tcb begins are in common with nobody, and not even compared.
-constexpr std::size_t own_words = 20;
-using folded_words = std::array<std::uint32_t, own_words + folded_at_most(plain_words - own_words)>;
+/// Those with which a plain_tcb begins are in common with nobody, and not even compared. (So many that the
+/// others fit with them into dormant::room, if all of those differ that data both ways changes.)
+constexpr std::size_t own_words = 26;
+using folded_words = std::array<std::uint32_t, own_words + folded_at_most(plain_words)>;
 static_assert(sizeof(plain_tcb) % word_size == 0 && folded_words().size() <= 0xff);
 /// What is derived from it has nothing in its last word, which unfolding writes.
 struct one_byte_more : plain_tcb {
@@ -131,16 +135,13 @@ struct one_byte_more : plain_tcb {
 static_assert(sizeof(one_byte_more) > sizeof(plain_tcb));
 
 std::size_t fold_tcb(const std::byte* plain, const std::byte* common, std::uint32_t* to, std::size_t room) {
-    constexpr std::size_t own = own_words * word_size;
-    std::memcpy(to, plain, own);
-    return own_words +
-           fold_within(plain + own, common + own, plain_words - own_words, to + own_words, room - own_words);
+    std::memcpy(to, plain, own_words * word_size);
+    return own_words + fold_within(plain, common, plain_words, to + own_words, room - own_words, own_words);
 }
 
 void unfold_tcb(const std::uint32_t* folded, std::byte* plain) {
-    constexpr std::size_t own = own_words * word_size;
-    std::memcpy(plain, folded, own);
-    unfold(folded + own_words, plain + own, plain_words - own_words);
+    std::memcpy(plain, folded, own_words * word_size);
+    unfold(folded + own_words, plain, plain_words);
 }
 
 dormant::rare& with_rare(dormant& d) {

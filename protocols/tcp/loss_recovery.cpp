@@ -40,8 +40,8 @@ void tcb::recover(ack_outcome& a, const segment& s, instant now) {
                       a.una_before < snd_nxt_;
     // A receiver's sender is told nothing by most of what comes, and is asked nothing.
     if (!recovery_ && !a.repeated && a.told.bytes == 0 && !echo) return;
-    ect_arrived_ =
-        ect_arrived_ || (a.told.once && (!recovery_ || a.told.lowest_once_end > recovery_->plain_until));
+    if (!ect_arrived_ && a.told.once && (!recovery_ || a.told.lowest_once_end > recovery_->plain_until))
+        ect_arrived_ = true;
     if (a.repeated) ++duplicate_acks_;
     if (a.repeated || board_.sacked() != 0) with_recovery();
     bool lost_more = false;

@@ -10,8 +10,7 @@ namespace tapir::tcp {
 
 bool tcb::output_possible() const {
     if (state_ == state::closed || state_ == state::time_wait) return false;
-    const bool asked =
-        syn_due_ | ack_now_ | probe_ | keepalive_probe_ | tail_probe_; // one look at their word
+    const bool asked = syn_due_ | ack_now_ | probe_ | keepalive_probe_ | tail_probe_; // one branch for all
     return asked || acks_owed_ != 0 || board_.lost() != 0 || unsent() != 0 || fin_unsent() ||
            window_update_due();
 }

@@ -60,16 +60,16 @@ void stack::arrives(const path& p, const segment& s, const flow_key& flow, insta
         arrives_at_connection(*k.connection, p, s, now);
         return;
     }
-    // No connection has such an address. [RFC 9293 3.9.2.3 MUST-57, MUST-63]
-    if (!p.remote.is_unicast() || !p.local.is_unicast()) {
-        drop(&counters::bad_address, "bad_address", flow, s, now);
-        return;
-    }
     const std::uint64_t hash = hash_of(flow, k);
     if (endpoint* const user = find_connection(flow, hash)) {
         tcb* const c = user->awake();
         k.connection = c;
         arrives_at_connection(*c, p, s, now);
+        return;
+    }
+    // No connection has such an address, and none is to come about. [RFC 9293 3.9.2.3 MUST-57, MUST-63]
+    if (!p.remote.is_unicast() || !p.local.is_unicast()) {
+        drop(&counters::bad_address, "bad_address", flow, s, now);
         return;
     }
     if (const std::uint32_t i = find_half_open(flow, hash); i != half_open_table::none) {

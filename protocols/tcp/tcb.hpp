@@ -99,7 +99,7 @@ class plain_tcb : blank_memory {
     static limits::milliseconds compact(duration d);
     plain_tcb(const config& c, const path& p, const connection_options& options);
 
-    // No two connections have these alike (dormant.cpp).
+    // No two connections have these alike, down to the pacer's rate (dormant.cpp).
     seq snd_una_;
     seq snd_nxt_;
     seq snd_wl1_;
@@ -120,6 +120,8 @@ class plain_tcb : blank_memory {
     std::uint32_t segments_out_ = 0;
     instant last_progress_{};
     instant last_receive_{};
+    instant last_data_send_{};
+    pacer pacer_;
 
     // Hot: what every segment touches.
     std::uint32_t snd_wnd_ = 0;
@@ -151,26 +153,17 @@ class plain_tcb : blank_memory {
     bool no_delay_ : 1 = false;
     bool fin_queued_ : 1 = false; ///< the FIN follows the last byte of the buffer
     bool fin_sent_ : 1 = false;
-    bool close_pending_ : 1 = false; ///< finish() in SYN_RECEIVED with data queued [RFC 9293 3.10.4]
-    bool ack_now_ : 1 = false;
+    bool close_pending_ : 1 = false;  ///< finish() in SYN_RECEIVED with data queued [RFC 9293 3.10.4]
     bool peer_fin_known_ : 1 = false; ///< peer_fin_ is valid
     bool nobody_reads_ : 1 = false;   ///< data from now on draws a RST
     bool oldest_due_ : 1 = false;     ///< a timeout has fired: what stands at snd_una goes again
+    bool una_timed_out_ : 1 = false;  ///< what stands there was sent again by one
     bool syn_due_ : 1 = false;        ///< our SYN goes out, first or again
     bool probe_ : 1 = false;          ///< a window probe goes out
-    bool tail_probe_ : 1 = false;     ///< a tail loss probe goes out
-    bool sent_data_ : 1 = false;      ///< since output was last done
-    bool cwnd_limited_ : 1 = false;   ///< when data was last sent the congestion window was full [RFC 7661]
     bool keepalive_probe_ : 1 = false;
-    bool text_came_ : 1 = false;    ///< in order, since may_acknowledge_later() was last asked
-    bool ack_deferred_ : 1 = false; ///< it has said yes, and nothing has been acknowledged since
-    bool ack_at_once_ : 1 = false;  ///< the peer repairs something, or slows down: it waits for the ACK
-    bool has_read_ : 1 = false;     ///< the user took something since the window was last offered
-    bool news_ : 1 = false;         ///< the segment that is arriving has brought something to its user
     bool syn_retransmitted_ : 1 = false;
     bool syn_acked_ : 1 = false; ///< a comparison with iss_ would not do: after 4 GiB snd_una is back there
-    bool una_timed_out_ : 1 = false; ///< what stands at snd_una was sent again by a timeout
-    bool orphan_ : 1 = false;        ///< counted in the stack
+    bool orphan_ : 1 = false;    ///< counted in the stack
     bool paced_ : 1 = true;
     bool tunes_send_ : 1 = false;    ///< the send buffer is as large as the path needs
     bool tunes_receive_ : 1 = false; ///< the receive buffer too
@@ -180,12 +173,20 @@ class plain_tcb : blank_memory {
     bool ecn_reducing_ : 1 = false;  ///< PRR lowers cwnd for an ECN-Echo; no loss recovery has taken it over
     bool ecn_holds_ : 1 = false;     ///< an echo at one segment: new data waits for timer_id::pace
     fast_open_use fast_open_ : 3 = fast_open_use::off;
+    // These are written with each segment. As bits each would wait for the one before.
+    bool ack_now_ = false;
+    bool ack_deferred_ = false; ///< may_acknowledge_later() has said yes, and nothing was acknowledged since
+    bool ack_at_once_ = false;  ///< the peer repairs something, or slows down: it waits for the ACK
+    bool tail_probe_ = false;   ///< a tail loss probe goes out
+    bool text_came_ = false;    ///< in order, since may_acknowledge_later() was last asked
+    bool has_read_ = false;     ///< the user took something since the window was last offered
+    bool news_ = false;         ///< the segment that is arriving has brought something to its user
+    bool sent_data_ = false;    ///< since output was last done
+    bool cwnd_limited_ = false; ///< when data was last sent the congestion window was full [RFC 7661]
     std::uint16_t peer_mss_ = 0;
     std::uint16_t mss_ = 0;     ///< what these and mtu_ make of it: see size_segments()
     std::uint16_t rcv_mss_ = 0; ///< most text seen in a packet: what counts as a full segment on the way in
-    seq peer_fin_;
     congestion_control congestion_;
-    pacer pacer_;
     rtt_estimator rtt_;
     timer_table timers_;
     // Receive buffer tuning: rounds of one round trip each
@@ -195,7 +196,7 @@ class plain_tcb : blank_memory {
 
     // Cold
     limits limits_;
-    instant last_data_send_{};
+    seq peer_fin_;
     std::uint32_t mtu_lowered_at_ = 0; ///< second; 0: never
     std::uint64_t bytes_sent_ = 0;
     std::uint64_t bytes_acked_ = 0;
