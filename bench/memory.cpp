@@ -390,9 +390,10 @@ void segments(std::uint64_t count, std::uint32_t most, std::uint32_t only) {
             c->send(std::max(connections, batch * 100));
         }
         const std::string among = "of " + std::to_string(connections) + ", ns";
-        print(c->receive(count), "segment received, " + among);
-        print(c->send(count), "segment sent, " + among);
-        const cache_misses least(connections, count);
+        const std::uint64_t all = std::max<std::uint64_t>(count, 2 * std::uint64_t{connections});
+        print(c->receive(all), "segment received, " + among);
+        print(c->send(all), "segment sent, " + among);
+        const cache_misses least(connections, all);
         print(least.alone, "six cache misses in two steps, " + among);
         print(least.side_by_side, "those of a batch side by side, " + among);
     }
@@ -416,7 +417,7 @@ int main(int argc, char** argv) {
     line.option("what", what).required().one_of({"states", "segments"});
     line.option("--connections", connections, "at most; 0: a million, or what half of the memory holds");
     line.option("--only", only, "segments among so many connections");
-    line.option("--segments", count, "of each kind");
+    line.option("--segments", count, "of each kind; at least two for each connection");
     if (const auto status = line.parse(argc, argv)) return *status;
     try {
         if (connections == 0) connections = that_fit();

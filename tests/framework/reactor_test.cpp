@@ -29,6 +29,19 @@ using namespace tapir;
 
 namespace {
 
+/// Says in `to` that it has run; one called 'x' throws then.
+struct noted : turn_hook {
+    noted(std::string& order, char as)
+        : turn_hook([](turn_hook& h, instant) {
+              auto& self = static_cast<noted&>(h);
+              self.to += self.name;
+              if (self.name == 'x') throw std::runtime_error("so");
+          }),
+          to(order), name(as) {}
+    std::string& to;
+    char name;
+};
+
 /// Takes the log's messages while it lives. They may come from other threads.
 class captured_log {
   public:
@@ -187,17 +200,6 @@ TEST_CASE("reactor: jobs posted behind one that throws run in the next run(), in
 }
 
 TEST_CASE("reactor: hooks behind one that throws run in the next run(), before those asked for meanwhile") {
-    struct noted : turn_hook {
-        noted(std::string& order, char of)
-            : turn_hook([](turn_hook& h, instant) {
-                  auto& self = static_cast<noted&>(h);
-                  self.to += self.name;
-                  if (self.name == 'x') throw std::runtime_error("so");
-              }),
-              to(order), name(of) {}
-        std::string& to;
-        char name;
-    };
     reactor r(make_sim_backend());
     std::string ran;
     noted a(ran, 'a'), x(ran, 'x'), b(ran, 'b'), c(ran, 'c');
@@ -336,16 +338,6 @@ TEST_CASE("reactor: a turn's hook runs once, after the turn's coroutines; asked 
 }
 
 TEST_CASE("reactor: what waits for the end of the input comes before coroutines, and before sleep") {
-    struct noted : turn_hook {
-        noted(std::string& order, char as)
-            : turn_hook([](turn_hook& h, instant) {
-                  auto& self = static_cast<noted&>(h);
-                  self.to += self.name;
-              }),
-              to(order), name(as) {}
-        std::string& to;
-        char name;
-    };
     struct arrival : timer {
         explicit arrival(std::function<void()> f)
             : timer([](timer& t, instant) { static_cast<arrival&>(t).then(); }), then(std::move(f)) {}
