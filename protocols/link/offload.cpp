@@ -13,11 +13,6 @@ constexpr std::uint8_t psh = 0x08;
 constexpr std::uint8_t urg = 0x20;
 constexpr std::uint8_t cwr = 0x80;
 
-std::uint16_t folded(std::uint64_t sum) {
-    while ((sum >> 16) != 0) sum = (sum & 0xffff) + (sum >> 16);
-    return static_cast<std::uint16_t>(sum);
-}
-
 // 32 bits at a time: their carries collect in the upper half, and 2^16 is 1 here.
 std::uint64_t sum_of(bytes b) {
     std::uint64_t sum = 0;
@@ -46,6 +41,11 @@ void write_tcp_checksum(mutable_bytes packet, std::size_t header) {
 }
 
 } // namespace
+
+std::uint16_t folded(std::uint64_t sum) {
+    while ((sum >> 16) != 0) sum = (sum & 0xffff) + (sum >> 16);
+    return static_cast<std::uint16_t>(sum);
+}
 
 std::optional<tcp4_layout> find_tcp4(bytes frame) {
     constexpr std::uint16_t ipv4 = 0x0800;

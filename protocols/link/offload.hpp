@@ -44,6 +44,9 @@ std::size_t largest_packet(const frame& f);
 /// The same when all of it, as one packet, would have `whole` bytes.
 std::size_t largest_packet(const offload& meta, std::size_t whole);
 
+/// The carries of a sum of 16-bit words added back in. [RFC 1071 1]
+std::uint16_t folded(std::uint64_t sum);
+
 /// Writes the checksum that checksum_state::partial left to the link (the Internet checksum from csum_start
 /// to the end of the frame, over the pseudo-header's sum that the field already holds). Offsets outside of
 /// the frame leave it as it is.

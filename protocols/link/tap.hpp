@@ -72,6 +72,11 @@ struct tap_config {
     /// After so many frames with data, written in batches on the multishot path, an empty datagram goes to
     /// ourselves over the loopback device, which spares us interrupts (tap_reclaim.hpp). 0: never.
     std::uint32_t frames_per_reclaim = 24;
+    /// On the multishot path with offload, up to so many large segments of one connection that follow each
+    /// other are handed over as one packet (big_segment.hpp), where the kernel can take it and is itself the
+    /// station they are for, not somebody behind a bridge. 1: never. A capture on the kernel's side shows
+    /// such a packet with an IP length of 0.
+    std::uint32_t most_joined = 5;
     /// How long a busy device is tried again: after a process that used it through io_uring has ended, it can
     /// stay busy for tens of milliseconds.
     duration busy_for = 2s;
@@ -90,6 +95,8 @@ class tap : public link {
     virtual tap_io io() const = 0;
     /// Whether checksums and segmentation are left to the kernel, both ways.
     bool offloads() const { return device_.offloads(); }
+    /// Whether large segments that follow each other may go to the kernel as one packet.
+    virtual bool joins() const { return false; }
     /// Whether the kernel's side was up when we last heard of it.
     bool up() const { return up_; }
     /// Why nothing can be read or written any more; no error while all is well.
@@ -148,6 +155,7 @@ class tap : public link {
     bool read_one();
     void no_memory() { ++counters_.errors; } ///< for a frame that came in
     void no_room() { ++counters_.dropped_full; }
+    void has_joined() { ++counters_.joined_out; }
     void writable_again();
 
     /// Gives the descriptor to another tap, when a trial has failed. Only ~tap() may follow.

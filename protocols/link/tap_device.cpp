@@ -17,6 +17,7 @@
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
+#include <vector>
 
 namespace tapir {
 namespace {
@@ -61,6 +62,22 @@ result<> ask(unsigned long what, ifreq& r) {
     ::close(fd);
     if (outcome < 0) return errno_code(error);
     return {};
+}
+
+/// All that the kernel tells of a network device (IFLA_*).
+result<std::vector<std::byte>> attributes_of(const std::string& name) {
+    const result<unsigned> index = device_index(name);
+    if (!index) return index.error();
+    netlink_request r(RTM_GETLINK);
+    ifinfomsg about{};
+    about.ifi_family = AF_UNSPEC;
+    about.ifi_index = static_cast<int>(*index);
+    r.body(about);
+    auto told = r.ask();
+    if (!told) return told.error();
+    told->erase(told->begin(),
+                told->begin() + static_cast<std::ptrdiff_t>(std::min(told->size(), sizeof about)));
+    return told;
 }
 
 } // namespace
@@ -113,24 +130,26 @@ result<std::size_t> tap_device::mtu() const {
 }
 
 result<std::size_t> tap_device::open_queues(const std::string& name) {
-    const result<unsigned> index = device_index(name);
-    if (!index) return index.error();
-    netlink_request r(RTM_GETLINK);
-    ifinfomsg about{};
-    about.ifi_family = AF_UNSPEC;
-    about.ifi_index = static_cast<int>(*index);
-    r.body(about);
-    const auto told = r.ask();
+    const auto told = attributes_of(name);
     if (!told) return told.error();
-    std::optional<bytes> found;
-    if (told->size() > sizeof about)
-        found = find_attribute(bytes(*told).subspan(sizeof about), IFLA_LINKINFO);
+    std::optional<bytes> found = find_attribute(*told, IFLA_LINKINFO);
     if (found) found = find_attribute(*found, IFLA_INFO_DATA);
     if (found) found = find_attribute(*found, IFLA_TUN_NUM_QUEUES);
     std::uint32_t number = 0;
     if (!found || found->size() != sizeof number) return errc::not_supported;
     std::memcpy(&number, found->data(), sizeof number);
     return number;
+}
+
+std::optional<tap_device::station> tap_device::takes_big() const {
+    constexpr std::uint16_t gso_ipv4_max_size = 63; // IFLA_GSO_IPV4_MAX_SIZE; headers older than 6.3 lack it
+    const auto told = attributes_of(name_);
+    if (!told || !find_attribute(*told, gso_ipv4_max_size)) return std::nullopt;
+    const auto own = find_attribute(*told, IFLA_ADDRESS);
+    station address;
+    if (!own || own->size() != address.size()) return std::nullopt;
+    std::ranges::copy(*own, address.begin());
+    return address;
 }
 
 result<bool> tap_device::up() const {

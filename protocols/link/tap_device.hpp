@@ -5,8 +5,10 @@
 
 #include <tapir/framework/error.hpp>
 
+#include <array>
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <utility>
 
@@ -49,6 +51,10 @@ class tap_device {
     result<std::size_t> mtu() const;
     /// How many queues of that device are open, if it may have several.
     static result<std::size_t> open_queues(const std::string& name);
+    /// A station's address on an Ethernet.
+    using station = std::array<std::byte, 6>;
+    /// The kernel's own one, if it knows IPv4 packets of over 64 KiB (big_segment.hpp).
+    std::optional<station> takes_big() const;
     /// Whether its kernel side is administratively up.
     result<bool> up() const;
     result<> set_mtu(std::size_t value);

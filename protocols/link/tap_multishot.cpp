@@ -1,11 +1,14 @@
+#include <tapir/framework/log.hpp>
 #include <tapir/framework/uring_backend.hpp>
 #include <tapir/protocols/link/tap_paths.hpp>
+#include <tapir/protocols/link/vnet_header.hpp>
 
 #include <algorithm>
 #include <bit>
 #include <cerrno>
 #include <memory>
 #include <new>
+#include <string>
 #include <system_error>
 #include <unistd.h>
 
@@ -51,7 +54,8 @@ multishot_tap::multishot_tap(reactor& on, tap_device device, const tap_config& c
                                    self.on().at_input_end(self.input_ends_);
                                }),
       input_ends_(*this, [](turn_hook& h, instant) { static_cast<point&>(h).owner.read_answer(); }),
-      reclaim_(on.io(), config.frames_per_reclaim, write_slots) {
+      big_for_(config.most_joined > 1 ? this->device().takes_big() : std::nullopt),
+      most_joined_(config.most_joined), reclaim_(on.io(), config.frames_per_reclaim, write_slots) {
     for (std::size_t i = 0; i < write_slots; ++i) {
         writes_.push_back(std::make_unique<write>(*this));
         idle_writes_.push_back(*writes_.back());
@@ -211,25 +215,63 @@ void multishot_tap::flush(instant) {
     }
     while (!queued_.empty()) {
         write& w = queued_.pop_front();
-        w.parts = parts_of(w.content);
-        const bool whole = w.content.tail().empty();
-        w.what = whole ? io_operation::kind::write : io_operation::kind::writev;
-        w.address = whole ? w.parts[0].iov_base : w.parts.data();
-        w.length = static_cast<std::uint32_t>(whole ? w.parts[0].iov_len : 1 + w.content.tail().size());
+        if (w.content.tail().empty()) {
+            const bytes all = w.content.data();
+            w.what = io_operation::kind::write;
+            w.address = const_cast<std::byte*>(all.data());
+            w.length = static_cast<std::uint32_t>(all.size());
+        } else {
+            w.parts.emplace(w.content);
+            if (big_for_) join(w);
+            w.what = io_operation::kind::writev;
+            w.address = const_cast<iovec*>(w.parts->parts().data());
+            w.length = static_cast<std::uint32_t>(w.parts->parts().size());
+        }
         ++writes_in_flight_;
         on().io().submit(w);
         reclaim_.submitted(w.content.size());
+        for (const write& with : w.joined) reclaim_.submitted(with.content.size());
     }
     has_gone(false);
 }
 
+void multishot_tap::join(write& w) {
+    const bytes destination = w.content.data().subspan(vnet_header::size, big_for_->size());
+    if (!std::ranges::equal(destination, *big_for_)) return;
+    for (std::uint32_t n = 1;
+         n < most_joined_ && !queued_.empty() && w.parts->append(queued_.front().content); ++n) {
+        w.joined.push_back(queued_.pop_front());
+        has_joined();
+    }
+}
+
 void multishot_tap::on_write(write& w, const io_operation::completion& c) {
     --writes_in_flight_;
+    const bool all = w.parts && c.result == static_cast<std::int64_t>(w.parts->size());
+    if (!w.joined.empty() && c.result < 0) joined_failed(-c.result);
+    while (!w.joined.empty()) {
+        write& with = w.joined.pop_front();
+        done(with, all ? static_cast<std::int64_t>(with.content.size()) : c.result);
+    }
+    done(w, all ? static_cast<std::int64_t>(w.content.size()) : c.result);
+    if (std::exchange(was_full_, false) && ready()) writable_again();
+}
+
+// What happens to any frame is no reason. Else the kernel minds after all, or memory for so much is short:
+// TCP sends again what was lost.
+void multishot_tap::joined_failed(int error) {
+    if (error == EAGAIN || error == EIO || error == EBADFD || error == ECANCELED || !big_for_) return;
+    big_for_.reset();
+    log::info(name() + ": the kernel took no packet of over 64 KiB (" +
+              std::system_category().message(error) + "); large segments go one by one from now on");
+}
+
+void multishot_tap::done(write& w, std::int64_t outcome) {
     const std::size_t size = w.content.size();
     w.content = frame();
+    w.parts.reset();
     idle_writes_.push_front(w); // the next one to serve: it is in the caches
-    wrote(c.result, size);
-    if (std::exchange(was_full_, false) && ready()) writable_again();
+    wrote(outcome, size);
 }
 
 } // namespace tapir

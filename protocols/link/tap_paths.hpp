@@ -5,6 +5,7 @@
 #include <tapir/framework/buffer_ring.hpp>
 #include <tapir/framework/intrusive_list.hpp>
 #include <tapir/protocols/link/answer_guess.hpp>
+#include <tapir/protocols/link/big_segment.hpp>
 #include <tapir/protocols/link/tap.hpp>
 #include <tapir/protocols/link/tap_reclaim.hpp>
 
@@ -39,6 +40,7 @@ class multishot_tap final : public tap {
     ~multishot_tap() override;
 
     tap_io io() const override { return tap_io::multishot; }
+    bool joins() const override { return big_for_.has_value(); }
     bool ready() const override { return !failed() && !blocked() && !idle_writes_.empty(); }
     void send(frame&& f) override;
     void flush(instant now) override;
@@ -60,7 +62,8 @@ class multishot_tap final : public tap {
         explicit write(multishot_tap& t);
         multishot_tap& owner;
         frame content;
-        frame_parts parts{}; ///< of content, for the kernel
+        std::optional<big_segment> parts; ///< of content and of what joined it, for the kernel
+        intrusive_list<write> joined;     ///< whose contents go with this one's
     };
     /// How the next frame is read.
     enum class reading : std::uint8_t {
@@ -80,7 +83,11 @@ class multishot_tap final : public tap {
     void go_on_after(F take);
     void on_read(const io_operation::completion& c);
     void received(std::uint16_t buffer_id, std::size_t size);
+    /// The frames behind `w` that can go with it do.
+    void join(write& w);
     void on_write(write& w, const io_operation::completion& c);
+    void joined_failed(int error);
+    void done(write& w, std::int64_t outcome);
     void has_gone(bool alone);
     /// While it is answers that are read: one if it was asked for; the next frame, whatever it is; and what
     /// is to follow.
@@ -104,6 +111,8 @@ class multishot_tap final : public tap {
     intrusive_list<write> idle_writes_;
     intrusive_list<write> queued_; ///< sent, not yet flushed
     std::size_t writes_in_flight_ = 0;
+    std::optional<tap_device::station> big_for_; ///< whom joined frames are for
+    std::uint32_t most_joined_;
     tap_reclaim reclaim_;
     bool was_full_ = false;
     bool on_trial_ = true;

@@ -33,6 +33,9 @@ network_options::network_options(command_line& line, std::uint16_t default_port,
     line.option("--tap-reclaim", tap_reclaim,
                 "frames with data after which a datagram to 127.0.0.1 spares an interrupt; 0: never")
         .within(0, 1'000'000);
+    line.option("--tap-join", tap_join,
+                "large segments of a connection that go to the kernel as one packet, at most; 1: none do")
+        .within(1, 8);
     line.flag("--ecn", ecn, "let routers mark packets in place of dropping them, if the peer is willing");
     line.option("--spin", spin_us,
                 "microseconds for which it looks for work before it sleeps: answers sooner, for a CPU's time")
@@ -88,6 +91,7 @@ task<std::unique_ptr<tap_network>> tap_network::open(const network_options& o, s
                        ": give it, with --peer, another host's address of the same network");
     tap_config how(o.tap, o.io());
     how.frames_per_reclaim = o.tap_reclaim;
+    how.most_joined = o.tap_join;
     how.offload = o.tap_offload_name == "off" ? tap_offload::off : tap_offload::automatic;
     if (of != nullptr) {
         how.queue = first ? tap_queue::first : tap_queue::another;

@@ -74,6 +74,7 @@ struct network_options {
     std::string tap_io_name = "automatic";
     std::string tap_offload_name = "auto";
     std::uint32_t tap_reclaim = tap_config().frames_per_reclaim;
+    std::uint32_t tap_join = tap_config().most_joined;
     std::string pcap;
     bool ecn = false;
     std::uint16_t shards = 1;

@@ -26,16 +26,15 @@ class tap_host {
     /// `buffers` as in tap_config.
     explicit tap_host(const std::string& io, tap_offload offload = tap_offload::automatic,
                       std::size_t buffers = 0)
+        : tap_host(on_tapir0(io, offload, buffers)) {}
+    explicit tap_host(const tap_config& how, const host_config& config = {})
         : reactor_(make_uring_backend()) {
-        tap_config how("tapir0", io == "poll" ? tap_io::poll : tap_io::multishot);
-        how.offload = offload;
-        how.buffers = buffers;
         auto opened = reactor_.run(open_tap(how));
         if (!opened && opened.error() == tap_errc::no_multishot) throw lacking(opened.error().message());
         expect(opened.has_value(), opened ? "" : opened.error().message());
         tap_ = std::move(*opened);
         expect(configure_kernel_side("tapir0", ip::prefix(kernels, 24)).has_value(), "the kernel's side");
-        host_ = std::make_unique<tapir::host>(reactor_);
+        host_ = std::make_unique<tapir::host>(reactor_, config);
         expect(host_->add_interface(*tap_, ethernet::mac_address(2, 0, 0, 0, 0, 2), ip::prefix(own, 24))
                    .has_value(),
                "an interface");
@@ -45,6 +44,12 @@ class tap_host {
     void run(task<> t) { reactor_.run(std::move(t)); }
 
   private:
+    static tap_config on_tapir0(const std::string& io, tap_offload offload, std::size_t buffers) {
+        tap_config how("tapir0", io == "poll" ? tap_io::poll : tap_io::multishot);
+        how.offload = offload;
+        how.buffers = buffers;
+        return how;
+    }
     reactor reactor_;
     std::unique_ptr<tap> tap_;
     std::unique_ptr<tapir::host> host_;

@@ -1,0 +1,84 @@
+#include <tapir/protocols/link/big_segment.hpp>
+#include <tapir/protocols/link/offload.hpp>
+#include <tapir/protocols/link/vnet_header.hpp>
+
+#include <algorithm>
+
+namespace tapir {
+namespace {
+
+// Where things stand, behind a virtio-net header and an Ethernet header.
+constexpr std::size_t ipv4 = vnet_header::size + 14;
+constexpr std::size_t ip_length = ipv4 + 2, ip_identification = ipv4 + 4, ip_checksum = ipv4 + 10,
+                      ip_source = ipv4 + 12;
+constexpr std::size_t tcp = ipv4 + 20;
+constexpr std::size_t tcp_seq = tcp + 4, tcp_ack = tcp + 8, tcp_flags = tcp + 13, tcp_window = tcp + 14,
+                      tcp_checksum = tcp + 16, tcp_urgent = tcp + 18;
+constexpr std::uint8_t psh = 0x08;
+
+bool same(bytes a, bytes b, std::size_t from, std::size_t to) {
+    return std::ranges::equal(a.subspan(from, to - from), b.subspan(from, to - from));
+}
+
+} // namespace
+
+big_segment::big_segment(frame& first) : header_(first.mutable_data()), piece_(0) {
+    // All headers and nothing else: what follows is in the tail.
+    constexpr std::uint8_t plain = 0x45;
+    if (first.meta.gso_type == segmentation::tcp4 && first.meta.csum == checksum_state::partial &&
+        header_.size() == vnet_header::size + first.meta.hdr_len &&
+        first.meta.csum_start == tcp - vnet_header::size && load_u8(header_, ipv4) == plain)
+        piece_ = first.meta.gso_size;
+    parts_[used_++] = {header_.data(), header_.size()};
+    (void)add(first);
+}
+
+bool big_segment::append(const frame& next) {
+    if (piece_ == 0 || payload_ % piece_ != 0 || !continued_by(next)) return false;
+    const std::size_t before = payload_;
+    if (!add(next)) return false;
+    // Taken out of the sum that the length was in, and the rest put into the pseudo-header's. [RFC 1624 3]
+    store_be16(header_, ip_checksum,
+               folded(std::uint64_t{load_be16(header_, ip_checksum)} + load_be16(header_, ip_length)));
+    store_be16(header_, ip_length, 0);
+    store_be16(header_, tcp_checksum,
+               folded(load_be16(header_, tcp_checksum) + std::uint64_t{payload_ - before}));
+    store_u8(
+        header_, tcp_flags,
+        static_cast<std::uint8_t>(load_u8(header_, tcp_flags) | (load_u8(next.data(), tcp_flags) & psh)));
+    return true;
+}
+
+bool big_segment::continued_by(const frame& next) const {
+    const bytes a = header_;
+    const bytes b = next.data();
+    return b.size() == a.size() &&
+           load_be32(b, tcp_seq) == static_cast<std::uint32_t>(load_be32(a, tcp_seq) + payload_) &&
+           ((load_u8(a, tcp_flags) ^ load_u8(b, tcp_flags)) & ~psh) == 0 && same(a, b, 0, ip_length) &&
+           same(a, b, ip_identification, ip_checksum) && same(a, b, ip_source, tcp_seq) &&
+           same(a, b, tcp_ack, tcp_flags) && same(a, b, tcp_window, tcp_checksum) &&
+           same(a, b, tcp_urgent, a.size());
+}
+
+/// Chunks that adjoin in memory, as those of a stream mostly do, are one part. False: there is no room.
+bool big_segment::add(const frame& next) {
+    std::array<iovec, most_parts> parts = parts_;
+    std::size_t used = used_, payload = payload_;
+    for (const chunk& c : next.tail()) {
+        const bytes b = c.data();
+        iovec& last = parts[used - 1];
+        payload += b.size();
+        if (used > 1 && static_cast<const std::byte*>(last.iov_base) + last.iov_len == b.data()) {
+            last.iov_len += b.size();
+        } else {
+            if (used == most_parts) return false;
+            parts[used++] = {const_cast<std::byte*>(b.data()), b.size()};
+        }
+    }
+    parts_ = parts;
+    used_ = used;
+    payload_ = payload;
+    return true;
+}
+
+} // namespace tapir
