@@ -53,11 +53,12 @@ class Networks:
             raise Failed(f"this kernel has no congestion control '{self.congestion_control}' "
                          f"(modprobe tcp_{self.congestion_control}?)") from None
 
-    def steer(self, namespace, device, side):
-        """What comes in at the device is worked on by that side's CPU, and not by whoever has sent it."""
+    def steer(self, namespace, device, side, apart):
+        """What comes in at the device is worked on by that side's CPU, and not by whoever has sent it. Not `apart`, on
+        one CPU, there is no difference."""
         if side not in self.cpu_of:
             return
-        mask = f"{1 << self.cpu_of[side]:x}"
+        mask = f"{1 << self.cpu_of[side]:x}" if apart else "0"
         must(["ip", "netns", "exec", namespace, "sh", "-c",
               f"for queue in /sys/class/net/{device}/queues/rx-*; do echo {mask} >$queue/rps_cpus || exit; done"])
 
@@ -68,20 +69,23 @@ class Networks:
 
 class Veth:
     def __init__(self, networks, number, mtu, offload):
+        self.networks = networks
         self.client = networks.namespace(f"{number}c")
         self.server = networks.namespace(f"{number}s")
         self.address = f"198.18.{number}.2"
         must(["ip", "-n", self.client, "link", "add", "v0", "mtu", str(mtu), "type", "veth",
               "peer", "name", "v0", "mtu", str(mtu), "netns", self.server])
-        for namespace, own, side in ((self.client, f"198.18.{number}.1", "client"),
-                                     (self.server, self.address, "server")):
+        for namespace, own in ((self.client, f"198.18.{number}.1"), (self.server, self.address)):
             must(["ip", "-n", namespace, "addr", "add", f"{own}/24", "dev", "v0"])
             must(["ip", "-n", namespace, "link", "set", "v0", "up"])
             networks.route(namespace, "v0", own)
-            networks.steer(namespace, "v0", side)
             if not offload:
                 off = [word for feature in FEATURES for word in (feature, "off")]
                 must(["ip", "netns", "exec", namespace, "ethtool", "-K", "v0", *off])
+
+    def steer(self, apart):
+        self.networks.steer(self.client, "v0", "client", apart)
+        self.networks.steer(self.server, "v0", "server", apart)
 
     def close(self):
         """It stays: a pair has no state that a run could leave behind."""
@@ -102,7 +106,9 @@ class Tap:
         must([*inside, "addr", "add", "203.0.113.1/24", "dev", DEVICE])
         must([*inside, "link", "set", DEVICE, "up"])
         self.networks.route(self.client, DEVICE, "203.0.113.1")
-        self.networks.steer(self.client, DEVICE, "client")
+
+    def steer(self, apart):
+        self.networks.steer(self.client, DEVICE, "client", apart)
 
     def close(self):
         must(["ip", "-n", self.client, "link", "del", DEVICE])

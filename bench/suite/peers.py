@@ -50,6 +50,7 @@ class Running:
         self.contender = contender
         command = contender.command(setting, options, work)  # first: who is missing needs no network
         self.network = networks.veth(setting.mtu, setting.offload) if contender.link == "veth" else networks.tap(setting.mtu)
+        self.network.steer(apart=not setting.same_cpu)
         self.address = self.network.address
         self.child = None
         try:
