@@ -4,6 +4,7 @@ own. Each lives in namespaces of this run, which are removed after it; nothing e
 Every kernel has CUBIC (or what --congestion-control says) by route: a sysctl in a namespace takes only what a list of the
 whole system allows. No kernel remembers, from one run to the next, what it learnt about a path.
 """
+import contextlib
 import os
 import subprocess
 
@@ -55,7 +56,8 @@ class Networks:
 
     def steer(self, namespace, device, side, apart):
         """What comes in at the device is worked on by that side's CPU, and not by whoever has sent it. Not `apart`, on
-        one CPU, there is no difference."""
+        one CPU, there is no difference. A device must not go while it is steered: Linux counts them, and one that has
+        gone like that makes each packet of the whole system look for its CPU until the next boot."""
         if side not in self.cpu_of:
             return
         mask = f"{1 << self.cpu_of[side]:x}" if apart else "0"
@@ -63,6 +65,9 @@ class Networks:
               f"for queue in /sys/class/net/{device}/queues/rx-*; do echo {mask} >$queue/rps_cpus || exit; done"])
 
     def remove(self):
+        for pair in self.pairs.values():
+            with contextlib.suppress(Failed):
+                pair.unsteer()
         for name in self.namespaces:
             subprocess.run(["ip", "netns", "del", name], stderr=subprocess.DEVNULL, check=False)
 
@@ -87,6 +92,9 @@ class Veth:
         self.networks.steer(self.client, "v0", "client", apart)
         self.networks.steer(self.server, "v0", "server", apart)
 
+    def unsteer(self):
+        self.steer(apart=False)
+
     def close(self):
         """It stays: a pair has no state that a run could leave behind."""
 
@@ -110,5 +118,9 @@ class Tap:
     def steer(self, apart):
         self.networks.steer(self.client, DEVICE, "client", apart)
 
+    def unsteer(self):
+        """Its device has gone."""
+
     def close(self):
+        self.steer(apart=False)
         must(["ip", "-n", self.client, "link", "del", DEVICE])

@@ -123,8 +123,9 @@ def _tapir(setting, options, _):
     path = program("server")
     offload = ["--tap-offload", "auto" if setting.offload else "off"] if knows(path, "--tap-offload") else []
     reclaim = [] if options.tap_reclaim is None else ["--tap-reclaim", str(options.tap_reclaim)]
+    join = [] if options.tap_join is None else ["--tap-join", str(options.tap_join)]
     return [path, "--stack", "tap", "--tap", DEVICE, "--tap-io", options.tap_io, "--buffer", str(options.buffer),
-            "--no-control", *offload, *reclaim, "--spin", str(setting.spin), "--address", "{address}/24", "--port", str(PORT)]
+            "--no-control", *offload, *reclaim, *join, "--spin", str(setting.spin), "--address", "{address}/24", "--port", str(PORT)]
 
 
 def _framework(setting, *_):
