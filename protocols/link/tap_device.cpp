@@ -141,9 +141,9 @@ result<std::size_t> tap_device::open_queues(const std::string& name) {
     return number;
 }
 
-std::optional<tap_device::station> tap_device::takes_big() const {
+std::optional<tap_device::station> tap_device::takes_big(const std::string& name) {
     constexpr std::uint16_t gso_ipv4_max_size = 63; // IFLA_GSO_IPV4_MAX_SIZE; headers older than 6.3 lack it
-    const auto told = attributes_of(name_);
+    const auto told = attributes_of(name);
     if (!told || !find_attribute(*told, gso_ipv4_max_size)) return std::nullopt;
     const auto own = find_attribute(*told, IFLA_ADDRESS);
     station address;

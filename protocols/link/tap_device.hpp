@@ -53,8 +53,8 @@ class tap_device {
     static result<std::size_t> open_queues(const std::string& name);
     /// A station's address on an Ethernet.
     using station = std::array<std::byte, 6>;
-    /// The kernel's own one, if it knows IPv4 packets of over 64 KiB (big_segment.hpp).
-    std::optional<station> takes_big() const;
+    /// The kernel's own one there, if it knows IPv4 packets of over 64 KiB (big_segment.hpp).
+    static std::optional<station> takes_big(const std::string& name);
     /// Whether its kernel side is administratively up.
     result<bool> up() const;
     result<> set_mtu(std::size_t value);

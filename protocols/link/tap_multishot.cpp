@@ -54,7 +54,7 @@ multishot_tap::multishot_tap(reactor& on, tap_device device, const tap_config& c
                                    self.on().at_input_end(self.input_ends_);
                                }),
       input_ends_(*this, [](turn_hook& h, instant) { static_cast<point&>(h).owner.read_answer(); }),
-      big_for_(config.most_joined > 1 ? this->device().takes_big() : std::nullopt),
+      big_for_(config.most_joined > 1 ? tap_device::takes_big(name()) : std::nullopt),
       most_joined_(config.most_joined), reclaim_(on.io(), config.frames_per_reclaim, write_slots) {
     for (std::size_t i = 0; i < write_slots; ++i) {
         writes_.push_back(std::make_unique<write>(*this));

@@ -1,7 +1,5 @@
 // Large segments that go to the kernel as one packet: which ones may, and what its header says then.
-#include <tapir/protocols/ethernet/header.hpp>
 #include <tapir/protocols/ip/checksum.hpp>
-#include <tapir/protocols/ipv4/header.hpp>
 #include <tapir/protocols/link/big_segment.hpp>
 #include <tapir/protocols/link/vnet_header.hpp>
 #include <tapir/protocols/tcp/header.hpp>
@@ -10,79 +8,25 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <utility>
 #include <vector>
 
+#include "tests/support/sent_text.hpp"
+
 using namespace tapir;
+using test::sent_text;
 
 namespace {
 
-constexpr std::uint16_t mss = 1448;
+constexpr std::uint16_t mss = sent_text::mss;
 constexpr std::size_t large = 45 * mss; // 65160
 constexpr std::size_t ip_at = vnet_header::size + 14, tcp_at = ip_at + 20;
 
-const ip::address source = ip::address::v4(192, 0, 2, 1);
-const ip::address destination = ip::address::v4(192, 0, 2, 2);
-
-/// A stream of bytes in chunks of `chunk_size` as a send queue holds them, and segments of it as a TAP gets
-/// them.
-struct sent_text {
-    explicit sent_text(std::size_t chunk_size, std::size_t count = 8) : size(chunk_size) {
-        std::uint32_t n = 0;
-        for (std::size_t i = 0; i < count; ++i) {
-            buffer b = pool.allocate(chunk_size);
-            for (std::byte& at : b.span().first(chunk_size)) at = static_cast<std::byte>(n++ % 253);
-            chunks.emplace_back(std::move(b), 0, chunk_size);
-        }
-    }
-
-    frame segment(std::size_t at, std::size_t n, tcp::flags flags = tcp::flags::ack) {
-        frame f(pool.allocate(frame::default_headroom), frame::default_headroom);
-        for (std::size_t left = n, from = at; left != 0;) {
-            const std::size_t inside = from % size, here = std::min(left, size - inside);
-            f.share_back(chunks[from / size].slice(inside, here));
-            from += here;
-            left -= here;
-        }
-        tcp::header t;
-        t.source_port = 80;
-        t.destination_port = 4000;
-        t.seq = tcp::seq(first + static_cast<std::uint32_t>(at));
-        t.ack = tcp::seq(77);
-        t.flags = flags;
-        t.window = 500;
-        t.options.ts = tcp::timestamps{.value = 5, .echo = 6};
-        const std::size_t header = t.size();
-        const std::uint16_t pseudo = ip::pseudo_header_sum(source, destination, ip::protocol::tcp);
-        tcp::emit(f.push_front(header), t, pseudo, f.tail(), tcp::checksum_mode::partial);
-        f.meta.csum = checksum_state::partial;
-        f.meta.csum_start = 34;
-        f.meta.csum_offset = 16;
-        if (n > mss) {
-            f.meta.gso_type = segmentation::tcp4;
-            f.meta.gso_size = mss;
-            f.meta.hdr_len = static_cast<std::uint16_t>(34 + header);
-        }
-        ipv4::header i;
-        i.protocol = ip::protocol::tcp;
-        i.source = source;
-        i.destination = destination;
-        i.payload_size = f.size();
-        i.emit(f.push_front(ipv4::header::size));
-        ethernet::header e;
-        e.destination = ethernet::mac_address(2, 0, 0, 0, 0, 2);
-        e.source = ethernet::mac_address(2, 0, 0, 0, 0, 1);
-        e.type = ethernet::ether_type::ipv4;
-        e.emit(f.push_front(ethernet::header::size));
-        vnet_header::emit(f.push_front(vnet_header::size), f.meta);
-        return f;
-    }
-
-    static constexpr std::uint32_t first = 0xffff'8000; // it wraps
-    std::size_t size;
-    buffer_pool pool;
-    std::vector<chunk> chunks;
-};
+/// As a TAP has made it ready.
+frame segment(sent_text& s, std::size_t at, std::size_t n, tcp::flags flags = tcp::flags::ack) {
+    frame f = s.segment(at, n, flags);
+    vnet_header::emit(f.push_front(vnet_header::size), f.meta);
+    return f;
+}
 
 std::vector<std::byte> bytes_of(const big_segment& b) {
     std::vector<std::byte> all;
@@ -108,19 +52,20 @@ void check_whole(const big_segment& b, std::size_t payload) {
     of_header.add(bytes(all).subspan(ip_at, 20));
     CHECK(of_header.valid());
     // What the kernel expects: the pseudo-header's sum over all of it, not complemented.
-    const std::uint64_t pseudo = ip::pseudo_header_sum(source, destination, ip::protocol::tcp);
+    const std::uint64_t pseudo =
+        ip::pseudo_header_sum(sent_text::source, sent_text::destination, ip::protocol::tcp);
     CHECK(load_be16(all, tcp_at + 16) == ip::fold(pseudo + 32 + payload));
 }
 
 } // namespace
 
 TEST_CASE("big segment: what follows in a stream joins, and one header tells of all") {
-    sent_text s(64 * 1024);
-    frame f = s.segment(0, large);
+    sent_text s(64 * 1024, 8);
+    frame f = segment(s, 0, large);
     big_segment big(f);
     CHECK(load_be16(f.data(), ip_at + 2) == 20 + 32 + large); // alone it is what it was
     std::vector<frame> rest;
-    for (std::size_t n = 1; n < 5; ++n) rest.push_back(s.segment(n * large, large));
+    for (std::size_t n = 1; n < 5; ++n) rest.push_back(segment(s, n * large, large));
     for (const frame& next : rest) CHECK(big.append(next));
     check_whole(big, 5 * large);
     // Headers and five chunks that the segments lie in; not two for each segment.
@@ -128,10 +73,10 @@ TEST_CASE("big segment: what follows in a stream joins, and one header tells of 
 }
 
 TEST_CASE("big segment: the last one may be short, and its PSH is that of all") {
-    sent_text s(64 * 1024);
-    frame f = s.segment(0, large);
-    const frame last = s.segment(large, 2 * mss + 100, tcp::flags::ack | tcp::flags::psh);
-    const frame behind = s.segment(large + 2 * mss + 100, large);
+    sent_text s(64 * 1024, 8);
+    frame f = segment(s, 0, large);
+    const frame last = segment(s, large, 2 * mss + 100, tcp::flags::ack | tcp::flags::psh);
+    const frame behind = segment(s, large + 2 * mss + 100, large);
     big_segment big(f);
     REQUIRE(big.append(last));
     check_whole(big, large + 2 * mss + 100);
@@ -141,7 +86,7 @@ TEST_CASE("big segment: the last one may be short, and its PSH is that of all") 
 }
 
 TEST_CASE("big segment: headers that differ anywhere but where they must are two packets") {
-    sent_text s(64 * 1024);
+    sent_text s(64 * 1024, 8);
     const std::size_t headers = tcp_at + 32;
     const auto may_differ = [](std::size_t at) {
         return (at >= ip_at + 2 && at < ip_at + 4) || (at >= ip_at + 10 && at < ip_at + 12) ||
@@ -150,8 +95,8 @@ TEST_CASE("big segment: headers that differ anywhere but where they must are two
     for (std::size_t at = 0; at < headers; ++at) {
         for (const unsigned bit : {0x01u, 0x08u, 0x80u}) {
             const bool push = at == tcp_at + 13 && bit == 0x08;
-            frame f = s.segment(0, large);
-            frame next = s.segment(large, large);
+            frame f = segment(s, 0, large);
+            frame next = segment(s, large, large);
             const mutable_bytes h = next.mutable_data();
             store_u8(h, at, static_cast<std::uint8_t>(load_u8(h, at) ^ bit));
             big_segment big(f);
@@ -162,33 +107,33 @@ TEST_CASE("big segment: headers that differ anywhere but where they must are two
 }
 
 TEST_CASE("big segment: what is not the next of the stream, or no large segment, stays by itself") {
-    sent_text s(64 * 1024);
+    sent_text s(64 * 1024, 8);
     const auto joins = [](frame first, const frame& next) {
         big_segment big(first);
         const bool joined = big.append(next);
         if (!joined) CHECK(load_be16(first.data(), ip_at + 2) != 0);
         return joined;
     };
-    CHECK(joins(s.segment(0, large), s.segment(large, large)));
-    CHECK_FALSE(joins(s.segment(0, large), s.segment(large + mss, large)));
-    CHECK_FALSE(joins(s.segment(large, large), s.segment(0, large)));
-    CHECK_FALSE(joins(s.segment(0, large), s.segment(large, mss))); // not to be cut
-    CHECK_FALSE(joins(s.segment(0, mss), s.segment(mss, large)));   // nor this
-    CHECK_FALSE(joins(s.segment(0, large - 1), s.segment(large - 1, large)));
+    CHECK(joins(segment(s, 0, large), segment(s, large, large)));
+    CHECK_FALSE(joins(segment(s, 0, large), segment(s, large + mss, large)));
+    CHECK_FALSE(joins(segment(s, large, large), segment(s, 0, large)));
+    CHECK_FALSE(joins(segment(s, 0, large), segment(s, large, mss))); // not to be cut
+    CHECK_FALSE(joins(segment(s, 0, mss), segment(s, mss, large)));   // nor this
+    CHECK_FALSE(joins(segment(s, 0, large - 1), segment(s, large - 1, large)));
 
     // With text among its headers, as one that has been copied together.
     buffer_pool pool;
-    CHECK_FALSE(joins(s.segment(0, large).copy(pool), s.segment(large, large)));
-    CHECK_FALSE(joins(s.segment(0, large), s.segment(large, large).copy(pool)));
+    CHECK_FALSE(joins(segment(s, 0, large).copy(pool), segment(s, large, large)));
+    CHECK_FALSE(joins(segment(s, 0, large), segment(s, large, large).copy(pool)));
 }
 
 TEST_CASE("big segment: there are no more parts than the kernel takes without memory of its own") {
     sent_text s(33'000, 10);
     constexpr std::size_t size = 22 * mss; // 31856: in two chunks mostly
-    frame f = s.segment(0, size);
+    frame f = segment(s, 0, size);
     big_segment big(f);
     std::vector<frame> rest;
-    for (std::size_t n = 1; n < 10; ++n) rest.push_back(s.segment(n * size, size));
+    for (std::size_t n = 1; n < 10; ++n) rest.push_back(segment(s, n * size, size));
     std::size_t joined = 0;
     while (big.append(rest[joined])) ++joined;
     CHECK(joined == 6); // seven lie in seven chunks, eight in eight
