@@ -7,14 +7,14 @@
 namespace tapir {
 namespace {
 
-// Where things stand, behind a virtio-net header and an Ethernet header.
-constexpr std::size_t ipv4 = vnet_header::size + 14;
-constexpr std::size_t ip_length = ipv4 + 2, ip_identification = ipv4 + 4, ip_checksum = ipv4 + 10,
-                      ip_source = ipv4 + 12;
-constexpr std::size_t tcp = ipv4 + 20;
-constexpr std::size_t tcp_seq = tcp + 4, tcp_ack = tcp + 8, tcp_flags = tcp + 13, tcp_window = tcp + 14,
-                      tcp_checksum = tcp + 16, tcp_urgent = tcp + 18;
-constexpr std::uint8_t psh = 0x08;
+/// Where things stand, behind a virtio-net header and an Ethernet header.
+struct place {
+    static constexpr std::size_t ip = vnet_header::size + 14, ip_length = ip + 2, ip_identification = ip + 4,
+                                 ip_checksum = ip + 10, ip_source = ip + 12;
+    static constexpr std::size_t tcp = ip + 20, tcp_seq = tcp + 4, tcp_ack = tcp + 8, tcp_flags = tcp + 13,
+                                 tcp_window = tcp + 14, tcp_checksum = tcp + 16, tcp_urgent = tcp + 18;
+};
+constexpr std::uint8_t push_flag = 0x08;
 
 bool same(bytes a, bytes b, std::size_t from, std::size_t to) {
     return std::ranges::equal(a.subspan(from, to - from), b.subspan(from, to - from));
@@ -27,7 +27,7 @@ big_segment::big_segment(frame& first) : header_(first.mutable_data()), piece_(0
     constexpr std::uint8_t plain = 0x45;
     if (first.meta.gso_type == segmentation::tcp4 && first.meta.csum == checksum_state::partial &&
         header_.size() == vnet_header::size + first.meta.hdr_len &&
-        first.meta.csum_start == tcp - vnet_header::size && load_u8(header_, ipv4) == plain)
+        first.meta.csum_start == place::tcp - vnet_header::size && load_u8(header_, place::ip) == plain)
         piece_ = first.meta.gso_size;
     parts_[used_++] = {header_.data(), header_.size()};
     (void)add(first);
@@ -38,14 +38,15 @@ bool big_segment::append(const frame& next) {
     const std::size_t before = payload_;
     if (!add(next)) return false;
     // Taken out of the sum that the length was in, and the rest put into the pseudo-header's. [RFC 1624 3]
-    store_be16(header_, ip_checksum,
-               folded(std::uint64_t{load_be16(header_, ip_checksum)} + load_be16(header_, ip_length)));
-    store_be16(header_, ip_length, 0);
-    store_be16(header_, tcp_checksum,
-               folded(load_be16(header_, tcp_checksum) + std::uint64_t{payload_ - before}));
-    store_u8(
-        header_, tcp_flags,
-        static_cast<std::uint8_t>(load_u8(header_, tcp_flags) | (load_u8(next.data(), tcp_flags) & psh)));
+    store_be16(
+        header_, place::ip_checksum,
+        folded(std::uint64_t{load_be16(header_, place::ip_checksum)} + load_be16(header_, place::ip_length)));
+    store_be16(header_, place::ip_length, 0);
+    store_be16(header_, place::tcp_checksum,
+               folded(load_be16(header_, place::tcp_checksum) + std::uint64_t{payload_ - before}));
+    store_u8(header_, place::tcp_flags,
+             static_cast<std::uint8_t>(load_u8(header_, place::tcp_flags) |
+                                       (load_u8(next.data(), place::tcp_flags) & push_flag)));
     return true;
 }
 
@@ -53,11 +54,12 @@ bool big_segment::continued_by(const frame& next) const {
     const bytes a = header_;
     const bytes b = next.data();
     return b.size() == a.size() &&
-           load_be32(b, tcp_seq) == static_cast<std::uint32_t>(load_be32(a, tcp_seq) + payload_) &&
-           ((load_u8(a, tcp_flags) ^ load_u8(b, tcp_flags)) & ~psh) == 0 && same(a, b, 0, ip_length) &&
-           same(a, b, ip_identification, ip_checksum) && same(a, b, ip_source, tcp_seq) &&
-           same(a, b, tcp_ack, tcp_flags) && same(a, b, tcp_window, tcp_checksum) &&
-           same(a, b, tcp_urgent, a.size());
+           load_be32(b, place::tcp_seq) ==
+               static_cast<std::uint32_t>(load_be32(a, place::tcp_seq) + payload_) &&
+           ((load_u8(a, place::tcp_flags) ^ load_u8(b, place::tcp_flags)) & ~push_flag) == 0 &&
+           same(a, b, 0, place::ip_length) && same(a, b, place::ip_identification, place::ip_checksum) &&
+           same(a, b, place::ip_source, place::tcp_seq) && same(a, b, place::tcp_ack, place::tcp_flags) &&
+           same(a, b, place::tcp_window, place::tcp_checksum) && same(a, b, place::tcp_urgent, a.size());
 }
 
 /// Chunks that adjoin in memory, as those of a stream mostly do, are one part. False: there is no room.
