@@ -33,8 +33,8 @@ concept chunk_stream = stream<S> && requires(S& s, chunk c) {
 template <stream S>
 task<> source(S peer) {
     if constexpr (chunk_stream<S>) {
-        static buffer_pool pool;
-        static const chunk zeros = chunk(pool.copy_of(std::vector<std::byte>(piece)));
+        static thread_local buffer_pool pool; // as peers have it: one for all connections
+        static thread_local const chunk zeros = chunk(pool.copy_of(std::vector<std::byte>(piece)));
         while (co_await peer.write(zeros)) {
         }
     } else {

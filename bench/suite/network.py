@@ -122,5 +122,7 @@ class Tap:
         """Its device has gone."""
 
     def close(self):
-        self.steer(apart=False)
-        must(["ip", "-n", self.client, "link", "del", DEVICE])
+        try:
+            self.steer(apart=False)
+        finally:
+            must(["ip", "-n", self.client, "link", "del", DEVICE])

@@ -50,10 +50,10 @@ class Running:
         self.contender = contender
         command = contender.command(setting, options, work)  # first: who is missing needs no network
         self.network = networks.veth(setting.mtu, setting.offload) if contender.link == "veth" else networks.tap(setting.mtu)
-        self.network.steer(apart=not setting.same_cpu)
         self.address = self.network.address
         self.child = None
         try:
+            self.network.steer(apart=not setting.same_cpu)
             command = [word.format(address=self.address) for word in command]
             self.child = Child(placed(command, options.server_cpu, self.network.server), log)
             self.said = self.wait_until_ready()

@@ -7,9 +7,9 @@
 //     writev(fd, big.parts().data(), big.parts().size());
 //
 // The length in an IPv4 header has 16 bits. Linux knows larger packets, of TCP segments that are still to be
-// cut, by a length of 0; they never leave a machine like that. [Linux 6.3, skb_ip_totlen()] Its own receive
+// cut, by a length of 0; no wire carries them like that. [Linux 6.3, skb_ip_totlen()] Its own receive
 // offload makes such ones only if asked to, since not all that a packet may meet has heard of them; so they
-// are for who asks whether the kernel itself is the receiver (tap_device::takes_big()).
+// are for the kernel alone (big_receivers.hpp).
 #pragma once
 
 #include <tapir/framework/bytes.hpp>
@@ -18,6 +18,7 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <sys/uio.h>
 
@@ -36,6 +37,8 @@ class big_segment {
     /// True when `next` continues what there is, its headers telling the same: it is part of it now. False
     /// leaves all as it was.
     bool append(const frame& next);
+    /// The header tells of `first` alone again; there is nothing more to be done with this.
+    void undo();
 
     /// The header and all payloads.
     std::span<const iovec> parts() const { return std::span(parts_).first(used_); }
@@ -47,7 +50,13 @@ class big_segment {
     bool add(const frame& next);
 
     mutable_bytes header_;
-    std::uint16_t piece_;     ///< of what the kernel cuts; 0: nothing may be appended
+    std::uint16_t piece_; ///< of what the kernel cuts; 0: nothing may be appended
+    /// What the header said of `first`, once something was appended.
+    struct told {
+        std::uint16_t length, ip_checksum, tcp_checksum;
+        std::uint8_t flags;
+    };
+    std::optional<told> alone_;
     std::size_t payload_ = 0; ///< in bytes
     std::size_t used_ = 0;
     std::array<iovec, most_parts> parts_;

@@ -52,7 +52,7 @@ struct link_counters {
     std::uint64_t segments_in = 0;  ///< the packets that these mean
     std::uint64_t large_out = 0;    ///< frames that whoever is below cuts
     std::uint64_t segments_out = 0; ///< in so many packets
-    std::uint64_t joined_out = 0;   ///< frames of these that went in one packet with the one before
+    std::uint64_t joined_out = 0;   ///< of these, taken in one packet with the one before
     std::uint64_t bad_offload = 0;  ///< came with a malformed virtio-net header
     std::uint64_t errors = 0;       ///< a read or write that failed otherwise
     // Of a host that is split in shards; zero for others.

@@ -107,26 +107,27 @@ std::int64_t tap::write_now(const frame& f) const {
     return written < 0 ? -errno : written;
 }
 
-void tap::wrote(std::int64_t outcome, std::size_t size) {
+void tap::wrote(std::int64_t outcome, std::size_t size, std::size_t frames) {
     if (outcome == static_cast<std::int64_t>(size)) {
-        ++counters_.frames_out;
-        counters_.bytes_out += size - (offloads() ? vnet_header::size : 0);
+        counters_.frames_out += frames;
+        counters_.joined_out += frames - 1;
+        counters_.bytes_out += size - (offloads() ? frames * vnet_header::size : 0);
         if (!up_) carrier(true);
         return;
     }
     switch (-outcome) {
     case EAGAIN:
-        ++counters_.dropped_full;
+        counters_.dropped_full += frames;
         blocked_ = true;
         watch_output();
         break;
     case EIO: // the kernel's side is down; reads that wait stay
-        ++counters_.dropped_no_carrier;
+        counters_.dropped_no_carrier += frames;
         if (up_) carrier(false);
         watch_output();
         break;
     case EBADFD: fail(EBADFD); break;
-    default: ++counters_.errors;
+    default: counters_.errors += frames;
     }
 }
 

@@ -74,8 +74,9 @@ struct tap_config {
     std::uint32_t frames_per_reclaim = 24;
     /// On the multishot path with offload, up to so many large segments of one connection that follow each
     /// other are handed over as one packet (big_segment.hpp), where the kernel can take it and is itself the
-    /// station they are for, not somebody behind a bridge. 1: never. A capture on the kernel's side shows
-    /// such a packet with an IP length of 0.
+    /// receiver (big_receivers.hpp); over 8 it will not. 1: never. A capture on the kernel's side shows such
+    /// a packet with an IP length of 0; what filters there by that length (BPF), or copies whole packets
+    /// (NFQUEUE), may lose it.
     std::uint32_t most_joined = 5;
     /// How long a busy device is tried again: after a process that used it through io_uring has ended, it can
     /// stay busy for tens of milliseconds.
@@ -128,8 +129,8 @@ class tap : public link {
     static frame_parts parts_of(const frame& f);
     /// Writes it here and now: bytes, or -errno.
     std::int64_t write_now(const frame& f) const;
-    /// What a write of `size` bytes came to: bytes, or -errno.
-    void wrote(std::int64_t outcome, std::size_t size);
+    /// What a write of so many frames, with `size` bytes, came to: bytes, or -errno.
+    void wrote(std::int64_t outcome, std::size_t size, std::size_t frames = 1);
     /// What a read failed with; true when reading may go on.
     bool read_failed(int error);
 
@@ -155,7 +156,6 @@ class tap : public link {
     bool read_one();
     void no_memory() { ++counters_.errors; } ///< for a frame that came in
     void no_room() { ++counters_.dropped_full; }
-    void has_joined() { ++counters_.joined_out; }
     void writable_again();
 
     /// Gives the descriptor to another tap, when a trial has failed. Only ~tap() may follow.

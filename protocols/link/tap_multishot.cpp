@@ -1,4 +1,3 @@
-#include <tapir/framework/log.hpp>
 #include <tapir/framework/uring_backend.hpp>
 #include <tapir/protocols/link/tap_paths.hpp>
 #include <tapir/protocols/link/vnet_header.hpp>
@@ -8,7 +7,6 @@
 #include <cerrno>
 #include <memory>
 #include <new>
-#include <string>
 #include <system_error>
 #include <unistd.h>
 
@@ -54,12 +52,12 @@ multishot_tap::multishot_tap(reactor& on, tap_device device, const tap_config& c
                                    self.on().at_input_end(self.input_ends_);
                                }),
       input_ends_(*this, [](turn_hook& h, instant) { static_cast<point&>(h).owner.read_answer(); }),
-      big_for_(config.most_joined > 1 ? tap_device::takes_big(name()) : std::nullopt),
       most_joined_(config.most_joined), reclaim_(on.io(), config.frames_per_reclaim, write_slots) {
     for (std::size_t i = 0; i < write_slots; ++i) {
         writes_.push_back(std::make_unique<write>(*this));
         idle_writes_.push_back(*writes_.back());
     }
+    if (offloads() && most_joined_ > 1 && tap_device::takes_big(name())) big_.emplace(name());
 }
 
 result<> multishot_tap::start() {
@@ -203,7 +201,7 @@ void multishot_tap::send(frame&& f) {
 
 // One frame alone is cheaper by a system call of its own than through the ring. It must not overtake those
 // that are on their way.
-void multishot_tap::flush(instant) {
+void multishot_tap::flush(instant now) {
     if (queued_.empty()) return;
     if (writes_in_flight_ == 0 && &queued_.front() == &queued_.back()) {
         write& w = queued_.pop_front();
@@ -213,65 +211,75 @@ void multishot_tap::flush(instant) {
         on_write(w, c);
         return has_gone(true);
     }
-    while (!queued_.empty()) {
-        write& w = queued_.pop_front();
-        if (w.content.tail().empty()) {
-            const bytes all = w.content.data();
-            w.what = io_operation::kind::write;
-            w.address = const_cast<std::byte*>(all.data());
-            w.length = static_cast<std::uint32_t>(all.size());
-        } else {
-            w.parts.emplace(w.content);
-            if (big_for_) join(w);
-            w.what = io_operation::kind::writev;
-            w.address = const_cast<iovec*>(w.parts->parts().data());
-            w.length = static_cast<std::uint32_t>(w.parts->parts().size());
-        }
-        ++writes_in_flight_;
-        on().io().submit(w);
-        reclaim_.submitted(w.content.size());
-        for (const write& with : w.joined) reclaim_.submitted(with.content.size());
-    }
+    const bool may_join = big_ && now >= join_from_;
+    while (!queued_.empty()) submit(queued_.pop_front(), may_join, now);
     has_gone(false);
 }
 
-void multishot_tap::join(write& w) {
-    const bytes destination = w.content.data().subspan(vnet_header::size, big_for_->size());
-    if (!std::ranges::equal(destination, *big_for_)) return;
-    for (std::uint32_t n = 1;
-         n < most_joined_ && !queued_.empty() && w.parts->append(queued_.front().content); ++n) {
-        w.joined.push_back(queued_.pop_front());
-        has_joined();
+void multishot_tap::submit(write& w, bool may_join, instant now) {
+    if (w.content.tail().empty()) {
+        const bytes all = w.content.data();
+        w.what = io_operation::kind::write;
+        w.address = const_cast<std::byte*>(all.data());
+        w.length = static_cast<std::uint32_t>(all.size());
+    } else {
+        w.parts.emplace(w.content);
+        if (may_join && !queued_.empty() && big_->kernel_is(w.content.data(), now)) join(w);
+        w.what = io_operation::kind::writev;
+        w.address = const_cast<iovec*>(w.parts->parts().data());
+        w.length = static_cast<std::uint32_t>(w.parts->parts().size());
     }
+    ++writes_in_flight_;
+    on().io().submit(w);
+    // Each that has joined counts: buffers of 8 MB that wait to come back are cold when they do.
+    reclaim_.submitted(w.content.size());
+    for (const write& with : w.joined) reclaim_.submitted(with.content.size());
+}
+
+void multishot_tap::join(write& w) {
+    for (std::uint32_t n = 1;
+         n < most_joined_ && !queued_.empty() && w.parts->append(queued_.front().content); ++n)
+        w.joined.push_back(queued_.pop_front());
 }
 
 void multishot_tap::on_write(write& w, const io_operation::completion& c) {
     --writes_in_flight_;
-    const bool all = w.parts && c.result == static_cast<std::int64_t>(w.parts->size());
-    if (!w.joined.empty() && c.result < 0) joined_failed(-c.result);
-    while (!w.joined.empty()) {
-        write& with = w.joined.pop_front();
-        done(with, all ? static_cast<std::int64_t>(with.content.size()) : c.result);
-    }
-    done(w, all ? static_cast<std::int64_t>(w.content.size()) : c.result);
+    if (!w.joined.empty() && refused(c.result)) return submit_apart(w);
+    std::size_t frames = 0, size = 0;
+    const std::size_t all = w.parts ? w.parts->size() : w.content.size();
+    const auto give_back = [&](write& one) {
+        ++frames;
+        size += one.content.size();
+        one.content = frame();
+        one.parts.reset();
+        idle_writes_.push_front(one); // the next one to serve: it is in the caches
+    };
+    while (!w.joined.empty()) give_back(w.joined.pop_front());
+    give_back(w);
+    wrote(c.result == static_cast<std::int64_t>(all) ? static_cast<std::int64_t>(size) : c.result, size,
+          frames);
     if (std::exchange(was_full_, false) && ready()) writable_again();
 }
 
-// What happens to any frame is no reason. Else the kernel minds after all, or memory for so much is short:
-// TCP sends again what was lost.
-void multishot_tap::joined_failed(int error) {
-    if (error == EAGAIN || error == EIO || error == EBADFD || error == ECANCELED || !big_for_) return;
-    big_for_.reset();
-    log::info(name() + ": the kernel took no packet of over 64 KiB (" +
-              std::system_category().message(error) + "); large segments go one by one from now on");
+// Not what happens to any frame. Memory for so much at once may be short for a while; before Linux 6.6 a TAP
+// never had it.
+bool multishot_tap::refused(std::int64_t outcome) {
+    if (outcome >= 0 || !big_) return false;
+    switch (-outcome) {
+    case ENOBUFS:
+    case ENOMEM: join_from_ = on().now() + 1s; return true;
+    case EMSGSIZE:
+    case EINVAL: big_.reset(); return true;
+    default: return false;
+    }
 }
 
-void multishot_tap::done(write& w, std::int64_t outcome) {
-    const std::size_t size = w.content.size();
-    w.content = frame();
-    w.parts.reset();
-    idle_writes_.push_front(w); // the next one to serve: it is in the caches
-    wrote(outcome, size);
+void multishot_tap::submit_apart(write& w) {
+    w.parts->undo();
+    intrusive_list<write> others;
+    while (!w.joined.empty()) others.push_back(w.joined.pop_front());
+    submit(w, false, on().now());
+    while (!others.empty()) submit(others.pop_front(), false, on().now());
 }
 
 } // namespace tapir

@@ -5,6 +5,7 @@
 #include <tapir/framework/buffer_ring.hpp>
 #include <tapir/framework/intrusive_list.hpp>
 #include <tapir/protocols/link/answer_guess.hpp>
+#include <tapir/protocols/link/big_receivers.hpp>
 #include <tapir/protocols/link/big_segment.hpp>
 #include <tapir/protocols/link/tap.hpp>
 #include <tapir/protocols/link/tap_reclaim.hpp>
@@ -40,7 +41,7 @@ class multishot_tap final : public tap {
     ~multishot_tap() override;
 
     tap_io io() const override { return tap_io::multishot; }
-    bool joins() const override { return big_for_.has_value(); }
+    bool joins() const override { return big_.has_value(); }
     bool ready() const override { return !failed() && !blocked() && !idle_writes_.empty(); }
     void send(frame&& f) override;
     void flush(instant now) override;
@@ -83,11 +84,13 @@ class multishot_tap final : public tap {
     void go_on_after(F take);
     void on_read(const io_operation::completion& c);
     void received(std::uint16_t buffer_id, std::size_t size);
-    /// The frames behind `w` that can go with it do.
+    /// `may_join`: with those frames behind `w` in the queue that can go with it.
+    void submit(write& w, bool may_join, instant now);
     void join(write& w);
     void on_write(write& w, const io_operation::completion& c);
-    void joined_failed(int error);
-    void done(write& w, std::int64_t outcome);
+    /// Whether a packet of several frames was, for being that; then there is none for a while, or no more.
+    bool refused(std::int64_t outcome);
+    void submit_apart(write& w);
     void has_gone(bool alone);
     /// While it is answers that are read: one if it was asked for; the next frame, whatever it is; and what
     /// is to follow.
@@ -111,7 +114,8 @@ class multishot_tap final : public tap {
     intrusive_list<write> idle_writes_;
     intrusive_list<write> queued_; ///< sent, not yet flushed
     std::size_t writes_in_flight_ = 0;
-    std::optional<tap_device::station> big_for_; ///< whom joined frames are for
+    std::optional<big_receivers> big_; ///< while the kernel takes packets so large
+    instant join_from_{};
     std::uint32_t most_joined_;
     tap_reclaim reclaim_;
     bool was_full_ = false;

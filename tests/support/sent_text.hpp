@@ -75,9 +75,10 @@ class sent_text {
     static constexpr std::uint16_t mss = 1448;
     static constexpr std::uint32_t first = 0xffff'8000; ///< sequence number; it wraps
     static constexpr ip::address source = ip::address::v4(192, 0, 2, 2);
-    static constexpr ip::address destination = ip::address::v4(192, 0, 2, 1);
+    static constexpr ip::address kernels = ip::address::v4(192, 0, 2, 1);
 
     ethernet::mac_address station = ethernet::mac_address(2, 0, 0, 0, 0, 1); ///< to which they go
+    ip::address destination = kernels;
 
   private:
     std::size_t size_;

@@ -6,6 +6,7 @@
 
 #include <doctest/doctest.h>
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <vector>
@@ -53,7 +54,7 @@ void check_whole(const big_segment& b, std::size_t payload) {
     CHECK(of_header.valid());
     // What the kernel expects: the pseudo-header's sum over all of it, not complemented.
     const std::uint64_t pseudo =
-        ip::pseudo_header_sum(sent_text::source, sent_text::destination, ip::protocol::tcp);
+        ip::pseudo_header_sum(sent_text::source, sent_text::kernels, ip::protocol::tcp);
     CHECK(load_be16(all, tcp_at + 16) == ip::fold(pseudo + 32 + payload));
 }
 
@@ -125,6 +126,37 @@ TEST_CASE("big segment: what is not the next of the stream, or no large segment,
     buffer_pool pool;
     CHECK_FALSE(joins(segment(s, 0, large).copy(pool), segment(s, large, large)));
     CHECK_FALSE(joins(segment(s, 0, large), segment(s, large, large).copy(pool)));
+}
+
+TEST_CASE("big segment: undone, the first is what it was") {
+    sent_text s(64 * 1024, 8);
+    frame f = segment(s, 0, large);
+    buffer_pool pool;
+    const frame as_it_was = f.copy(pool);
+    const frame next = segment(s, large, large, tcp::flags::ack | tcp::flags::psh);
+    const frame third = segment(s, 2 * large, large);
+    big_segment big(f);
+    big.undo();
+    CHECK(std::ranges::equal(f.data(), as_it_was.data().first(f.data().size())));
+    REQUIRE(big.append(next));
+    REQUIRE(big.append(third));
+    CHECK_FALSE(std::ranges::equal(f.data(), as_it_was.data().first(f.data().size())));
+    big.undo();
+    CHECK(std::ranges::equal(f.data(), as_it_was.data().first(f.data().size())));
+}
+
+TEST_CASE("big segment: what is said of one place, or once, joins nothing") {
+    sent_text s(64 * 1024, 8);
+    for (const auto flag : {tcp::flags::fin, tcp::flags::urg, tcp::flags::cwr}) {
+        frame f = segment(s, 0, large, tcp::flags::ack | flag);
+        const frame next = segment(s, large, large, tcp::flags::ack | flag);
+        big_segment big(f);
+        CHECK_FALSE(big.append(next));
+    }
+    frame f = segment(s, 0, large, tcp::flags::ack | tcp::flags::ece);
+    const frame next = segment(s, large, large, tcp::flags::ack | tcp::flags::ece);
+    big_segment big(f);
+    CHECK(big.append(next)); // as long as it is heard of
 }
 
 TEST_CASE("big segment: there are no more parts than the kernel takes without memory of its own") {
