@@ -8,6 +8,7 @@
 #include <cstddef>
 #include <cstring>
 #include <linux/rtnetlink.h>
+#include <new>
 #include <span>
 #include <sys/socket.h>
 
@@ -39,8 +40,12 @@ bool big_receivers::kernel_is(bytes frame, instant now) {
     if (a.address != address || now >= a.until) {
         if (now < ask_from_) return false;
         ask_from_ = now + 10ms; // with many destinations this stays far below a percent of the time
-        station_ = tap_device::takes_big(device_);
-        a = {.until = now + 1s, .address = address, .local = station_ && is_local(address)};
+        try {
+            station_ = tap_device::takes_big(device_);
+            a = {.until = now + 1s, .address = address, .local = station_ && is_local(address)};
+        } catch (const std::bad_alloc&) {
+            return false;
+        }
     }
     return a.local && station_ &&
            std::ranges::equal(frame.subspan(vnet_header::size, station_->size()), *station_);

@@ -264,7 +264,6 @@ void multishot_tap::on_write(write& w, const io_operation::completion& c) {
 // Not what happens to any frame. Memory for so much at once may be short for a while; before Linux 6.6 a TAP
 // never had it.
 bool multishot_tap::refused(std::int64_t outcome) {
-    if (outcome >= 0 || !big_) return false;
     switch (-outcome) {
     case ENOBUFS:
     case ENOMEM: join_from_ = on().now() + 1s; return true;
