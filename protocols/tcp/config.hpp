@@ -139,12 +139,15 @@ struct config {
     /// that fills it. So much that was read is worth a window update, too, so that a smaller divisor changes
     /// little.
     std::uint32_t max_deferred_part = 4;
-    /// But neither part is more than this, in bytes. Measured with a sender on another CPU of the same
-    /// machine, each with 2 MiB of cache of its own: with 512 KiB it is so close ahead that we read out of
-    /// its CPU's cache, which takes longer than out of one that both share; from 4 MiB on it waits for us,
-    /// and what it sends next is cold. A remote sender whose window grows by two segments an ACK [RFC
-    /// 3465 2.2] grows it the more slowly, as long as input keeps waiting here.
-    std::uint32_t max_part_bytes = 1536 * 1024;
+    /// Text keeps coming while no more than this passes without: of several senders each has its turn, and
+    /// what waits in a queue may be that of all others. Who has stopped hears of it this much later.
+    duration text_pause = 1ms;
+    /// But neither part is more than this, in bytes. Measured with senders on another CPU of the same
+    /// machine, each CPU with 2 MiB of cache of its own: with 512 KiB they are so close ahead that we read
+    /// out of their CPU's cache, which takes longer than out of one that both share; from 4 MiB on they wait
+    /// for us, and what they send next is cold. A remote sender whose window grows by two segments an ACK
+    /// [RFC 3465 2.2] grows it the more slowly, as long as input keeps waiting here.
+    std::uint32_t max_part_bytes = 1024 * 1024;
     /// Acknowledgements owed to duplicates and out-of-order segments of one batch; more are dropped.
     std::uint8_t max_acks_owed = 64;
     /// ACKs that one connection sends within a second to segments that fit nowhere and carry nothing. Per

@@ -487,7 +487,6 @@ void tcb::note_urgent(const header& h) {
 void tcb::take_in_order(chunk payload) {
     const auto n = static_cast<std::uint32_t>(payload.size());
     rcv_nxt_ += n;
-    text_came_ = true;
     bytes_received_ += n;
     stack_->counters_.bytes_in += n;
     user_->unread_.append(std::move(payload), stack_->pool_);

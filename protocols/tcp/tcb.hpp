@@ -178,7 +178,6 @@ class plain_tcb : blank_memory {
     bool ack_deferred_ = false; ///< may_acknowledge_later() has said yes, and nothing was acknowledged since
     bool ack_at_once_ = false;  ///< the peer repairs something, or slows down: it waits for the ACK
     bool tail_probe_ = false;   ///< a tail loss probe goes out
-    bool text_came_ = false;    ///< in order, since may_acknowledge_later() was last asked
     bool has_read_ = false;     ///< the user took something since the window was last offered
     bool news_ = false;         ///< the segment that is arriving has brought something to its user
     bool sent_data_ = false;    ///< since output was last done
@@ -259,8 +258,8 @@ class tcb : public plain_tcb,
     instant next_deadline() const { return timers_.next(); }
     // output.cpp
     bool output_possible() const;
-    /// Whether all there is to send is an acknowledgement that the peer does not wait for. Asked once for
-    /// each time that it could go: it waits for no longer than text keeps coming, and config::delayed_ack.
+    /// Whether all there is to send is an acknowledgement that the peer does not wait for: for no longer than
+    /// text keeps coming (config::text_pause), and config::delayed_ack.
     bool may_acknowledge_later(instant now);
     /// The next segment to send, if there is one; it counts as sent. `parts` must live as long as `out`.
     bool next_segment(instant now, std::size_t max_payload, gather_list& parts, outgoing_segment& out);
