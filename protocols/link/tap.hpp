@@ -74,8 +74,8 @@ struct tap_config {
     std::uint32_t frames_per_reclaim = 24;
     /// On the multishot path with offload, up to so many large segments of one connection that follow each
     /// other are handed over as one packet (big_segment.hpp), where the kernel can take it and is itself the
-    /// receiver (big_receivers.hpp); over 8 it will not. 1: never. A capture on the kernel's side shows such
-    /// a packet with an IP length of 0; what filters there by that length (BPF), or copies whole packets
+    /// receiver (big_receivers.hpp). 8 moved no more than 5. 1: never. A capture on the kernel's side shows
+    /// such a packet with an IP length of 0; what filters there by that length (BPF), or copies whole packets
     /// (NFQUEUE), may lose it.
     std::uint32_t most_joined = 5;
     /// How long a busy device is tried again: after a process that used it through io_uring has ended, it can

@@ -143,10 +143,9 @@ struct config {
     /// what waits in a queue may be that of all others. Who has stopped hears of it this much later.
     duration text_pause = 1ms;
     /// But neither part is more than this, in bytes. Measured with senders on another CPU of the same
-    /// machine, each CPU with 2 MiB of cache of its own: with 512 KiB they are so close ahead that we read
-    /// out of their CPU's cache, which takes longer than out of one that both share; from 4 MiB on they wait
-    /// for us, and what they send next is cold. A remote sender whose window grows by two segments an ACK
-    /// [RFC 3465 2.2] grows it the more slowly, as long as input keeps waiting here.
+    /// machine: with 512 KiB less is moved, with 4 MiB, too, and they wait for us. (bench/README.md has what
+    /// may be the reason: their CPU's cache.) A remote sender whose window grows by two segments an ACK [RFC
+    /// 3465 2.2] grows it the more slowly, as long as input keeps waiting here.
     std::uint32_t max_part_bytes = 1024 * 1024;
     /// Acknowledgements owed to duplicates and out-of-order segments of one batch; more are dropped.
     std::uint8_t max_acks_owed = 64;
