@@ -47,6 +47,7 @@ class io_operation {
     io_operation& operator=(const io_operation&) = delete;
 
     kind what;
+    bool registered = false; ///< fd is a number of uring_backend::register_file() (uring only)
     std::uint16_t buffer_group = 0;
     std::int32_t fd = -1;
     std::uint32_t length = 0;

@@ -127,6 +127,8 @@ struct uring_backend::state {
     std::uint64_t enters = 0;
     std::uint16_t next_group = 0;
     std::vector<std::uint16_t> free_groups;
+    bool has_file_table = false;
+    bool file_taken = false; ///< the one place in it
     bool multishot_sockets = true;
     std::shared_ptr<void> companion;
 
@@ -178,6 +180,7 @@ struct uring_backend::state {
     void arm(io_operation& op) {
         io_uring_sqe* sqe = next_sqe();
         prepare(sqe, op);
+        if (op.registered) sqe->flags |= IOSQE_FIXED_FILE;
         io_uring_sqe_set_data(sqe, &op);
         op.in_flight = true;
         ++in_flight;
@@ -437,6 +440,24 @@ std::uint16_t uring_backend::register_buffer_ring(void* memory, std::uint32_t en
 void uring_backend::unregister_buffer_ring(std::uint16_t group) {
     io_uring_unregister_buf_ring(&state_->ring, group);
     state_->free_groups.push_back(group);
+}
+
+// A table of one. Linux before 6.13 frees what has left a table in order, and only when no operation on any
+// file of that table is older: one that waits for long would keep the others open.
+std::optional<std::int32_t> uring_backend::register_file(int fd) {
+    state& s = *state_;
+    if (fd < 0 || s.file_taken) return std::nullopt; // the kernel takes -1 for "none", and says yes
+    if (!s.has_file_table && io_uring_register_files_sparse(&s.ring, 1) < 0) return std::nullopt;
+    s.has_file_table = true;
+    if (io_uring_register_files_update(&s.ring, 0, &fd, 1) < 0) return std::nullopt;
+    s.file_taken = true;
+    return 0;
+}
+
+void uring_backend::unregister_file([[maybe_unused]] std::int32_t number) {
+    assert(number == 0 && state_->file_taken);
+    int none = -1;
+    if (io_uring_register_files_update(&state_->ring, 0, &none, 1) >= 0) state_->file_taken = false;
 }
 
 bool uring_backend::multishot_sockets() const {

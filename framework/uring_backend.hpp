@@ -12,6 +12,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 
 namespace tapir {
@@ -58,6 +59,12 @@ class uring_backend final : public backend {
     /// `memory`, and returns its buffer group. Throws std::system_error. Used by buffer_ring.
     std::uint16_t register_buffer_ring(void* memory, std::uint32_t entries);
     void unregister_buffer_ring(std::uint16_t group);
+
+    /// For io_operation::registered: operations on a file that stays for long find it without counting its
+    /// users up and down, two atomic operations for each. Nothing where the kernel refuses, and while another
+    /// file is: there is one. It stays open until unregister_file(), before which its operations have ended.
+    std::optional<std::int32_t> register_file(int fd);
+    void unregister_file(std::int32_t number);
 
     /// A hint, without a system call: whether the kernel has said so far that look() will find something.
     bool has_news() const;

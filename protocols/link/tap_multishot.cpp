@@ -22,8 +22,9 @@ std::uint32_t ring_entries(const tap_device& device, const tap_config& config) {
     return static_cast<std::uint32_t>(std::bit_ceil(std::clamp<std::size_t>(wanted, 2, 8192)));
 }
 
-/// Frames that may be sent between two turns.
-constexpr std::size_t write_slots = 512;
+/// Frames that may be sent before they are flushed: two batches of large segments (tap::read_batch()),
+/// forwarded to a link for which they are cut.
+constexpr std::size_t write_slots = 1024;
 
 } // namespace
 
@@ -67,6 +68,16 @@ result<> multishot_tap::start() {
         return e.code();
     }
     read_.buffer_group = ring_->group();
+    registered_ = on().io().uring()->register_file(fd());
+    if (registered_) {
+        const auto use = [this](io_operation& op) {
+            op.fd = *registered_;
+            op.registered = true;
+        };
+        use(read_);
+        use(poll_);
+        for (const auto& w : writes_) use(*w);
+    }
     arm();
     return {};
 }
@@ -75,6 +86,7 @@ multishot_tap::~multishot_tap() {
     on().io().retire(read_);
     on().io().retire(poll_);
     for (const auto& w : writes_) on().io().retire(*w);
+    if (registered_) on().io().uring()->unregister_file(*registered_);
 }
 
 void multishot_tap::arm() {

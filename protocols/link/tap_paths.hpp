@@ -101,6 +101,7 @@ class multishot_tap final : public tap {
     bool large_came();
 
     std::uint32_t entries_;
+    std::optional<std::int32_t> registered_; ///< the device, as operations name it
     std::optional<pooled_buffer_ring> ring_;
     read read_;
     poll_in poll_; ///< instead of read_

@@ -9,26 +9,16 @@
 
 #include <array>
 #include <cstddef>
-#include <filesystem>
-#include <iterator>
 #include <optional>
 #include <string>
 #include <utility>
 #include <vector>
 
 #include "tests/framework/kernel_ends.hpp"
+#include "tests/support/descriptors.hpp"
 
 using namespace tapir;
 using namespace tapir::test;
-
-namespace {
-
-std::size_t open_descriptors() {
-    const std::filesystem::directory_iterator all("/proc/self/fd");
-    return static_cast<std::size_t>(std::distance(begin(all), end(all)));
-}
-
-} // namespace
 
 TEST_CASE("kernel::stream: who does not read holds little, makes the peer wait, and loses nothing") {
     for (const bool multishot : {true, false}) {

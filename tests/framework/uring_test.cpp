@@ -1,7 +1,4 @@
 #include <tapir/framework/buffer_ring.hpp>
-#include <tapir/framework/io_await.hpp>
-#include <tapir/framework/scope.hpp>
-#include <tapir/framework/sleep.hpp>
 #include <tapir/framework/uring_backend.hpp>
 
 #include <doctest/doctest.h>
@@ -9,7 +6,6 @@
 #include <array>
 #include <cerrno>
 #include <cstring>
-#include <fcntl.h>
 #include <linux/filter.h>
 #include <linux/seccomp.h>
 #include <memory>
@@ -23,36 +19,16 @@
 #include <sys/wait.h>
 #include <thread>
 #include <unistd.h>
+#include <utility>
 #include <vector>
 
+#include "tests/support/descriptors.hpp"
+
 using namespace tapir;
+using test::fds;
+using test::open_descriptors;
 
 namespace {
-
-/// A descriptor pair, closed at the end.
-struct fds {
-    int a = -1;
-    int b = -1;
-    static fds pipe() {
-        std::array<int, 2> p{};
-        REQUIRE(::pipe2(p.data(), O_CLOEXEC) == 0);
-        return fds(p[0], p[1]);
-    }
-    static fds socketpair(int type = SOCK_STREAM) {
-        std::array<int, 2> p{};
-        REQUIRE(::socketpair(AF_UNIX, type | SOCK_CLOEXEC, 0, p.data()) == 0);
-        return fds(p[0], p[1]);
-    }
-    fds(int first, int second) : a(first), b(second) {}
-    fds(fds&& other) noexcept : a(std::exchange(other.a, -1)), b(std::exchange(other.b, -1)) {}
-    ~fds() {
-        if (a >= 0) ::close(a);
-        if (b >= 0) ::close(b);
-    }
-    void put(std::string_view text) const {
-        REQUIRE(::write(b, text.data(), text.size()) == static_cast<ssize_t>(text.size()));
-    }
-};
 
 /// Every completion of one operation, as text.
 struct recorded : io_operation {
@@ -74,13 +50,6 @@ bool turn_until(backend& io, Done done) {
         io.dispatch();
     }
     return true;
-}
-
-std::size_t open_descriptors() {
-    std::size_t n = 0;
-    for (int fd = 0; fd < 512; ++fd)
-        if (::fcntl(fd, F_GETFD) >= 0) ++n;
-    return n;
 }
 
 /// Runs `body` in a child process; its return value is the child's exit code.
@@ -493,6 +462,42 @@ TEST_CASE("uring: memory that the caller owns can be provided, too") {
     io.retire(read);
 }
 
+TEST_CASE("uring: a registered file serves by its number, also when its descriptor is closed") {
+    uring_backend io;
+    fds p = fds::pipe();
+    const std::optional<std::int32_t> number = io.register_file(p.a);
+    REQUIRE(number.has_value());
+    ::close(std::exchange(p.a, -1));
+    std::array<char, 8> memory{};
+    recorded read(io_operation::kind::read);
+    read.fd = *number;
+    read.registered = true;
+    read.address = memory.data();
+    read.length = memory.size();
+    p.put("one");
+    io.submit(read);
+    REQUIRE(turn_until(io, [&] { return !read.all.empty(); }));
+    CHECK(read.all[0].result == 3);
+    CHECK(std::string_view(memory.data(), 3) == "one");
+
+    io.unregister_file(*number);
+    io.submit(read);
+    REQUIRE(turn_until(io, [&] { return read.all.size() == 2; }));
+    CHECK(read.all[1].result == -EBADF);
+}
+
+TEST_CASE("uring: one file is registered at a time") {
+    uring_backend io;
+    const fds p = fds::pipe();
+    for (const int no_file : {-1, -2, 1000}) CHECK_FALSE(io.register_file(no_file));
+    for (int i = 0; i < 3; ++i) {
+        const auto number = io.register_file(p.a);
+        REQUIRE(number.has_value());
+        CHECK_FALSE(io.register_file(p.b));
+        io.unregister_file(*number);
+    }
+}
+
 TEST_CASE("uring: io_uring refused by the kernel gives one sentence with the remedy") {
     // In a child: a filter makes io_uring_setup fail, as in most containers.
     const auto refused_with = [](int error) {
@@ -524,67 +529,4 @@ TEST_CASE("uring: io_uring refused by the kernel gives one sentence with the rem
     CHECK(detail::uring_refusal(EPERM, 0).find("seccomp") != std::string::npos);
     CHECK(detail::uring_refusal(ENOSYS, -1).find("6.1") != std::string::npos);
     CHECK(detail::uring_refusal(ENOMEM, 0).find("ulimit -l") != std::string::npos);
-}
-
-namespace {
-
-task<std::string> read_some(int fd) {
-    std::array<std::byte, 64> memory{};
-    const auto n = co_await io::read(fd, memory);
-    if (!n) co_return n.error().message();
-    co_return std::string(as_text(std::span(memory).first(*n)));
-}
-
-} // namespace
-
-TEST_CASE("io_await: an operation's result is the system call's") {
-    reactor r(make_uring_backend());
-    const fds p = fds::pipe();
-    p.put("hello");
-    CHECK(r.run(read_some(p.a)) == "hello");
-    CHECK(r.run(read_some(-1)) == errno_code(EBADF).message());
-}
-
-TEST_CASE("io_await: a stopped coroutine resumes with errc::cancelled when the kernel has let go") {
-    reactor r(make_uring_backend());
-    const fds p = fds::pipe();
-    std::error_code seen;
-    const auto reader = [](int fd, std::error_code* to) -> task<> {
-        std::array<std::byte, 16> memory{};
-        const auto n = co_await io::read(fd, memory);
-        if (!n) *to = n.error();
-        const auto again = co_await io::read(fd, memory); // stopped already: nothing is submitted
-        CHECK(again.error() == errc::cancelled);
-    };
-    const auto body = [&](scope& s) -> task<> {
-        s.spawn(reader, p.a, &seen);
-        (void)co_await sleep_for(5ms);
-        s.request_stop();
-    };
-    r.run(with_scope(body));
-    CHECK(seen == errc::cancelled);
-    CHECK(r.io().uring()->in_flight() == 0);
-}
-
-TEST_CASE("io_await: a frame destroyed while it waits gives up its memory only when the kernel has") {
-    const std::size_t before = open_descriptors();
-    {
-        reactor r(make_uring_backend());
-        const fds p = fds::pipe();
-        const auto reader = [](int fd) -> task<> {
-            std::array<std::byte, 16> memory{};
-            (void)co_await io::read(fd, memory);
-        };
-        const auto fails = [&](reactor* on, int fd) -> task<> {
-            promise_base& self = co_await this_coroutine;
-            scope s(self, scope::policy::fail_together);
-            s.spawn(reader, fd);
-            (void)co_await sleep_for(2ms);
-            on->post([] { throw std::runtime_error("out of the loop"); });
-            (void)co_await sleep_for(1s);
-        };
-        CHECK_THROWS_WITH(r.run(fails(&r, p.a)), "out of the loop");
-        CHECK(r.io().uring()->in_flight() == 0);
-    }
-    CHECK(open_descriptors() == before);
 }
