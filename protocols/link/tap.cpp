@@ -5,6 +5,7 @@
 #include <tapir/protocols/link/offload.hpp>
 #include <tapir/protocols/link/tap.hpp>
 #include <tapir/protocols/link/tap_paths.hpp>
+#include <tapir/protocols/link/tap_steering.hpp>
 
 #include <cassert>
 #include <cerrno>
@@ -180,11 +181,12 @@ void tap::deliver(frame&& f) {
 
 void tap::read_batch() {
     constexpr std::uint64_t bytes_per_turn = 512 * 1024;
+    constexpr std::uint64_t flood = 64 * 1024;
     const std::uint64_t before = counters_.bytes_in;
-    for (std::size_t n = 0; n < frames_per_turn_; ++n) {
-        if (!read_one()) return;
-        if (counters_.bytes_in - before >= bytes_per_turn) return reactor_.more_input_waits();
+    const auto came = [&] { return counters_.bytes_in - before; };
+    for (std::size_t n = 0; n < frames_per_turn_ && came() < bytes_per_turn && read_one(); ++n) {
     }
+    if (came() >= flood) reactor_.more_input_waits();
 }
 
 bool tap::read_one() {
@@ -284,6 +286,7 @@ task<result<std::unique_ptr<tap>>> open_tap(tap_config config) {
         device = tap_device::open(config.name, offload, config.queue);
     }
     if (!device) co_return device.error();
+    if (config.queue == tap_queue::only && config.steering_program) spare_steering(device->fd());
     // Asked, not required: whoever uses a device that root made may not change it.
     if (config.mtu != 0) (void)device->set_mtu(config.mtu);
     if (config.txqueuelen != 0) (void)device->set_txqueuelen(config.txqueuelen);

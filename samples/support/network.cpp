@@ -36,6 +36,8 @@ network_options::network_options(command_line& line, std::uint16_t default_port,
     line.option("--tap-join", tap_join,
                 "large segments of a connection that go to the kernel as one packet, at most; 1: none do")
         .within(1, 8);
+    line.flag("--no-bpf", no_bpf,
+              "load no BPF program, which spares Linux a search for each frame to us where RPS is on");
     line.flag("--ecn", ecn, "let routers mark packets in place of dropping them, if the peer is willing");
     line.option("--spin", spin_us,
                 "microseconds for which it looks for work before it sleeps: answers sooner, for a CPU's time")
@@ -92,6 +94,7 @@ task<std::unique_ptr<tap_network>> tap_network::open(const network_options& o, s
     tap_config how(o.tap, o.io());
     how.frames_per_reclaim = o.tap_reclaim;
     how.most_joined = o.tap_join;
+    how.steering_program = !o.no_bpf;
     how.offload = o.tap_offload_name == "off" ? tap_offload::off : tap_offload::automatic;
     if (of != nullptr) {
         how.queue = first ? tap_queue::first : tap_queue::another;

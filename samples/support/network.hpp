@@ -76,6 +76,7 @@ struct network_options {
     std::uint32_t tap_reclaim = tap_config().frames_per_reclaim;
     std::uint32_t tap_join = tap_config().most_joined;
     std::string pcap;
+    bool no_bpf = false;
     bool ecn = false;
     std::uint16_t shards = 1;
     std::uint32_t spin_us = 0;
