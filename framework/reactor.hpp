@@ -127,9 +127,9 @@ class reactor {
     /// now would come behind the timers.
     bool input_ends() const { return input_ends_; }
 
-    /// Somebody's input has had its share of this turn, and more of it may wait. What is to run at the end of
-    /// the turn is put off by one, once, so that it answers to both shares: one acknowledgement instead of
-    /// two, of bytes that coroutines have consumed while they were in the cache.
+    /// Somebody's input has had its share of this turn, or is such that more of it probably waits. What is to
+    /// run at the end of the turn is put off by one, once, so that it answers to both shares: one
+    /// acknowledgement instead of two, of bytes that coroutines have consumed while they were in the cache.
     void more_input_waits() { more_input_ = true; }
     /// Asked by what runs at the end of a turn: whether somebody has said so since the last one.
     bool input_waits() const { return input_waits_; }

@@ -134,14 +134,14 @@ struct config {
     /// that fills it hears of us four times in each.
     std::uint32_t max_stretch_bytes = 64 * 1024;
     std::uint32_t max_stretch_part = 8;
-    /// While more input waits than a turn takes, acknowledgements of text that keeps coming wait, too, until
-    /// this part of the receive buffer has come, and one tells of it all: two in each round trip, to a sender
-    /// that fills it. So much that was read is worth a window update, too, so that a smaller divisor changes
-    /// little.
+    /// While more input waits or is to be expected (reactor::more_input_waits()), acknowledgements of text
+    /// that keeps coming wait, too, until this part of the receive buffer has come, and one tells of it all:
+    /// two in each round trip, to a sender that fills it. So much that was read is worth a window update,
+    /// too, so that a smaller divisor changes little.
     std::uint32_t max_deferred_part = 4;
     /// Text keeps coming while no more than this passes without: of several senders each has its turn, and
     /// what waits in a queue may be that of all others. Who has stopped hears of it this much later.
-    duration text_pause = 1ms;
+    duration text_pause = 300us;
     /// But neither part is more than this, in bytes. Measured with senders on another CPU of the same
     /// machine: with 512 KiB less is moved, with 4 MiB, too, and they wait for us. (bench/README.md has what
     /// may be the reason: their CPU's cache.) A remote sender whose window grows by two segments an ACK [RFC

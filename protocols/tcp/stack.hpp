@@ -140,8 +140,8 @@ class stack {
     /// Sends what is pending, in turns of config::most_in_turn bytes, until config::most_per_flush are sent
     /// or the sink is not ready. True: nothing is left. False: one more flush() is wanted, in the
     /// next turn, which on_want_flush() is told, or when the sink is ready again, which its owner finds out.
-    /// `input_waits`: more has come than was taken in yet. Acknowledgements that nobody waits for may then
-    /// wait for it, and one more flush() is wanted.
+    /// `input_waits`: more has come than was taken in yet, or probably has. Acknowledgements that nobody
+    /// waits for may then wait for it, and one more flush() is wanted.
     bool flush(instant now, output_sink& out, bool input_waits = false);
     bool output_pending() { return !dirty_.empty() || !deferred_.empty() || !replies_.empty(); }
 

@@ -19,6 +19,7 @@
 #include <string>
 #include <sys/wait.h>
 #include <unistd.h>
+#include <utility>
 #include <vector>
 
 #include "tests/skip.hpp"
@@ -309,6 +310,60 @@ TEST_CASE("tap: with few buffers, or few frames a turn, a burst waits in the ker
     });
 }
 
+namespace {
+
+/// Notes at the end of a turn that has brought something how much has arrived by then; and one more frame
+/// comes while that turn runs.
+struct follower final : frame_receiver {
+    follower(network& on, packet_socket& peer) : n(on), kernel(peer), at_end(*this) {
+        n.device->attach(this);
+    }
+    ~follower() { n.device->attach(&n.got); }
+    void receive(frame&& f) override {
+        n.got.receive(std::move(f));
+        n.r.at_turn_end(at_end);
+        if (!std::exchange(followed, true))
+            n.r.post([this] { kernel.send(numbered_frame(n.pool, 4711).data()); });
+    }
+    void writable() override {}
+    void carrier(bool) override {}
+
+    struct turn_end : turn_hook {
+        explicit turn_end(follower& f)
+            : turn_hook([](turn_hook& h, instant) {
+                  follower& self = static_cast<turn_end&>(h).owner;
+                  self.seen.push_back(self.n.numbers().size());
+              }),
+              owner(f) {}
+        follower& owner;
+    };
+    network& n;
+    packet_socket& kernel;
+    turn_end at_end;
+    bool followed = false;
+    std::vector<std::size_t> seen;
+};
+
+} // namespace
+
+TEST_CASE("tap: behind 64 KiB it looks for more before they are answered, behind less it does not") {
+    const auto outcome = test::in_own_network([] {
+        network n(tap_io::poll);
+        packet_socket kernel("tapir0", experimental);
+        std::size_t total = 0;
+        for (const std::size_t frames : {50u, 40u}) { // 75,700 and 60,560 bytes
+            for (std::uint32_t i = 0; i < frames; ++i) kernel.send(numbered_frame(n.pool, i, 1514).data());
+            follower f(n, kernel);
+            const std::size_t before = std::exchange(total, total + frames + 1);
+            expect(wait_for(n.r, [&] { return n.numbers().size() == total; }), "all arrive");
+            expect(f.seen.front() - before == (frames == 50 ? 51 : 40),
+                   std::to_string(f.seen.front() - before) + " of " + std::to_string(frames));
+        }
+    });
+    if (!outcome.possible) return test::skip(outcome.text.c_str());
+    CHECK_MESSAGE(outcome.text.empty(), outcome.text);
+}
+
 TEST_CASE("tap: received frames may be kept, and outlive the device") {
     on_each_path([](tap_io path) {
         recording_receiver kept;
@@ -500,6 +555,27 @@ TEST_CASE("tap: when the trial of multishot fails, the poll path goes on with th
             });
         };
         expect(wait_for(r, arrived), "frames arrive on the poll path");
+    });
+    if (!outcome.possible) return test::skip(outcome.text.c_str());
+    CHECK_MESSAGE(outcome.text.empty(), outcome.text);
+}
+
+TEST_CASE("tap: the first on a ring is registered with it, others move frames all the same") {
+    const auto outcome = test::in_own_network([] {
+        network n(tap_io::multishot);
+        expect(!n.r.io().uring()->register_file(STDOUT_FILENO), "taken");
+        const auto second = opened(n.r, tap_config("tapir1", tap_io::multishot));
+        recording_receiver got;
+        second->attach(&got);
+        expect(set_kernel_side_up("tapir1", true).has_value(), "up");
+        packet_socket kernel("tapir1", experimental);
+        for (std::uint32_t i = 0; i < 3; ++i) kernel.send(numbered_frame(n.pool, i).data());
+        const auto numbered = [](const frame& f) { return load_be16(f.data(), 12) == experimental; };
+        expect(wait_for(n.r, [&] { return std::ranges::count_if(got.frames, numbered) == 3; }), "to us");
+        for (std::uint32_t i = 0; i < 3; ++i) second->send(numbered_frame(n.pool, i)); // by the ring
+        second->flush(n.r.now());
+        std::size_t out = 0;
+        expect(wait_for(n.r, [&] { return (out += kernel.received().size()) == 3; }), "from us");
     });
     if (!outcome.possible) return test::skip(outcome.text.c_str());
     CHECK_MESSAGE(outcome.text.empty(), outcome.text);

@@ -1,4 +1,4 @@
-// What may wait while more input waits than a turn takes: acknowledgements of text that keeps coming, and
+// What may wait while more input waits: acknowledgements of text that keeps coming, and
 // nothing else. [RFC 5681 4.2] [RFC 9293 3.8.6.3]
 #include <doctest/doctest.h>
 
@@ -45,6 +45,26 @@ TEST_CASE("while input waits, an ACK waits for as long as text comes") {
     lab.now += 1us;
     CHECK(lab.out_while_input_waits() == segs{{.flags = ACK, .seq = 1, .ack = 3001}});
     CHECK_FALSE(lab.stack.output_pending());
+}
+
+TEST_CASE("while input waits, an ACK does not wait for a sender that has filled no buffer yet") {
+    tcp::config c = tcp_lab::plain();
+    c.first_buffer = 16'000;
+    tcp_lab lab(c);
+    lab.establish(tcp::connection_options{});
+    lab.in({.flags = ACK, .seq = 1, .ack = 1, .text = bulk(1000)});
+    CHECK(lab.out_while_input_waits() == segs{{.flags = ACK, .seq = 1, .ack = 1001}});
+    std::uint32_t next = 1001;
+    for (int i = 0; i < 20; ++i) { // 8000 bytes a millisecond, read at once
+        for (int n = 0; n < 8; ++n, next += 1000)
+            lab.in({.flags = ACK, .seq = next, .ack = 1, .text = bulk(1000)});
+        while (!lab.e->read_chunk().empty()) {
+        }
+        lab.out();
+        lab.now += 1ms;
+    }
+    lab.in({.flags = ACK, .seq = next, .ack = 1, .text = bulk(1000)});
+    CHECK(lab.out_while_input_waits() == segs{});
 }
 
 TEST_CASE("while input waits, an ACK waits for no more than max_deferred_part") {
