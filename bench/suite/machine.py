@@ -1,5 +1,6 @@
 """What this machine is, and what its CPUs did while something was measured."""
 import glob
+import mmap
 import os
 import platform
 import re
@@ -17,6 +18,18 @@ def description():
                 break
     return {"kernel": platform.release(), "cpus": os.cpu_count(), "model": model,
             "load_before": round(os.getloadavg()[0], 2)}
+
+
+def touch_free_memory():
+    """Writes to nine tenths of the free memory and gives it back; how many bytes. A virtual machine may have pages that
+    its host has not backed yet: the first run that comes by them waits for it, page by page."""
+    with open("/proc/meminfo", encoding="utf-8") as file:
+        available = int(re.search(r"^MemAvailable:\s*(\d+) kB", file.read(), re.M).group(1)) * 1024
+    size = available // 10 * 9 // mmap.PAGESIZE * mmap.PAGESIZE
+    populate_write = 23  # MADV_POPULATE_WRITE; the mmap module has no name for it
+    with mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS) as memory:
+        memory.madvise(populate_write)
+    return size
 
 
 def compiler_of(programs):
