@@ -442,8 +442,8 @@ void uring_backend::unregister_buffer_ring(std::uint16_t group) {
     state_->free_groups.push_back(group);
 }
 
-// A table of one. Linux before 6.13 frees what has left a table in order, and only when no operation on any
-// file of that table is older: one that waits for long would keep the others open.
+// A table of one. Linux before 6.13 or so frees what has left a table in order, and only when no operation on
+// any file of that table is older: one that waits for long would keep the others open.
 std::optional<std::int32_t> uring_backend::register_file(int fd) {
     state& s = *state_;
     if (fd < 0 || s.file_taken) return std::nullopt; // the kernel takes -1 for "none", and says yes

@@ -3,7 +3,7 @@
 // Where RPS is on for any device of the system, Linux hashes what it sends to such a TAP and looks its flow
 // up in a table that stays empty: only what is written to one of several queues is noted there.
 // [drivers/net/tun.c, tun_automq_xmit()] It does neither when a BPF program is to choose, nor does it run
-// that program where there is nothing to choose. A round trip of one byte on one CPU took 2 % less.
+// that program where there is nothing to choose.
 #pragma once
 
 namespace tapir {

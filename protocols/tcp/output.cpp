@@ -16,9 +16,10 @@ bool tcb::output_possible() const {
 }
 
 // A sender that has several times as much under way (config::max_deferred_part) waits for nothing that this
-// would tell it; a buffer that has grown is twice what came in a round trip. Whoever sends less, or has
-// stopped, does; and none for longer than it would for a second segment. (What acknowledges ours is taken for
-// text: then the last bound alone holds.) [RFC 9293 3.8.6.3 MUST-40]
+// would tell it; a buffer that has grown is twice what came in a round trip, or in a few turns
+// (tune_receive_buffer()). Whoever sends less, or has stopped, does; and none for longer than it would for a
+// second segment. (What acknowledges ours is taken for text: then the last bound alone holds.)
+// [RFC 9293 3.8.6.3 MUST-40]
 bool tcb::may_acknowledge_later(instant now) {
     const bool comes = now - last_receive_ < stack_->config_.text_pause;
     const bool only_acknowledges = state_ == state::established && acks_owed_ == 0 && board_.lost() == 0 &&
