@@ -14,11 +14,29 @@ std::size_t live_blocks(const pool_state& state) {
     return live;
 }
 
+// A block in which a whole batch or a large segment fits starts a page: a frame read into its beginning is
+// then far from the page's end. A short copy that stops within the last 64 bytes of a page, without crossing
+// it, can take the processor much longer: 85 ns for 77 bytes on a Xeon, by the `rep movsb` with which Linux
+// copies to a reader. Smaller blocks are not aligned: among blocks of 4 KiB it would waste half of the
+// memory.
+constexpr std::size_t page = 4096;
+constexpr std::size_t aligned_from = std::size_t{64} << 10;
+
+void* allocate_memory(std::size_t capacity) {
+    const std::size_t size = sizeof(block) + capacity;
+    return capacity < aligned_from ? ::operator new(size) : ::operator new(size, std::align_val_t(page));
+}
+
+void free_memory(block* b) noexcept {
+    if (b->capacity < aligned_from) return ::operator delete(b);
+    ::operator delete(b, std::align_val_t(page));
+}
+
 } // namespace
 
 block* new_block(pool_state& state, std::size_t c, std::size_t capacity) {
     const std::size_t size = c < kept_classes ? std::size_t{1} << (c + smallest_bits) : capacity;
-    block* const b = new (::operator new(sizeof(block) + size))
+    block* const b = new (allocate_memory(size))
         block{.pool = &state, .size_class = c, .capacity = static_cast<std::uint32_t>(size), .refs = 1};
     ++state.by_class[c].count;
     if (c == kept_classes) state.large_bytes += size;
@@ -29,7 +47,7 @@ void free_block(block* b) noexcept {
     pool_state& state = *b->pool;
     --state.by_class[b->size_class].count;
     if (b->size_class == kept_classes) state.large_bytes -= b->capacity;
-    ::operator delete(b);
+    free_memory(b);
     if (state.keep == 0 && live_blocks(state) == 0) delete &state;
 }
 
@@ -40,7 +58,7 @@ buffer_pool::buffer_pool() : state_(new detail::pool_state) {}
 buffer_pool::~buffer_pool() {
     for (auto& same : state_->by_class) {
         same.count -= std::exchange(same.free_count, 0);
-        while (same.free != nullptr) ::operator delete(std::exchange(same.free, same.free->next_free));
+        while (same.free != nullptr) detail::free_memory(std::exchange(same.free, same.free->next_free));
     }
     state_->keep = 0;
     if (live_blocks() == 0) delete state_;

@@ -2,6 +2,7 @@
 
 #include <doctest/doctest.h>
 
+#include <cstdint>
 #include <memory>
 #include <optional>
 #include <vector>
@@ -34,6 +35,17 @@ TEST_CASE("buffer pool: a block that was given back is used again") {
     }
     CHECK(pool.allocate(900).data() == where);
     CHECK(pool.allocate(100).data() != where);
+}
+
+TEST_CASE("buffer pool: a block of 64 KiB or more starts a page") {
+    buffer_pool pool;
+    for (const std::size_t size : {std::size_t{64} << 10, std::size_t{128} << 10, std::size_t{1} << 20}) {
+        CAPTURE(size);
+        const buffer first = pool.allocate(size);
+        const buffer second = pool.allocate(size);
+        for (const std::byte* at : {first.data(), second.data()})
+            CHECK(reinterpret_cast<std::uintptr_t>(at) % 4096 == sizeof(detail::block));
+    }
 }
 
 TEST_CASE("buffer: copies share, the last one gives the block back") {
