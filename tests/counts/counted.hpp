@@ -1,6 +1,6 @@
 // Exact counts of what this thread has done since it began: allocations, copies, and system calls that move
-// frames. The program that links counted.cpp has operator new, memcpy, memmove, read, write and syscall
-// replaced by ones that count.
+// frames. The program that links counted.cpp has operator new, memcpy and memmove replaced by ones that
+// count; calls are counted by Linux.
 //
 //     const counts before = counted();
 //     ...
@@ -20,7 +20,7 @@ inline constexpr std::size_t least_copy = 256;
 struct counts {
     std::uint64_t allocations = 0;
     std::uint64_t copied = 0; ///< bytes
-    std::uint64_t reads = 0;
+    std::uint64_t reads = 0;  ///< read(), readv() and the like, of open descriptors
     std::uint64_t writes = 0;
     std::uint64_t heap = 0; ///< bytes in use of what operator new gave, true sizes with malloc's own word
 
