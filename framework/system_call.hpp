@@ -1,7 +1,7 @@
 // read() and write() without a wait, as the system has them. The C library's are cancellation points: in a
 // program of several threads they say with an atomic operation before and another behind that the thread
 // might be cancelled meanwhile, and nobody here cancels threads. Its syscall() is none, but one call more to
-// return from: a processor has forgotten where to when the kernel has run something else meanwhile.
+// return from: a processor seems to have forgotten where to when the kernel has run something else meanwhile.
 #pragma once
 
 #include <cerrno>

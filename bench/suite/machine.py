@@ -22,7 +22,7 @@ def description():
 
 def touch_free_memory():
     """Writes to nine tenths of the free memory and gives it back; how many bytes. A virtual machine may have pages that
-    its host has not backed yet: the first run that comes by them waits for it, page by page."""
+    its host has not backed yet: the first run that comes by them may wait for it, page by page."""
     with open("/proc/meminfo", encoding="utf-8") as file:
         available = int(re.search(r"^MemAvailable:\s*(\d+) kB", file.read(), re.M).group(1)) * 1024
     size = available // 10 * 9 // mmap.PAGESIZE * mmap.PAGESIZE
