@@ -25,8 +25,8 @@ void print_each(const std::string& what, const std::string& io, const cost& c) {
     };
     line(c.done.allocations, "allocations");
     line(c.enters, "io_uring_enter");
-    line(c.done.reads, "read()");
-    line(c.done.writes, "write()");
+    line(c.made.reads, "read()");
+    line(c.made.writes, "write()");
     line(c.frames_in, "frames in");
     line(c.frames_out, "frames out");
     line(c.done.copied, "bytes copied");

@@ -1,5 +1,7 @@
 #include <tapir/framework/buffer.hpp>
 
+#include <cstdint>
+#include <limits>
 #include <new>
 
 namespace tapir {
@@ -20,21 +22,23 @@ std::size_t live_blocks(const pool_state& state) {
 // into that page, as it seems, and finds none each time. Smaller blocks are not aligned: of those of 4 KiB it
 // would waste half.
 constexpr std::size_t page = 4096;
-constexpr std::size_t aligned_from = std::size_t{64} << 10;
 
 void* allocate_memory(std::size_t capacity) {
     const std::size_t size = sizeof(block) + capacity;
-    return capacity < aligned_from ? ::operator new(size) : ::operator new(size, std::align_val_t(page));
+    return capacity < buffer_pool::page_aligned_from ? ::operator new(size)
+                                                     : ::operator new(size, std::align_val_t(page));
 }
 
 void free_memory(block* b) noexcept {
-    if (b->capacity < aligned_from) return ::operator delete(b);
+    if (b->capacity < buffer_pool::page_aligned_from) return ::operator delete(b);
     ::operator delete(b, std::align_val_t(page));
 }
 
 } // namespace
 
 block* new_block(pool_state& state, std::size_t c, std::size_t capacity) {
+    if (capacity > std::numeric_limits<std::uint32_t>::max())
+        throw std::bad_alloc(); // see chunk::place_, too
     const std::size_t size = c < kept_classes ? std::size_t{1} << (c + smallest_bits) : capacity;
     block* const b = new (allocate_memory(size))
         block{.pool = &state, .size_class = c, .capacity = static_cast<std::uint32_t>(size), .refs = 1};

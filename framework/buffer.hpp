@@ -102,13 +102,16 @@ class buffer {
 class buffer_pool {
   public:
     static constexpr std::size_t smallest = std::size_t{1} << detail::smallest_bits;
+    /// From this capacity on a block starts a page.
+    static constexpr std::size_t page_aligned_from = std::size_t{64} << 10;
 
     buffer_pool();
     buffer_pool(const buffer_pool&) = delete;
     buffer_pool& operator=(const buffer_pool&) = delete;
     ~buffer_pool();
 
-    /// At least `capacity` bytes, uninitialised. Throws std::bad_alloc when the system has none.
+    /// At least `capacity` bytes, uninitialised. Throws std::bad_alloc when the system has none,
+    /// and for 4 GiB and more.
     buffer allocate(std::size_t capacity) {
         const std::size_t c = detail::class_of(capacity);
         detail::pool_state::blocks_of_a_class& same = state_->by_class[c];

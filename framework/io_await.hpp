@@ -46,9 +46,7 @@ class [[nodiscard]] io_awaiter : parked, io_operation {
     /// Only on its way into the coroutine's frame, before it is submitted.
     io_awaiter(io_awaiter&& other) noexcept
         : io_awaiter(other.what, other.name_, other.fd, other.address, other.length, other.flags,
-                     other.offset) {
-        registered = other.registered;
-    }
+                     other.offset) {}
     ~io_awaiter() {
         if (in_flight) result_ = io_->retire(*this).result;
         if (makes_descriptor() && !taken_ && result_ >= 0) ::close(result_);

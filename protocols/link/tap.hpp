@@ -108,6 +108,7 @@ class tap : public link {
 
     /// With offload the kernel hands over no larger frame, as long as it does as it is told.
     static constexpr std::size_t offload_buffer = 65'536;
+    static_assert(offload_buffer >= buffer_pool::page_aligned_from); // short frames are read faster into such
     static constexpr std::size_t gso_max_size = offload_buffer - vnet_header::size - 1;
 
     ~tap() override;

@@ -19,8 +19,12 @@ std::uint32_t tcb::most_receive_buffer() const {
                           : limits_.receive_buffer;
 }
 
+bool tcb::receive_buffer_may_grow() const {
+    return tunes_receive_ && limits_.receive_buffer < stack_->config_.most_buffer;
+}
+
 void tcb::tune_receive_buffer(instant now) {
-    if (!tunes_receive_ || limits_.receive_buffer >= stack_->config_.most_buffer) return;
+    if (!receive_buffer_may_grow()) return;
     constexpr duration unknown = std::chrono::milliseconds(100); // a round trip never measured
     constexpr duration several_turns = std::chrono::milliseconds(1);
     constexpr duration longest_turn = std::chrono::milliseconds(10); // who takes longer has his reasons

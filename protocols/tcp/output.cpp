@@ -16,16 +16,16 @@ bool tcb::output_possible() const {
 }
 
 // A sender that has several times as much under way (config::max_deferred_part) waits for nothing that this
-// would tell it; a buffer that has grown is twice what came in a round trip, or in a few turns
-// (tune_receive_buffer()). Whoever sends less, or has stopped, does; and none for longer than it would for a
-// second segment. (What acknowledges ours is taken for text: then the last bound alone holds.)
-// [RFC 9293 3.8.6.3 MUST-40]
+// would tell it. One that has once filled its buffer is taken for such a sender: the buffer has grown since
+// (tune_receive_buffer()), unless it is as large as any may be. Who sends less, or has stopped, does wait;
+// and none for longer than it would for a second segment. (What acknowledges ours is taken for text: then the
+// last bound alone holds.) [RFC 9293 3.8.6.3 MUST-40]
 bool tcb::may_acknowledge_later(instant now) {
     const bool comes = now - last_receive_ < stack_->config_.text_pause;
     const bool only_acknowledges = state_ == state::established && acks_owed_ == 0 && board_.lost() == 0 &&
                                    !probe_ && !keepalive_probe_ && !tail_probe_ && unsent() == 0 &&
                                    !fin_unsent();
-    const bool much = !tunes_receive_ || limits_.receive_buffer > stack_->config_.first_buffer;
+    const bool much = !receive_buffer_may_grow() || limits_.receive_buffer > stack_->config_.first_buffer;
     const bool may = comes && much && only_acknowledges && !ahead_ && !ack_at_once_ && !ecn_echoing_ &&
                      !window_update_due() &&
                      rcv_nxt_ - last_ack_sent_ < part_of_window(stack_->config_.max_deferred_part);

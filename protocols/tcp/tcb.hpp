@@ -465,6 +465,7 @@ class tcb : public plain_tcb,
 
     // --- buffer_tuning.cpp ---
     std::uint32_t most_receive_buffer() const;
+    bool receive_buffer_may_grow() const;
     void tune_receive_buffer(instant now);
     void tune_send_buffer();
 

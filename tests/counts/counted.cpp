@@ -1,38 +1,42 @@
 #include "tests/counts/counted.hpp"
 
 #include <array>
+#include <cinttypes>
 #include <cstdio>
 #include <cstdlib>
 #include <fcntl.h>
 #include <malloc.h>
 #include <new>
-#include <stdexcept>
 #include <string>
 #include <unistd.h>
+
+#include "tests/support/netns.hpp"
 
 namespace tapir::test {
 namespace {
 thread_local constinit counts here;
 
-/// By the system's own account of this thread. What has been read of it so far is not counted.
-counts with_calls(counts c) {
+} // namespace
+
+counts counted() {
+    return here;
+}
+
+// What has been read of the account itself is not counted.
+calls calls_counted() {
     static thread_local std::uint64_t looks = 0;
     constexpr const char* path = "/proc/thread-self/io";
     std::array<char, 512> text{};
     const int fd = ::open(path, O_RDONLY | O_CLOEXEC);
     const ssize_t size = fd < 0 ? -1 : ::read(fd, text.data(), text.size() - 1);
     if (fd >= 0) ::close(fd);
-    if (size <= 0 ||
-        std::sscanf(text.data(), "rchar: %*u wchar: %*u syscr: %lu syscw: %lu", &c.reads, &c.writes) != 2)
-        throw std::runtime_error(std::string(path) + " does not tell of system calls; counting them takes a "
-                                                     "Linux with CONFIG_TASK_IO_ACCOUNTING");
+    calls c;
+    if (size <= 0 || std::sscanf(text.data(), "rchar: %*u wchar: %*u syscr: %" SCNu64 " syscw: %" SCNu64,
+                                 &c.reads, &c.writes) != 2)
+        throw lacking(std::string("a Linux with CONFIG_TASK_IO_ACCOUNTING: ") + path +
+                      " does not tell of system calls");
     c.reads -= looks++;
     return c;
-}
-} // namespace
-
-counts counted() {
-    return with_calls(here);
 }
 } // namespace tapir::test
 

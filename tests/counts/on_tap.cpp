@@ -70,6 +70,7 @@ class meter {
         } else if (counting_ && done_ - began_.operations >= operations_) {
             const cost end = now();
             total_ = {.done = end.done - began_.done,
+                      .made = end.made - began_.made,
                       .enters = end.enters - began_.enters,
                       .turns = end.turns - began_.turns,
                       .frames_in = end.frames_in - began_.frames_in,
@@ -87,6 +88,7 @@ class meter {
     cost now() const {
         const link_counters f = frames_.counters();
         return {.done = counted(),
+                .made = calls_counted(),
                 .enters = io_.uring()->enters(),
                 .turns = io_.turns,
                 .frames_in = f.frames_in,

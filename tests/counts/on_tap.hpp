@@ -11,6 +11,7 @@ namespace tapir::test {
 
 struct cost {
     counts done;
+    calls made;
     std::uint64_t enters = 0; ///< io_uring_enter
     std::uint64_t turns = 0;  ///< of the run loop
     std::uint64_t frames_in = 0;

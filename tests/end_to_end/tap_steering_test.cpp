@@ -78,18 +78,33 @@ bool filtered_already() {
     return ::prctl(PR_GET_SECCOMP) != 0;
 }
 
+/// Whether some program is new once a device is open. Another process may have opened one meanwhile.
+bool makes_one_more(reactor& r, const tap_config& config) {
+    const auto before = programs();
+    if (!before) throw test::lacking("the right to look at BPF programs (CAP_SYS_ADMIN)");
+    const auto device = test::opened(r, config);
+    const auto now = programs().value();
+    return std::ranges::any_of(now, [&](std::uint32_t id) { return !before->contains(id); });
+}
+
+bool never_makes_one(reactor& r, const tap_config& config) {
+    for (int i = 0; i < 20; ++i)
+        if (!makes_one_more(r, config)) return true;
+    return false;
+}
+
 } // namespace
 
-// Only what is new counts: others of this system may have such devices, too.
-TEST_CASE("tap steering: a device with one queue has a program that chooses it") {
+TEST_CASE("tap steering: a device with one queue has a program that chooses it, unless told otherwise") {
     const auto outcome = test::in_own_network([] {
         if (filtered_already()) throw test::lacking("system calls without a filter");
-        const auto before = programs();
-        if (!before) throw test::lacking("the right to look at BPF programs (CAP_SYS_ADMIN)");
+        tap_config plain("tapir0"), unsteered("tapir1"), one_of_several("tapir2");
+        unsteered.steering_program = false;
+        one_of_several.queue = tap_queue::first;
         reactor r(make_uring_backend());
-        const auto device = test::opened(r, tap_config("tapir0"));
-        const auto now = programs().value();
-        expect(std::ranges::any_of(now, [&](std::uint32_t id) { return !before->contains(id); }), "one more");
+        expect(makes_one_more(r, plain), "one queue");
+        expect(never_makes_one(r, unsteered), "told not to");
+        expect(never_makes_one(r, one_of_several), "there is a queue to choose");
     });
     if (!outcome.possible) return test::skip(outcome.text.c_str());
     CHECK_MESSAGE(outcome.text.empty(), outcome.text);

@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <new>
 #include <optional>
 #include <vector>
 
@@ -46,6 +47,12 @@ TEST_CASE("buffer pool: a block of 64 KiB or more starts a page") {
         for (const std::byte* at : {first.data(), second.data()})
             CHECK(reinterpret_cast<std::uintptr_t>(at) % 4096 == sizeof(detail::block));
     }
+}
+
+TEST_CASE("buffer pool: there is no block of 4 GiB") {
+    buffer_pool pool;
+    CHECK_THROWS_AS((void)pool.allocate(std::size_t{1} << 32), std::bad_alloc);
+    CHECK(pool.live_blocks() == 0);
 }
 
 TEST_CASE("buffer: copies share, the last one gives the block back") {

@@ -67,6 +67,15 @@ TEST_CASE("while input waits, an ACK does not wait for a sender that has filled 
     CHECK(lab.out_while_input_waits() == segs{});
 }
 
+TEST_CASE("while input waits, an ACK waits also where no buffer may grow") {
+    tcp::config c = tcp_lab::plain();
+    c.first_buffer = c.most_buffer = 64'000;
+    tcp_lab lab(c);
+    lab.establish(tcp::connection_options{});
+    lab.in({.flags = ACK, .seq = 1, .ack = 1, .text = bulk(1000)});
+    CHECK(lab.out_while_input_waits() == segs{});
+}
+
 TEST_CASE("while input waits, an ACK waits for no more than max_deferred_part") {
     flooded lab;
     for (std::uint32_t i = 0; i < 5; ++i) {
