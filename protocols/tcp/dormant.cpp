@@ -64,23 +64,28 @@ std::uint64_t differing_of_64(const std::byte* plain, const std::byte* common) {
                                                       std::size_t own = 0) {
     constexpr std::size_t most = 4; // of 64 words each
     assert(words <= most * 64 && own < 64);
-    std::array<std::uint64_t, most> which{};
-    const std::size_t before = words_of_bits(words);
-    std::size_t used = before;
-    for (std::size_t i = 0; 64 * i < words; ++i) {
+    // Unrolled: what is kept in memory, written and read in other sizes, a processor waits for.
+    std::array<std::uint64_t, most> which;
+    std::size_t used = words_of_bits(words);
+#pragma GCC unroll 4
+    for (std::size_t i = 0; i < most && 64 * i < words; ++i) {
         const std::size_t at = 64 * i * word_size;
         const std::size_t rest = words - 64 * i;
-        which[i] = rest < 64 ? differing_of_few(plain + at, common + at, rest)
-                             : differing_of_64(plain + at, common + at);
-        if (i == 0) which[i] &= ~std::uint64_t{0} << own;
-        used += static_cast<std::size_t>(std::popcount(which[i]));
+        std::uint64_t differ = rest < 64 ? differing_of_few(plain + at, common + at, rest)
+                                         : differing_of_64(plain + at, common + at);
+        if (i == 0) differ &= ~std::uint64_t{0} << own;
+        which[i] = differ;
+        used += static_cast<std::size_t>(std::popcount(differ));
     }
     if (used > room) return used;
-    for (std::size_t i = 0; i < before; ++i) to[i] = static_cast<std::uint32_t>(which[i / 2] >> i % 2 * 32);
-    std::uint32_t* next = to + before;
-    for (std::size_t i = 0; 64 * i < words; ++i)
+    std::uint32_t* next = to + words_of_bits(words);
+#pragma GCC unroll 4
+    for (std::size_t i = 0; i < most && 64 * i < words; ++i) {
+        to[2 * i] = static_cast<std::uint32_t>(which[i]);
+        if (64 * i + 32 < words) to[2 * i + 1] = static_cast<std::uint32_t>(which[i] >> 32);
         for (std::uint64_t rest = which[i]; rest != 0; rest &= rest - 1)
             *next++ = word(plain, 64 * i + static_cast<std::size_t>(std::countr_zero(rest)));
+    }
     return used;
 }
 } // namespace
@@ -125,7 +130,7 @@ namespace {
 constexpr std::size_t plain_words = sizeof(plain_tcb) / word_size;
 /// Those with which a plain_tcb begins are in common with nobody, and not even compared. (So many that the
 /// others fit with them into dormant::room, if all of those differ that data both ways changes.)
-constexpr std::size_t own_words = 26;
+constexpr std::size_t own_words = 30;
 using folded_words = std::array<std::uint32_t, own_words + folded_at_most(plain_words)>;
 static_assert(sizeof(plain_tcb) % word_size == 0 && folded_words().size() <= 0xff);
 /// What is derived from it has nothing in its last word, which unfolding writes.
@@ -186,16 +191,42 @@ void fold_into(dormant& d, const std::byte* plain, common_grounds& common) {
 tcb::tcb(stack& s, endpoint& user)
     : plain_tcb(*reinterpret_cast<const plain_tcb*>(s.common_.grounds[user.dormant_.ground].get())),
       timer(&fired), stack_(&s), user_(&user), buffer_(user.dormant_.send_bound) {
-    const dormant& d = user.dormant_;
-    auto* const plain = reinterpret_cast<std::byte*>(static_cast<plain_tcb*>(this));
+    unfold(user.dormant_);
+}
+
+std::byte* tcb::plain() {
+    return reinterpret_cast<std::byte*>(static_cast<plain_tcb*>(this));
+}
+
+void tcb::unfold(const dormant& d) {
     if (d.size <= dormant::room) {
-        unfold_tcb(d.words.data(), plain);
+        unfold_tcb(d.words.data(), plain());
     } else {
         folded_words all;
         std::ranges::copy(d.words, all.begin());
         std::copy_n(d.apart->words.get(), d.size - dormant::room, all.begin() + dormant::room);
-        unfold_tcb(all.data(), plain);
+        unfold_tcb(all.data(), plain());
     }
+}
+
+void tcb::retire() {
+    static_cast<list_hook<stack::dirty_tag>&>(*this).unlink();
+    static_cast<list_hook<stack::holder_tag>&>(*this).unlink();
+    static_cast<list_hook<stack::writer_tag>&>(*this).unlink();
+    static_cast<list_hook<stack::drowsy_tag>&>(*this).unlink();
+    if (armed()) stack_->wheel_.cancel(*this);
+    user_ = nullptr;
+    buffer_.trim();
+    board_.trim();
+}
+
+void tcb::serve(endpoint& user) {
+    const dormant& d = user.dormant_;
+    user_ = &user;
+    buffer_.reset_bound(d.send_bound);
+    constexpr std::size_t own = own_words * word_size;
+    std::memcpy(plain() + own, stack_->common_.grounds[d.ground].get() + own, sizeof(plain_tcb) - own);
+    unfold(d);
 }
 
 bool tcb::at_rest() const {
@@ -222,7 +253,7 @@ void stack::lie_dormant(tcb& c) {
     endpoint& user = c.user();
     user.unread_.clear();
     dormant& d = user.dormant_;
-    fold_into(d, reinterpret_cast<const std::byte*>(static_cast<plain_tcb*>(&c)), common_);
+    fold_into(d, c.plain(), common_);
     d.send_bound = c.buffer_.bound();
     const instant keepalive = c.timers_.deadline(timer_id::keepalive);
     if (c.recovery_ || c.discovery_ || keepalive != never) {
@@ -245,14 +276,28 @@ void stack::lie_dormant(tcb& c) {
     ++dormant_count_;
     ++counters_.folded;
     c.give_back();
-    drop_tcb(c);
+    retire(c);
+}
+
+void stack::retire(tcb& c) {
+    if (retired_.size() == most_spare) return drop_tcb(c);
+    c.retire();
+    retired_.push_back(&c);
+}
+
+tcb* stack::tcb_for(endpoint& sleeper) {
+    if (retired_.empty()) return make_tcb(sleeper);
+    tcb* const c = retired_.back();
+    retired_.pop_back();
+    c->serve(sleeper);
+    return c;
 }
 
 tcb* stack::wake(endpoint& user) {
     has_come(user);
     dormant& d = user.dormant_;
     prefetch(&d, sizeof d);
-    tcb* const c = make_tcb(user);
+    tcb* const c = tcb_for(user);
     if (d.apart) {
         c->recovery_ = std::move(d.apart->losses);
         c->discovery_ = std::move(d.apart->search);

@@ -69,6 +69,11 @@ class ring {
         head_ = count_ = capacity_ = 0;
     }
 
+    /// Of an empty one: gives its memory back, but for the first block.
+    void trim() {
+        if (capacity_ > few) clear();
+    }
+
   private:
     static constexpr std::uint32_t few = 8;
     struct block : recycled<block> {

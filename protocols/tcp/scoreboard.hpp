@@ -101,6 +101,8 @@ class scoreboard {
     /// The peer has dropped what it held, or may have. [RFC 2018 8]
     void forget_sacked();
     void clear();
+    /// Empty as it is, it gives back what memory it needed when there was much.
+    void trim() { originals_.trim(); }
 
   private:
     struct sending {

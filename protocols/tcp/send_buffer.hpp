@@ -39,6 +39,10 @@ class send_buffer {
     /// The first n bytes are acknowledged.
     void drop_front(std::uint32_t n);
     void clear();
+    /// Empty as it is, it gives back what memory it needed when it was long.
+    void trim() { chunks_.trim(); }
+    /// Of one that is empty.
+    void reset_bound(std::uint32_t bound) { bound_ = bound; }
 
   private:
     std::uint32_t spare() const { return static_cast<std::uint32_t>(tail_.capacity()) - tail_used_; }

@@ -30,6 +30,7 @@ stack::stack(const tcp::config& c, const siphash_key& secret, tapir::random r, b
 
 stack::~stack() {
     stop(now_);
+    for (tcb* const c : retired_) drop_tcb(*c);
 }
 
 // --- states ------------------------------------------------------------------------------------------------
@@ -148,10 +149,10 @@ void stack::expect(std::span<endpoint* const> users) {
     come_ = fetched_ = 0;
     for (const endpoint* const user : users)
         if (user != nullptr) prefetch(&user->stack_);
-    for (std::size_t i = 0; i < users.size(); ++i) {
-        // Those few that are awake are in the caches, but in a crowd.
-        coming_[i] = {users[i], users[i] != nullptr && crowded() ? users[i]->tcb_ : nullptr};
-    }
+    // Where hardly any is awake, looking at each for its TCB would take longer than it spares.
+    const bool some_awake = awake_count() > connection_count_ / 16;
+    for (std::size_t i = 0; i < users.size(); ++i)
+        coming_[i] = {users[i], users[i] != nullptr && some_awake ? users[i]->tcb_ : nullptr};
     fetch_ahead();
 }
 

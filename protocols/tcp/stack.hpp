@@ -373,12 +373,15 @@ class stack {
     tcb* wake(endpoint& user);
     tcp::info info_of(endpoint& user);
     bool may_lie_dormant(const tcb& c) const;
-    bool crowded() const { return connection_count_ - dormant_count_ > config_.most_awake; }
+    std::size_t awake_count() const { return connection_count_ - dormant_count_; }
+    bool crowded() const { return awake_count() > config_.most_awake; }
     /// In a crowd at once, not only after config::dormant_after.
     bool may_lie_dormant_now(const tcb& c) const;
     template <class... A>
     tcb* make_tcb(A&&... of);
     void drop_tcb(tcb& c);
+    void retire(tcb& c);
+    tcb* tcb_for(endpoint& sleeper);
     /// Whether the limit over all connections lets one more challenge ACK go.
     bool may_challenge(instant now);
     // memory_pressure.cpp
@@ -442,8 +445,11 @@ class stack {
     fast_open_cookies fast_open_cookies_;
     fast_open_pending fast_open_pending_;
     fast_open_cache fast_open_cache_;
-    common_grounds common_;                           ///< of connections that lie dormant
-    std::vector<std::unique_ptr<std::byte[]>> spare_; ///< memory for TCBs, the last used on top
+    common_grounds common_; ///< of connections that lie dormant
+    /// None is kept where use after free is looked for.
+    static constexpr std::size_t most_spare = pools_memory ? 64 : 0;
+    std::vector<tcb*> retired_;                       ///< TCBs of nobody, the last used on top
+    std::vector<std::unique_ptr<std::byte[]>> spare_; ///< memory for TCBs, likewise
     reply_limit resets_;
     reply_limit stateless_acks_;
     std::vector<listening_endpoint*> listeners_;

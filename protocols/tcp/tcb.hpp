@@ -118,6 +118,8 @@ class plain_tcb : blank_memory {
     std::uint32_t drain_goal_ = 0;   ///< bytes acknowledged, modulo 2^32, that are progress again
     std::uint32_t segments_in_ = 0;
     std::uint32_t segments_out_ = 0;
+    instant round_began_{}; ///< one of receive buffer tuning, as long as a round trip
+    instant drained_at_{};  ///< when the send queue last was less by what makes it reach drain_goal_
     instant last_progress_{};
     instant last_receive_{};
     instant last_data_send_{};
@@ -188,10 +190,7 @@ class plain_tcb : blank_memory {
     congestion_control congestion_;
     rtt_estimator rtt_;
     timer_table timers_;
-    // Receive buffer tuning: rounds of one round trip each
-    instant round_began_{};
     std::uint64_t round_began_at_ = 0; ///< bytes that the user had read then
-    instant drained_at_{}; ///< when the send queue last was less by what makes it reach drain_goal_
 
     // Cold
     limits limits_;
@@ -287,6 +286,15 @@ class tcb : public plain_tcb,
     friend struct tcb_inspection; ///< of whoever tests: reads, and changes nothing
 
     static void fired(timer& t, instant now);
+
+    // --- dormant.cpp ---
+    std::byte* plain();
+    /// All but its own words is as its common ground.
+    void unfold(const dormant& d);
+    /// At rest and folded: belongs to nobody, hangs nowhere and holds nothing.
+    void retire();
+    /// Instead of a new one, for one that lay dormant.
+    void serve(endpoint& user);
 
     // --- calls.cpp ---
     void lower_mtu(std::uint16_t mtu, instant now);
@@ -570,7 +578,6 @@ tcb* stack::make_tcb(A&&... of) {
 }
 
 inline void stack::drop_tcb(tcb& c) {
-    constexpr std::size_t most_spare = pools_memory ? 64 : 0; // none where use after free is looked for
     std::destroy_at(&c);
     std::unique_ptr<std::byte[]> room(reinterpret_cast<std::byte*>(&c));
     if (spare_.size() < most_spare) spare_.push_back(std::move(room));

@@ -105,6 +105,7 @@ struct motley final : tcp::output_sink {
         o.congestion =
             r.below(2) == 0 ? tcp::congestion_algorithm::cubic : tcp::congestion_algorithm::new_reno;
         o.receive_buffer = 50'000 + r.below(50'000);
+        o.send_buffer = 50'000 + r.below(50'000);
         o.give_up_after = some();
         o.close_timeout = some();
         o.user_timeout = some();
@@ -375,6 +376,35 @@ TEST_CASE("dormant: those that are like no others come back as they were") {
     CHECK(sleepy.stack.dormant_connections() == 40);
     for (std::size_t i = 0; i < wakeful.all.size(); ++i)
         CHECK(everything(*wakeful.all[i]) == everything(*sleepy.all[i]));
+}
+
+TEST_CASE("dormant: a TCB that has served another connection shows nothing of it") {
+    motley wakeful(with(0s, 0));
+    motley sleepy(with(1s, 0));
+    tapir::random r(2), same(2);
+    for (int n = 0; n < 20; ++n) {
+        wakeful.open_next(r);
+        sleepy.open_next(same);
+    }
+    REQUIRE(sleepy.stack.dormant_connections() == 20);
+    const std::uint64_t before = sleepy.stack.counted().unfolded;
+    for (int n = 0; n < 200; ++n) {
+        CAPTURE(n);
+        const std::uint32_t i = r.below(20);
+        const auto timeout = std::chrono::milliseconds(1 + r.below(1'000'000));
+        for (motley* m : {&wakeful, &sleepy}) {
+            m->all[i]->set_user_timeout(timeout); // wakes it
+            m->stack.flush(m->now, *m);
+        }
+        REQUIRE(wakeful.all[i]->writable() == sleepy.all[i]->writable());
+        REQUIRE(everything(*wakeful.all[i]) == everything(*sleepy.all[i]));
+        for (motley* m : {&wakeful, &sleepy}) {
+            m->now += 3s;
+            m->wheel.advance(m->now);
+        }
+    }
+    CHECK(sleepy.stack.counted().unfolded >= before + 200);
+    CHECK(sleepy.stack.dormant_connections() == 20);
 }
 
 TEST_CASE("dormant: neither the peer nor the user can tell") {
