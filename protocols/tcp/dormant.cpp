@@ -187,18 +187,23 @@ void fold_into(dormant& d, const std::byte* plain, common_grounds& common) {
 }
 } // namespace
 
-// All but pointers comes from the ground, and what differs from it on top.
 tcb::tcb(stack& s, endpoint& user)
     : plain_tcb(*reinterpret_cast<const plain_tcb*>(s.common_.grounds[user.dormant_.ground].get())),
-      timer(&fired), stack_(&s), user_(&user), buffer_(user.dormant_.send_bound) {
-    unfold(user.dormant_);
+      timer(&fired), stack_(&s), user_(&user), buffer_(0) {
+    serve(user);
 }
 
 std::byte* tcb::plain() {
     return reinterpret_cast<std::byte*>(static_cast<plain_tcb*>(this));
 }
 
-void tcb::unfold(const dormant& d) {
+// All but pointers comes from the ground, and what differs from it on top.
+void tcb::serve(endpoint& user) {
+    const dormant& d = user.dormant_;
+    user_ = &user;
+    buffer_.reset_bound(d.send_bound);
+    constexpr std::size_t own = own_words * word_size;
+    std::memcpy(plain() + own, stack_->common_.grounds[d.ground].get() + own, sizeof(plain_tcb) - own);
     if (d.size <= dormant::room) {
         unfold_tcb(d.words.data(), plain());
     } else {
@@ -218,15 +223,6 @@ void tcb::retire() {
     user_ = nullptr;
     buffer_.trim();
     board_.trim();
-}
-
-void tcb::serve(endpoint& user) {
-    const dormant& d = user.dormant_;
-    user_ = &user;
-    buffer_.reset_bound(d.send_bound);
-    constexpr std::size_t own = own_words * word_size;
-    std::memcpy(plain() + own, stack_->common_.grounds[d.ground].get() + own, sizeof(plain_tcb) - own);
-    unfold(d);
 }
 
 bool tcb::at_rest() const {
@@ -279,6 +275,7 @@ void stack::lie_dormant(tcb& c) {
     retire(c);
 }
 
+// What TCBs at rest hold and where they hang is alike, so that the next one that wakes need not have it made.
 void stack::retire(tcb& c) {
     if (retired_.size() == most_spare) return drop_tcb(c);
     c.retire();

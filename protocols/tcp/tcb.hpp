@@ -289,11 +289,9 @@ class tcb : public plain_tcb,
 
     // --- dormant.cpp ---
     std::byte* plain();
-    /// All but its own words is as its common ground.
-    void unfold(const dormant& d);
-    /// At rest and folded: belongs to nobody, hangs nowhere and holds nothing.
+    /// At rest, and folded: belongs to nobody, and hangs nowhere.
     void retire();
-    /// Instead of a new one, for one that lay dormant.
+    /// Is from now on the TCB of one that lay dormant.
     void serve(endpoint& user);
 
     // --- calls.cpp ---
