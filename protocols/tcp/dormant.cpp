@@ -57,35 +57,38 @@ std::uint64_t differing_of_64(const std::byte* plain, const std::byte* common) {
 #endif
 }
 
+/// The same of the 64 from `first` on, of which those behind the last do not differ.
+[[gnu::always_inline]] inline std::uint64_t differing(const std::byte* plain, const std::byte* common,
+                                                      std::size_t words, std::size_t first) {
+    if (first >= words) return 0;
+    plain += first * word_size;
+    common += first * word_size;
+    const std::size_t rest = words - first;
+    return rest < 64 ? differing_of_few(plain, common, rest) : differing_of_64(plain, common);
+}
+
 /// fold(), unless that takes more than `room` words: then nothing is written. The first `own` words, fewer
 /// than 64, are skipped.
 [[gnu::always_inline]] inline std::size_t fold_within(const std::byte* plain, const std::byte* common,
                                                       std::size_t words, std::uint32_t* to, std::size_t room,
                                                       std::size_t own = 0) {
-    constexpr std::size_t most = 4; // of 64 words each
-    assert(words <= most * 64 && own < 64);
-    // Unrolled: what is kept in memory, written and read in other sizes, a processor waits for.
-    std::array<std::uint64_t, most> which;
-    std::size_t used = words_of_bits(words);
-#pragma GCC unroll 4
-    for (std::size_t i = 0; i < most && 64 * i < words; ++i) {
-        const std::size_t at = 64 * i * word_size;
-        const std::size_t rest = words - 64 * i;
-        std::uint64_t differ = rest < 64 ? differing_of_few(plain + at, common + at, rest)
-                                         : differing_of_64(plain + at, common + at);
-        if (i == 0) differ &= ~std::uint64_t{0} << own;
-        which[i] = differ;
-        used += static_cast<std::size_t>(std::popcount(differ));
-    }
+    assert(words <= 256 && own < 64);
+    // Not changed in place: what is written to memory in one size and read in another a processor waits for.
+    const std::array<std::uint64_t, 4> which{
+        differing(plain, common, words, 0) & ~std::uint64_t{0} << own,
+        differing(plain, common, words, 64),
+        differing(plain, common, words, 128),
+        differing(plain, common, words, 192),
+    };
+    const std::size_t before = words_of_bits(words);
+    std::size_t used = before;
+    for (const std::uint64_t of_64 : which) used += static_cast<std::size_t>(std::popcount(of_64));
     if (used > room) return used;
-    std::uint32_t* next = to + words_of_bits(words);
-#pragma GCC unroll 4
-    for (std::size_t i = 0; i < most && 64 * i < words; ++i) {
-        to[2 * i] = static_cast<std::uint32_t>(which[i]);
-        if (64 * i + 32 < words) to[2 * i + 1] = static_cast<std::uint32_t>(which[i] >> 32);
+    for (std::size_t i = 0; i < before; ++i) to[i] = static_cast<std::uint32_t>(which[i / 2] >> i % 2 * 32);
+    std::uint32_t* next = to + before;
+    for (std::size_t i = 0; 64 * i < words; ++i)
         for (std::uint64_t rest = which[i]; rest != 0; rest &= rest - 1)
             *next++ = word(plain, 64 * i + static_cast<std::size_t>(std::countr_zero(rest)));
-    }
     return used;
 }
 } // namespace
