@@ -133,7 +133,7 @@ namespace {
 constexpr std::size_t plain_words = sizeof(plain_tcb) / word_size;
 /// Those with which a plain_tcb begins are in common with nobody, and not even compared. (So many that the
 /// others fit with them into dormant::room, if all of those differ that data both ways changes.)
-constexpr std::size_t own_words = 30;
+constexpr std::size_t own_words = 26;
 using folded_words = std::array<std::uint32_t, own_words + folded_at_most(plain_words)>;
 static_assert(sizeof(plain_tcb) % word_size == 0 && folded_words().size() <= 0xff);
 /// What is derived from it has nothing in its last word, which unfolding writes.
@@ -217,6 +217,10 @@ void tcb::serve(endpoint& user) {
     }
 }
 
+bool tcb::holds_nothing() const {
+    return !ahead_ && !recovery_ && !discovery_ && board_.empty() && buffer_.true_size() == 0;
+}
+
 void tcb::retire() {
     static_cast<list_hook<stack::dirty_tag>&>(*this).unlink();
     static_cast<list_hook<stack::holder_tag>&>(*this).unlink();
@@ -280,7 +284,7 @@ void stack::lie_dormant(tcb& c) {
 
 // What TCBs at rest hold and where they hang is alike, so that the next one that wakes need not have it made.
 void stack::retire(tcb& c) {
-    if (retired_.size() == most_spare) return drop_tcb(c);
+    if (retired_.size() == most_spare || !c.holds_nothing()) return drop_tcb(c);
     c.retire();
     retired_.push_back(&c);
 }

@@ -17,9 +17,9 @@ bool tcb::output_possible() const {
 
 // A sender that has several times as much under way (config::max_deferred_part) waits for nothing that this
 // would tell it. One that has once filled its buffer is taken for such a sender: the buffer has grown since
-// (tune_receive_buffer()), unless it is as large as any may be. Who sends less, or has stopped, does wait;
-// and none for longer than it would for a second segment. (What acknowledges ours is taken for text: then the
-// last bound alone holds.) [RFC 9293 3.8.6.3 MUST-40]
+// (tune_receive_buffer()), unless it may not. Who sends less, or has stopped, does wait; and none for longer
+// than it would for a second segment. (What acknowledges ours is taken for text: then the last bound alone
+// holds.) [RFC 9293 3.8.6.3 MUST-40]
 bool tcb::may_acknowledge_later(instant now) {
     const bool comes = now - last_receive_ < stack_->config_.text_pause;
     const bool only_acknowledges = state_ == state::established && acks_owed_ == 0 && board_.lost() == 0 &&

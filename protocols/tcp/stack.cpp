@@ -26,7 +26,10 @@ stack::stack(const tcp::config& c, const siphash_key& secret, tapir::random r, b
       fast_open_cookies_(secret, random(secret.k0 ^ secret.k1), c.fast_open_cookie_period),
       fast_open_pending_(c.max_fast_opening, c.fast_open_reset_counts_for),
       fast_open_cache_(c.max_fast_open_servers, c.fast_open_retry_after), resets_(c.resets_per_second),
-      stateless_acks_(c.stateless_acks_per_second), next_port_(random_.next_u32()) {}
+      stateless_acks_(c.stateless_acks_per_second), next_port_(random_.next_u32()) {
+    retired_.reserve(most_spare);
+    spare_.reserve(most_spare);
+}
 
 stack::~stack() {
     stop(now_);

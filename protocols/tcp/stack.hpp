@@ -16,6 +16,7 @@
 
 #include <tapir/framework/buffer.hpp>
 #include <tapir/framework/error.hpp>
+#include <tapir/framework/frame_pool.hpp>
 #include <tapir/framework/intrusive_list.hpp>
 #include <tapir/framework/random.hpp>
 #include <tapir/framework/siphash.hpp>
@@ -446,7 +447,7 @@ class stack {
     fast_open_pending fast_open_pending_;
     fast_open_cache fast_open_cache_;
     common_grounds common_; ///< of connections that lie dormant
-    /// None is kept where use after free is looked for.
+    /// Of either; none where use after free is looked for.
     static constexpr std::size_t most_spare = pools_memory ? 64 : 0;
     std::vector<tcb*> retired_;                       ///< TCBs of nobody, the last used on top
     std::vector<std::unique_ptr<std::byte[]>> spare_; ///< memory for TCBs, likewise

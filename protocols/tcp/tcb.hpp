@@ -118,8 +118,6 @@ class plain_tcb : blank_memory {
     std::uint32_t drain_goal_ = 0;   ///< bytes acknowledged, modulo 2^32, that are progress again
     std::uint32_t segments_in_ = 0;
     std::uint32_t segments_out_ = 0;
-    instant round_began_{}; ///< one of receive buffer tuning, as long as a round trip
-    instant drained_at_{};  ///< when the send queue last was less by what makes it reach drain_goal_
     instant last_progress_{};
     instant last_receive_{};
     instant last_data_send_{};
@@ -190,7 +188,10 @@ class plain_tcb : blank_memory {
     congestion_control congestion_;
     rtt_estimator rtt_;
     timer_table timers_;
+    // Receive buffer tuning: rounds of one round trip each
+    instant round_began_{};
     std::uint64_t round_began_at_ = 0; ///< bytes that the user had read then
+    instant drained_at_{}; ///< when the send queue last was less by what makes it reach drain_goal_
 
     // Cold
     limits limits_;
@@ -289,6 +290,7 @@ class tcb : public plain_tcb,
 
     // --- dormant.cpp ---
     std::byte* plain();
+    bool holds_nothing() const;
     /// At rest, and folded: belongs to nobody, and hangs nowhere.
     void retire();
     /// Is from now on the TCB of one that lay dormant.
