@@ -289,9 +289,9 @@ struct config {
     /// While more connections than these are awake, one that has nothing under way is folded at the end of
     /// the turn: what is awake then stays in the processor's caches, which is worth more than what folding
     /// costs. A thousand TCBs and endpoints, with what they hold, take more than a megabyte; where a core has
-    /// two, each of 1400 that have segments in turn costs less if it is folded. And while there are more
-    /// connections than these, so is one that had been silent for `dormant_after` when it was woken: it will
-    /// be again.
+    /// two, a segment for one of 2000 in turn costs a fifth less than with all of these awake. And while
+    /// there are more connections than these, so is one that had been silent for `dormant_after` when it was
+    /// woken: it will be again.
     std::uint32_t most_awake = 1000;
     /// Connections that nobody reads any more and whose FIN is queued: closing in the background. They depend
     /// on their peers alone; one more is reset instead. An eighth of all.
